@@ -1,0 +1,205 @@
+"""Independent systems, concatenated: the one state that everything else passes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from atomsim.errors import InputError
+
+T = TypeVar("T")
+
+PER_ATOM = {"scope": "atom"}
+PER_SYSTEM = {"scope": "system"}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Independent atomic systems, one after another.
+
+    The scope of a field (per atom or per system) is declared on the field; nothing is
+    inferred from a length. Geometry is always float64: a potential casts interatomic
+    vectors, never positions, to its own precision.
+    """
+
+    positions: Tensor = field(metadata=PER_ATOM)
+    """Cartesian positions, Å, (n_atoms, 3), float64. Not wrapped."""
+    cell: Tensor = field(metadata=PER_SYSTEM)
+    """Lattice vectors as rows, Å, (n_systems, 3, 3), float64. Zero rows where not periodic."""
+    numbers: Tensor = field(metadata=PER_ATOM)
+    """Atomic numbers, (n_atoms,), int64."""
+    system: Tensor = field(metadata=PER_ATOM)
+    """System that each atom belongs to, (n_atoms,), int64, never decreasing."""
+    pbc: Tensor = field(metadata=PER_SYSTEM)
+    """Periodic along each lattice vector, (n_systems, 3), bool."""
+    fixed: Tensor = field(metadata=PER_ATOM)
+    """Atoms that nothing may move, (n_atoms,), bool."""
+
+    @property
+    def n_systems(self) -> int:
+        """Number of systems."""
+        return self.cell.shape[0]
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms of all systems together."""
+        return self.positions.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where all tensors of this batch live."""
+        return self.positions.device
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """Atoms in each system, (n_systems,), int64."""
+        return torch.bincount(self.system, minlength=self.n_systems)
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Atoms in each system, as Python integers."""
+        return [int(n) for n in self.counts.tolist()]
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """Index of the first atom of each system, (n_systems,), int64."""
+        return torch.cumsum(self.counts, 0) - self.counts
+
+    @property
+    def volume(self) -> Tensor:
+        """Volume of each cell, Å³, (n_systems,); 0 without a full cell."""
+        return torch.linalg.det(self.cell).abs()
+
+    @classmethod
+    def pack(cls, systems: Sequence[Atoms], device: torch.device | str = "cpu") -> Self:
+        """Concatenate ASE Atoms into one batch.
+
+        Fixed atoms are read from ASE ``FixAtoms`` constraints.
+
+        Raises:
+            InputError: if there is no system, or one without atoms, or with a constraint
+                other than ``FixAtoms``.
+        """
+        if not systems:
+            raise InputError("nothing to pack: found 0 systems, wanted at least one")
+        for n, atoms in enumerate(systems):
+            if len(atoms) == 0:
+                raise InputError(f"system {n} is empty: found 0 atoms, wanted at least one")
+        as_tensor = torch.as_tensor
+        return cls(
+            positions=as_tensor(np.concatenate([a.get_positions() for a in systems])).to(device),
+            cell=as_tensor(np.stack([a.cell.array for a in systems])).to(device),
+            numbers=as_tensor(np.concatenate([a.numbers for a in systems]).astype(np.int64)).to(device),
+            system=as_tensor(np.repeat(np.arange(len(systems)), [len(a) for a in systems])).to(device),
+            pbc=as_tensor(np.stack([a.pbc for a in systems])).to(device),
+            fixed=as_tensor(np.concatenate([_fixed_mask(a) for a in systems])).to(device),
+        )
+
+    def split(self) -> list[Atoms]:
+        """Return each system as ASE Atoms, fixed atoms as a ``FixAtoms`` constraint."""
+        from ase.constraints import FixAtoms
+
+        systems = []
+        for n, (start, size) in enumerate(zip(self.starts.tolist(), self.sizes, strict=True)):
+            span = slice(start, start + size)
+            atoms = Atoms(
+                numbers=self.numbers[span].cpu().numpy(),
+                positions=self.positions[span].cpu().numpy(),
+                cell=self.cell[n].cpu().numpy(),
+                pbc=self.pbc[n].cpu().numpy(),
+            )
+            fixed = self.fixed[span].cpu().numpy()
+            if fixed.any():
+                atoms.set_constraint(FixAtoms(mask=fixed))
+            systems.append(atoms)
+        return systems
+
+    def atoms_of(self, systems: Sequence[int] | Tensor) -> Tensor:
+        """Indices of the atoms of these systems, in the order of ``systems``."""
+        order = torch.as_tensor(systems, dtype=torch.int64, device=self.device)
+        counts = self.counts[order]
+        ends = torch.cumsum(counts, 0)
+        total = int(ends[-1]) if len(order) else 0
+        offset = torch.repeat_interleave(self.starts[order] - (ends - counts), counts, output_size=total)
+        return torch.arange(total, device=self.device) + offset
+
+    def take(self, systems: Sequence[int] | Tensor) -> Self:
+        """Return the given systems, in the given order, as a new batch."""
+        order = torch.as_tensor(systems, dtype=torch.int64, device=self.device)
+        taken = take_scoped(self, self.atoms_of(order), order)
+        renumbered = torch.repeat_interleave(torch.arange(len(order), device=self.device), self.counts[order])
+        return replace(taken, system=renumbered)
+
+    @classmethod
+    def join(cls, batches: Sequence[Self]) -> Self:
+        """Concatenate batches, systems renumbered in order."""
+        joined = join_scoped(batches)
+        counts = torch.cat([b.counts for b in batches])
+        return replace(joined, system=torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts))
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return this batch on another device."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a potential says of a batch."""
+
+    energy: Tensor = field(metadata=PER_SYSTEM)
+    """Potential energy, eV, (n_systems,), float64."""
+    forces: Tensor = field(metadata=PER_ATOM)
+    """Forces −∂E/∂r, eV/Å, (n_atoms, 3), float64."""
+    stress: Tensor = field(metadata=PER_SYSTEM)
+    """Stress (1/V) ∂E/∂ε, eV/Å³, (n_systems, 3, 3), symmetric, positive under tension; 0 without a cell."""
+    magmoms: Tensor | None = field(default=None, metadata=PER_ATOM)
+    """Magnetic moments, μB, (n_atoms,), or None where the potential has none."""
+    energies: Tensor | None = field(default=None, metadata=PER_ATOM)
+    """Atomic energies, eV, (n_atoms,), summing to ``energy``, or None."""
+
+    def take(self, batch: Batch, systems: Sequence[int] | Tensor) -> Self:
+        """Return what was said of the given systems of ``batch``, in the given order."""
+        order = torch.as_tensor(systems, dtype=torch.int64, device=self.energy.device)
+        return take_scoped(self, batch.atoms_of(order), order)
+
+    join = staticmethod(lambda evaluations: join_scoped(evaluations))
+
+
+def take_scoped(record: T, atoms: Tensor, systems: Tensor) -> T:
+    """Select rows of every tensor field of a dataclass by the field's declared scope."""
+    index = {"atom": atoms, "system": systems}
+    chosen: dict[str, Any] = {}
+    for f in fields(record):  # type: ignore[arg-type]
+        value = getattr(record, f.name)
+        chosen[f.name] = None if value is None else value[index[f.metadata["scope"]]]
+    return type(record)(**chosen)
+
+
+def join_scoped(records: Sequence[T]) -> T:
+    """Concatenate every tensor field of several dataclasses of one type."""
+    joined: dict[str, Any] = {}
+    for f in fields(records[0]):  # type: ignore[arg-type]
+        values = [getattr(r, f.name) for r in records]
+        joined[f.name] = None if any(v is None for v in values) else torch.cat(values)
+    return type(records[0])(**joined)
+
+
+def _fixed_mask(atoms: Atoms) -> np.ndarray:
+    from ase.constraints import FixAtoms
+
+    mask = np.zeros(len(atoms), dtype=bool)
+    for constraint in atoms.constraints:
+        if not isinstance(constraint, FixAtoms):
+            raise InputError(
+                f"{atoms.get_chemical_formula()} has a {type(constraint).__name__} constraint; "
+                "only FixAtoms is supported: remove it or fix whole atoms"
+            )
+        mask[constraint.index] = True
+    return mask
