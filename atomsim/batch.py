@@ -169,7 +169,19 @@ class Evaluation:
         order = torch.as_tensor(systems, dtype=torch.int64, device=self.energy.device)
         return take_scoped(self, batch.atoms_of(order), order)
 
-    join = staticmethod(lambda evaluations: join_scoped(evaluations))
+    @classmethod
+    def join(cls, evaluations: Sequence[Self]) -> Self:
+        """Concatenate evaluations; an optional field that only some have is NaN for the others."""
+        filled = list(evaluations)
+        for name in ("magmoms", "energies"):
+            if any(getattr(e, name) is not None for e in filled):
+                filled = [
+                    e
+                    if getattr(e, name) is not None
+                    else replace(e, **{name: torch.full_like(e.forces[:, 0], torch.nan)})
+                    for e in filled
+                ]
+        return join_scoped(filled)
 
 
 def take_scoped(record: T, atoms: Tensor, systems: Tensor) -> T:

@@ -97,7 +97,7 @@ class Record:
         return content
 
 
-class TornLine(AtomsimError):
+class TornLineError(AtomsimError):
     """A ledger line that is not what was written."""
 
 
@@ -117,14 +117,14 @@ def from_line(line: str) -> Record:
     """Read a line written by ``to_line``.
 
     Raises:
-        TornLine: if the line is incomplete or its checksum does not match.
+        TornLineError: if the line is incomplete or its checksum does not match.
     """
     head, found, body = line.rstrip("\n").partition('","record":')
     if not found or not line.endswith("}\n") or not head.startswith('{"sha256":"'):
-        raise TornLine("incomplete line")
+        raise TornLineError("incomplete line")
     body = body[:-1]
     if hashlib.sha256(body.encode()).hexdigest() != head.removeprefix('{"sha256":"'):
-        raise TornLine("checksum does not match")
+        raise TornLineError("checksum does not match")
     content = json.loads(body)
     if content.get("schema") != SCHEMA:
         raise AtomsimError(f"record has schema {content.get('schema')}, this atomsim reads {SCHEMA}")
@@ -187,7 +187,7 @@ class Ledger:
                     continue
                 try:
                     yield line, from_line(line)
-                except (TornLine, ValueError):
+                except (TornLineError, ValueError):
                     yield line, None
 
 
@@ -230,9 +230,7 @@ def atoms_to_json(atoms: Atoms, arrays: dict[str, np.ndarray] | None = None) -> 
 
 def atoms_from_json(content: dict[str, Any]) -> Atoms:
     """Rebuild what ``atoms_to_json`` wrote; per-atom results become ASE arrays."""
-    atoms = Atoms(
-        numbers=content["numbers"], positions=content["positions"], cell=content["cell"], pbc=content["pbc"]
-    )
+    atoms = Atoms(numbers=content["numbers"], positions=content["positions"], cell=content["cell"], pbc=content["pbc"])
     if content["fixed"]:
         atoms.set_constraint(FixAtoms(indices=content["fixed"]))
     for name, values in content["arrays"].items():

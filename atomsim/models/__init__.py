@@ -1,0 +1,1 @@
+"""Potentials: one protocol, adapters for MACE, CHGNet, pair potentials, ASE and TorchSim."""

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
+from ase.data import chemical_symbols
 
 from atomsim.batch import Batch, Evaluation
+from atomsim.errors import InputError
 
 Surface = Callable[[Batch], Evaluation]
 """Anything with an energy and its gradient: a potential, a sum, a biased or a projected one."""
@@ -22,18 +24,35 @@ class Potential(Protocol):
     an answer does not depend on what else is in the batch, to the rounding of ``dtype``.
     """
 
-    name: str
-    """Name of the card, or of the file."""
-    sha256: str
-    """SHA-256 of the weights file, or of the parameters where there is no file."""
-    device: torch.device
-    """Where batches must live."""
-    dtype: torch.dtype
-    """Precision of the model; energies, forces and stresses are returned as float64."""
-    cutoff: float
-    """Largest distance at which two atoms interact directly, Å."""
-    elements: frozenset[int]
-    """Atomic numbers that it was made for."""
+    @property
+    def name(self) -> str:
+        """Name of the card, or of the file."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the weights file, or of the parameters where there is no file."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches must live."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the model; energies, forces and stresses are returned as float64."""
+        ...
+
+    @property
+    def cutoff(self) -> float:
+        """Largest distance at which two atoms interact directly, Å."""
+        ...
+
+    @property
+    def elements(self) -> frozenset[int]:
+        """Atomic numbers that it was made for."""
+        ...
 
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate energies, forces and stresses of every system.
@@ -42,3 +61,16 @@ class Potential(Protocol):
             InputError: if an element is not in ``elements``.
         """
         ...
+
+
+def refuse_unknown_elements(batch: Batch, elements: frozenset[int], name: str) -> None:
+    """Refuse a batch with an element that a potential was not made for.
+
+    Raises:
+        InputError: naming the elements.
+    """
+    present = set(torch.unique(batch.numbers).tolist())
+    unknown = sorted(present - elements)
+    if unknown:
+        symbols = ", ".join(chemical_symbols[z] for z in unknown)
+        raise InputError(f"{name} does not know {symbols}: use a potential made for these elements")

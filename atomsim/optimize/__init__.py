@@ -1,0 +1,1 @@
+"""Optimizers over any ``Batch → Evaluation``, and the driver that keeps a device full."""

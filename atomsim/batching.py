@@ -1,0 +1,94 @@
+"""How much goes into one evaluation, and what happens when an evaluation fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from atomsim.batch import Batch, Evaluation
+from atomsim.errors import AtomsimError
+from atomsim.models.interface import Surface
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Bounds of one evaluation; a single group always fits."""
+
+    systems: int = 1
+    atoms: int = 100_000
+
+    def admits(self, systems: int, atoms: int) -> bool:
+        """Whether so much may be evaluated at once."""
+        return systems <= self.systems and atoms <= self.atoms
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a group could not be evaluated."""
+
+    status: str
+    """``too_large`` or ``invalid``."""
+    message: str
+
+
+def evaluate(surface: Surface, batch: Batch, group: Tensor) -> tuple[Evaluation, dict[int, Fault]]:
+    """Evaluate a batch; if that fails, find the groups at fault and evaluate the others.
+
+    A batch too large for the memory is halved until it fits; a group that does not fit by
+    itself, or that the surface refuses, is reported and its numbers are NaN.
+
+    Args:
+        surface: what to evaluate.
+        batch: all systems in flight.
+        group: group of each system, (n_systems,), int64, never decreasing from 0.
+
+    Returns:
+        The evaluation, and the faults by group.
+    """
+    try:
+        return surface(batch), {}
+    except Exception as error:  # whatever one system causes must not reach the others
+        n_groups = int(group[-1]) + 1
+        if n_groups == 1:
+            return _nothing(batch), {0: _fault(error, batch)}
+    _free_memory(batch.device)
+    half = n_groups // 2
+    parts, faults = [], {}
+    for first, last in ((0, half), (half, n_groups)):
+        systems = torch.nonzero((group >= first) & (group < last)).flatten()
+        part, found = evaluate(surface, batch.take(systems), group[systems] - first)
+        parts.append(part)
+        faults.update({k + first: fault for k, fault in found.items()})
+    return Evaluation.join(parts), faults
+
+
+def _fault(error: Exception, batch: Batch) -> Fault:
+    if is_out_of_memory(error):
+        return Fault(
+            "too_large",
+            f"{batch.n_atoms} atoms do not fit into the memory of {batch.device} by themselves; "
+            "use a smaller cell or a device with more memory",
+        )
+    text = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return Fault("invalid", text if isinstance(error, AtomsimError) else f"{type(error).__name__}: {text}")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an exception says that host or device memory is exhausted."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _free_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _nothing(batch: Batch) -> Evaluation:
+    nan = torch.full((batch.n_atoms, 3), torch.nan, dtype=torch.float64, device=batch.device)
+    return Evaluation(
+        energy=nan.new_full((batch.n_systems,), torch.nan),
+        forces=nan,
+        stress=nan.new_full((batch.n_systems, 3, 3), torch.nan),
+    )

@@ -1,0 +1,203 @@
+"""Potential cards: what a potential is, what it was trained on, and where it must not be trusted.
+
+A card is a TOML file in ``potentials/``. It pins the weights by their SHA-256, so that a
+record that names a potential says exactly which numbers it came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from ase.data import atomic_numbers
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+
+from atomsim import catalog
+from atomsim.errors import InputError, nearest
+
+ALL_ELEMENTS = frozenset(range(1, 119))
+"""Atomic numbers of everything with a chemical symbol."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Citation(_Strict):
+    """The paper to cite when a result rests on this potential."""
+
+    text: str
+    doi: str = ""
+
+
+class Weights(_Strict):
+    """Where the weights come from, and the one set of bytes that is accepted."""
+
+    origin: Literal["package", "file", "none"]
+    """``package``: a file inside an installed Python package; ``file``: beside the card, or given
+    by path; ``none``: an analytic form, its numbers are the card's ``parameters``."""
+    package: str = ""
+    """Python package that holds the file."""
+    file: str = ""
+    """Path inside the package, or relative to the card."""
+    sha256: str = ""
+    """SHA-256 of the file, 64 hexadecimal digits."""
+    size_bytes: int = 0
+
+    @model_validator(mode="after")
+    def _complete(self) -> Weights:
+        if self.origin == "none":
+            return self
+        wanted = ("package", "file", "sha256") if self.origin == "package" else ("file", "sha256")
+        missing = [key for key in wanted if not getattr(self, key)]
+        if missing:
+            raise ValueError(f"origin {self.origin!r} needs {', '.join(missing)}")
+        return self
+
+    @field_validator("sha256")
+    @classmethod
+    def _digest(cls, value: str) -> str:
+        if value and (len(value) != 64 or set(value) - set("0123456789abcdef")):
+            raise ValueError("wanted 64 lower-case hexadecimal digits")
+        return value
+
+
+class PotentialCard(_Strict):
+    """What ``potentials/NAME.toml`` says."""
+
+    name: str
+    """What users type; equal to the file's name without ``.toml``."""
+    family: Literal["chgnet", "mace", "lennard-jones", "morse"]
+    summary: str
+    """One line for lists."""
+    method: str
+    """Kind of model, and what it was trained on."""
+    functional: str
+    """Level of theory of the training data."""
+    elements: tuple[str, ...]
+    """Chemical symbols that it was made for; ``["all"]`` where elements make no difference."""
+    cutoff_A: float
+    """Largest distance at which two atoms interact directly, Å."""
+    dtype: Literal["float32", "float64"]
+    """Precision used unless another is asked for."""
+    licence: str
+    citation: Citation
+    weights: Weights
+    energies: str
+    """Reference and correction policy of the training energies, in plain words."""
+    limits: tuple[str, ...]
+    """Known limits, in plain words."""
+    parameters: dict[str, float] = {}
+    """Numbers of an analytic form; units in the keys."""
+
+    @field_validator("elements")
+    @classmethod
+    def _symbols(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [s for s in value if s != "all" and not 1 <= atomic_numbers.get(s, 0) <= 118]
+        if unknown or not value:
+            raise ValueError(f"not chemical symbols: {', '.join(unknown) or 'none given'}")
+        return value
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """Atomic numbers that the potential was made for."""
+        return ALL_ELEMENTS if "all" in self.elements else frozenset(atomic_numbers[s] for s in self.elements)
+
+    @property
+    def weights_path(self) -> Path | None:
+        """Where the weights are expected; None for an analytic form or a missing package."""
+        if self.weights.origin == "file":
+            return catalog.folder("potentials") / self.weights.file
+        spec = find_spec(self.weights.package) if self.weights.origin == "package" else None
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        return Path(spec.submodule_search_locations[0]) / self.weights.file
+
+    @property
+    def state(self) -> Literal["analytic", "verified", "missing", "changed"]:
+        """What is on this machine, compared with what the card pins."""
+        if self.weights.origin == "none":
+            return "analytic"
+        path = self.weights_path
+        if path is None or not path.is_file():
+            return "missing"
+        return "verified" if sha256_of(path) == self.weights.sha256 else "changed"
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def card_names() -> list[str]:
+    """Names of the shipped cards, sorted."""
+    return sorted(path.stem for path in catalog.folder("potentials").glob("*.toml"))
+
+
+def list_cards() -> list[PotentialCard]:
+    """Every shipped card, sorted by name."""
+    return [load_card(name) for name in card_names()]
+
+
+def load_card(name: str) -> PotentialCard:
+    """Read a shipped card by name.
+
+    Raises:
+        InputError: if there is no such card, or it is malformed.
+    """
+    names = card_names()
+    if name not in names:
+        raise InputError(
+            f"unknown potential {name!r};{nearest(name, names)} wanted one of {', '.join(names)}, "
+            "or a path to a .model file"
+        )
+    return read_card(catalog.folder("potentials") / f"{name}.toml")
+
+
+def read_card(path: Path) -> PotentialCard:
+    """Read and validate a card file.
+
+    Raises:
+        InputError: if the file cannot be read, is not TOML, or does not follow the schema.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the card {path}: {error.strerror}; check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path.name} is not TOML: {error}; correct that line") from error
+    try:
+        card = PotentialCard.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{path.name}: {_first_problem(error)}") from error
+    if card.name != path.stem:
+        raise InputError(f"{path.name}: found name {card.name!r}, wanted {path.stem!r}, the file's own; rename one")
+    return card
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = error.errors(include_url=False)
+    # A misspelt key is also a missing one; the misspelling says more.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    *section, key = problem["loc"] or ("card",)
+    where = f" in [{'.'.join(map(str, section))}]" if section else ""
+    if problem["type"] == "extra_forbidden":
+        known = _keys(section)
+        return f"unknown key {key!r}{where};{nearest(str(key), known)} known keys: {', '.join(known)}"
+    if problem["type"] == "missing":
+        return f"key {key!r} is missing{where}; add it"
+    return f"{key!r}{where}: {problem['msg']}; found {_shortened(problem['input'])}"
+
+
+def _keys(section: list[Any]) -> list[str]:
+    models: dict[Any, type[BaseModel]] = {"citation": Citation, "weights": Weights}
+    return list((models.get(section[0], PotentialCard) if section else PotentialCard).model_fields)
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,126 @@
+"""Any ASE calculator as a potential: one system after another, the fallback that always works."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError
+from ase.data import atomic_numbers
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from atomsim.batch import Batch, Evaluation
+from atomsim.cards import ALL_ELEMENTS
+from atomsim.errors import InputError, nearest
+from atomsim.models.interface import refuse_unknown_elements
+
+
+class AsePotential:
+    """An ASE calculator behind the ``Potential`` protocol; serial, on the CPU, in float64.
+
+    The stress is zero where the calculator has none or there is no full cell. Forces are the
+    calculator's own: constraints are the optimizer's business.
+    """
+
+    def __init__(
+        self,
+        calculator: Calculator,
+        elements: Iterable[int | str] | None = None,
+        cutoff: float = 0.0,
+        *,
+        name: str = "",
+        sha256: str = "",
+    ) -> None:
+        """Wrap a calculator.
+
+        Args:
+            calculator: anything that gives ``energy`` and ``forces``.
+            elements: atomic numbers or symbols that it was made for; all if not given.
+            cutoff: its interaction range, Å, where known.
+            name: for records; the calculator's class name if not given.
+            sha256: identity for records; a hash of class and parameters if not given.
+
+        Raises:
+            InputError: if it gives no energy or no forces, or an element is not one.
+        """
+        lacking = [p for p in ("energy", "forces") if p not in calculator.implemented_properties]
+        if lacking:
+            kind = type(calculator).__name__
+            raise InputError(f"{kind} gives no {' and no '.join(lacking)}; choose a calculator that does")
+        self.calculator = calculator
+        self.name = name or f"ase-{type(calculator).__name__}"
+        self.sha256 = sha256 or _fingerprint(calculator)
+        self.device = torch.device("cpu")
+        self.dtype = torch.float64
+        self.cutoff = cutoff
+        self.elements = ALL_ELEMENTS if elements is None else frozenset(_number(e) for e in elements)
+
+    def __call__(self, batch: Batch) -> Evaluation:
+        """Evaluate the systems one by one.
+
+        Raises:
+            InputError: if an element is not in ``elements``.
+        """
+        refuse_unknown_elements(batch, self.elements, self.name)
+        with _default_dtype_kept():
+            return Evaluation.join([self._evaluate(atoms) for atoms in batch.split()])
+
+    def _evaluate(self, atoms: Atoms) -> Evaluation:
+        calculator = self.calculator
+        magmoms = self._optional("magmoms", atoms)
+        energies = self._optional("energies", atoms)
+        return Evaluation(
+            energy=torch.tensor([float(calculator.get_property("energy", atoms))], dtype=torch.float64),
+            forces=_tensor(calculator.get_property("forces", atoms)).reshape(-1, 3),
+            stress=_tensor(self._stress(atoms)),
+            magmoms=None if magmoms is None else _tensor(magmoms),
+            energies=None if energies is None else _tensor(energies),
+        )
+
+    def _stress(self, atoms: Atoms) -> np.ndarray:
+        stress = self._optional("stress", atoms) if atoms.cell.rank == 3 else None
+        if stress is None:
+            return np.zeros((1, 3, 3))
+        full = np.asarray(stress) if np.shape(stress) == (3, 3) else voigt_6_to_full_3x3_stress(stress)
+        return full[None]
+
+    def _optional(self, quantity: str, atoms: Atoms) -> np.ndarray | None:
+        if quantity not in self.calculator.implemented_properties:
+            return None
+        try:
+            return self.calculator.get_property(quantity, atoms)
+        except PropertyNotImplementedError:
+            return None
+
+
+@contextmanager
+def _default_dtype_kept() -> Iterator[None]:
+    """Undo what some calculators do to torch's default dtype (MACE's sets it, for one)."""
+    before = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    # A copy: calculators hand out their own result arrays.
+    return torch.tensor(np.asarray(values, dtype=np.float64))
+
+
+def _fingerprint(calculator: Calculator) -> str:
+    kind = type(calculator)
+    described = f"{kind.__module__}.{kind.__qualname__} {sorted(getattr(calculator, 'parameters', {}).items())!r}"
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+def _number(element: int | str) -> int:
+    number = atomic_numbers.get(element, 0) if isinstance(element, str) else int(element)
+    if number not in ALL_ELEMENTS:
+        hint = nearest(str(element), atomic_numbers)
+        raise InputError(f"{element!r} is not an element;{hint} wanted a chemical symbol or an atomic number 1–118")
+    return number

@@ -1,0 +1,170 @@
+"""Load a potential by its card's name, or a MACE model by its path.
+
+A ``.model`` file is a pickle, and unpickling runs whatever the file says. So a file is opened
+only if a card pins its SHA-256, or the user says that it is trusted; the bytes that were hashed
+are the bytes that are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atomsim.cards import PotentialCard, card_names, list_cards, load_card
+from atomsim.errors import InputError, nearest
+from atomsim.models.interface import Potential
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def load_potential(
+    name_or_path: str | Path,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype | None = None,
+    trust_file: bool = False,
+    head: str | None = None,
+) -> Potential:
+    """Load a potential, ready to evaluate batches on ``device``.
+
+    Args:
+        name_or_path: name of a card ('atomsim potentials list'), or path to a MACE ``.model`` file.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``, N counting the
+            visible devices.
+        dtype: ``float32`` or ``float64``; the card's, or the file's own, if not given.
+        trust_file: allow a path whose SHA-256 no card pins. Such a file can run any code.
+        head: head of a multi-head MACE model.
+
+    Raises:
+        InputError: if the name is unknown, the device is not there, the weights are missing or
+            not those that the card pins, or the file is not trusted.
+    """
+    where = resolve_device(device)
+    precision = _resolve_dtype(dtype)
+    if _looks_like_path(name_or_path):
+        return _load_file(Path(name_or_path).expanduser(), where, precision, trust_file=trust_file, head=head)
+    card = load_card(str(name_or_path))
+    if head is not None and card.family != "mace":
+        raise InputError(f"{card.name} has no heads: found head={head!r}, wanted none; leave it out")
+    if card.weights.origin == "none":
+        return _analytic(card, where, precision or DTYPES[card.dtype])
+    return _from_weights(card, _pinned_weights(card), where, precision or DTYPES[card.dtype], head)
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` stands for.
+
+    Raises:
+        InputError: if it is none of these, or no such GPU is visible.
+    """
+    word = str(device)
+    visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if word == "auto":
+        return torch.device("cuda:0") if visible else torch.device("cpu")
+    if word == "cpu":
+        return torch.device("cpu")
+    kind, _, index = word.partition(":")
+    if kind != "cuda" or not (index or "0").isdecimal():
+        hint = nearest(word, ["auto", "cpu", "cuda"])
+        raise InputError(f"unknown device {word!r};{hint} wanted auto, cpu, cuda or cuda:N")
+    if int(index or 0) >= visible:
+        raise InputError(
+            f"device {word!r} is not there: found {visible} visible GPUs "
+            f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'unset')}); use cpu or see 'atomsim doctor'"
+        )
+    return torch.device(f"cuda:{index or 0}")
+
+
+def _resolve_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    if dtype is None or dtype in DTYPES.values():
+        return dtype  # type: ignore[return-value]
+    if str(dtype) not in DTYPES:
+        hint = nearest(str(dtype), DTYPES)
+        raise InputError(f"unknown precision {str(dtype)!r};{hint} wanted {' or '.join(DTYPES)}")
+    return DTYPES[str(dtype)]
+
+
+def _looks_like_path(name_or_path: str | Path) -> bool:
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or os.sep in text or text.endswith((".model", ".pt", ".pth")):
+        return True
+    return text not in card_names() and Path(text).is_file()
+
+
+def _pinned_weights(card: PotentialCard) -> bytes:
+    """Read the weights of a card and check that they are the ones it pins."""
+    path = card.weights_path
+    if path is None or not path.is_file():
+        source = f"package {card.weights.package!r}" if card.weights.origin == "package" else "potentials folder"
+        raise InputError(f"weights of {card.name} are missing: no {card.weights.file} in the {source}; reinstall it")
+    data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != card.weights.sha256:
+        raise InputError(
+            f"weights of {card.name} are not the published ones: found sha256 {found[:12]}…, "
+            f"wanted {card.weights.sha256[:12]}…; reinstall the package, or give the file by path to use it as it is"
+        )
+    return data
+
+
+def _load_file(
+    path: Path, device: torch.device, dtype: torch.dtype | None, *, trust_file: bool, head: str | None
+) -> Potential:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        hint = nearest(path.name, card_names())
+        raise InputError(f"cannot read the model file {path}: {error.strerror};{hint} check the path") from error
+    digest = hashlib.sha256(data).hexdigest()
+    card = next((c for c in list_cards() if c.weights.sha256 == digest), None)
+    if card is not None:
+        return _from_weights(card, data, device, dtype or DTYPES[card.dtype], head)
+    if not trust_file:
+        raise InputError(
+            f"{path.name} is not opened: no card pins its sha256 ({digest[:12]}…) and a .model file can run any code; "
+            "if you trust where it comes from, say so with --trust-file (trust_file=True)"
+        )
+    return _mace(data, path.stem, digest, device, dtype, head)
+
+
+def _from_weights(
+    card: PotentialCard, data: bytes, device: torch.device, dtype: torch.dtype, head: str | None
+) -> Potential:
+    if card.family == "mace":
+        return _mace(data, card.name, card.weights.sha256, device, dtype, head)
+    from atomsim.models.chgnet import Chgnet
+
+    weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)["model"]["state_dict"]
+    return Chgnet(weights, card.name, card.weights.sha256, device, dtype, elements=card.numbers)
+
+
+def _analytic(card: PotentialCard, device: torch.device, dtype: torch.dtype) -> Potential:
+    from atomsim.models.pair import LennardJones, Morse
+
+    forms: dict[str, Callable[..., Potential]] = {"lennard-jones": LennardJones, "morse": Morse}
+    return forms[card.family](**card.parameters, name=card.name, device=device, dtype=dtype, elements=card.numbers)
+
+
+def _mace(
+    data: bytes, name: str, sha256: str, device: torch.device, dtype: torch.dtype | None, head: str | None
+) -> Potential:
+    from atomsim.models.mace import MacePotential, quiet_mace
+
+    with quiet_mace():
+        model = _unpickle(data, name)
+    return MacePotential(model, name=name, sha256=sha256, device=device, dtype=dtype, head=head)
+
+
+def _unpickle(data: bytes, name: str) -> Any:
+    import mace.modules  # noqa: F401  before e3nn, which loads its constants the old way
+
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{name} is not a readable MACE model: {reason}; give a file saved by torch.save") from error

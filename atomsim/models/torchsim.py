@@ -1,0 +1,150 @@
+"""Any TorchSim model as a potential.
+
+TorchSim (Cohen et al., AI Sci. (2025), doi:10.1088/3050-287X/ae1799) has adapters for many models behind one
+``ModelInterface``: a callable from a ``SimState`` to a dictionary with ``energy``, ``forces`` and
+``stress``. atomsim does not depend on it; it is imported when the first batch is evaluated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import torch
+from ase.data import atomic_masses
+from torch import Tensor
+
+from atomsim.batch import Batch, Evaluation
+from atomsim.errors import AtomsimError, InputError
+from atomsim.models.interface import refuse_unknown_elements
+
+
+class TorchSimModel(Protocol):
+    """The part of ``torch_sim.models.interface.ModelInterface`` that is used."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of its input and output."""
+
+    def __call__(self, state: Any, /) -> Mapping[str, Tensor]:
+        """Return ``energy`` (n_systems,), ``forces`` (n_atoms, 3) and ``stress`` (n_systems, 3, 3)."""
+
+
+class TorchSimPotential:
+    """A TorchSim model behind the ``Potential`` protocol.
+
+    A TorchSim state has one ``pbc`` for all its systems, so a batch of mixed periodicity is
+    evaluated in one call per kind. Where the model computes no stress, it is zero.
+    """
+
+    def __init__(
+        self,
+        model: TorchSimModel,
+        elements: Iterable[int],
+        cutoff: float,
+        *,
+        name: str = "",
+        sha256: str = "",
+    ) -> None:
+        """Wrap a model that is already on its device.
+
+        Args:
+            model: an instance of a TorchSim ``ModelInterface``, made with forces switched on.
+            elements: atomic numbers that it was made for.
+            cutoff: its interaction range, Å.
+            name: for records; the model's class name if not given.
+            sha256: hash of its weights; computed from its ``state_dict`` if not given.
+
+        Raises:
+            InputError: if its forces are switched off.
+        """
+        # Early releases say compute_force, later ones compute_forces.
+        if not getattr(model, "compute_forces", getattr(model, "compute_force", True)):
+            raise InputError(f"{type(model).__name__} has its forces switched off; make it with compute_forces=True")
+        self.model = model
+        self.name = name or f"torchsim-{type(model).__name__}"
+        self.sha256 = sha256 or _fingerprint(model)
+        self.device = torch.device(model.device)
+        self.dtype = model.dtype
+        self.cutoff = cutoff
+        self.elements = frozenset(elements)
+
+    def __call__(self, batch: Batch) -> Evaluation:
+        """Evaluate all systems, those of equal periodicity together.
+
+        Raises:
+            InputError: if an element is not in ``elements``.
+            AtomsimError: if torch-sim is not installed.
+        """
+        refuse_unknown_elements(batch, self.elements, self.name)
+        make_state = _state_class()
+        kinds, kind_of = torch.unique(batch.pbc, dim=0, return_inverse=True)
+        if len(kinds) == 1:
+            return self._evaluate(batch, make_state)
+        groups = [torch.nonzero(kind_of == k).flatten() for k in range(len(kinds))]
+        parts = [batch.take(g) for g in groups]
+        joined = Evaluation.join([self._evaluate(part, make_state) for part in parts])
+        return joined.take(Batch.join(parts), torch.argsort(torch.cat(groups)))
+
+    def _evaluate(self, batch: Batch, make_state: Callable[..., Any]) -> Evaluation:
+        masses = torch.as_tensor(atomic_masses, dtype=self.dtype, device=batch.device)[batch.numbers]
+        # A model may write to its state: it gets copies.
+        state = make_state(
+            positions=batch.positions.detach().to(self.dtype, copy=True),
+            masses=masses,
+            cell=batch.cell.mT.to(self.dtype, copy=True).contiguous(),  # TorchSim: lattice vectors as columns
+            pbc=_periodicity(batch),
+            atomic_numbers=batch.numbers.clone(),
+            system_idx=batch.system.clone(),
+        )
+        result = self.model(state)
+        stress = result.get("stress")
+        energies = result.get("energies")
+        return Evaluation(
+            energy=_plain(result["energy"]).reshape(batch.n_systems),
+            forces=_plain(result["forces"]),
+            stress=torch.zeros_like(batch.cell) if stress is None else _symmetric(_plain(stress), batch),
+            energies=None if energies is None else _plain(energies),
+        )
+
+
+def _periodicity(batch: Batch) -> bool | Tensor:
+    # A plain bool where it says everything: all releases take it, tensors are newer.
+    along = batch.pbc[0]
+    return bool(along[0]) if bool((along == along[0]).all()) else along.clone()
+
+
+def _plain(values: Tensor) -> Tensor:
+    return values.detach().to(torch.float64)
+
+
+def _symmetric(stress: Tensor, batch: Batch) -> Tensor:
+    symmetric = 0.5 * (stress + stress.mT)
+    return torch.where(batch.volume[:, None, None] > 0.0, symmetric, torch.zeros_like(symmetric))
+
+
+def _state_class() -> Callable[..., Any]:
+    try:
+        import torch_sim
+    except ImportError as error:
+        raise AtomsimError(
+            "potentials of TorchSim need the package torch-sim-atomistic, which is not installed; "
+            "run: pip install torch-sim-atomistic"
+        ) from error
+    return torch_sim.SimState
+
+
+def _fingerprint(model: TorchSimModel) -> str:
+    digest = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}".encode())
+    state_dict: Mapping[str, Any] = getattr(model, "state_dict", dict)()
+    for key in sorted(state_dict):
+        value = state_dict[key]
+        digest.update(key.encode())
+        if isinstance(value, Tensor):
+            digest.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,265 @@
+"""The driver: groups enter and leave while the others go on, so that a device stays full."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atomsim.batch import Batch, Evaluation
+from atomsim.batching import Capacity, Fault, evaluate
+from atomsim.models.interface import Surface
+from atomsim.optimize.rows import Method, Rows, join_states, take_state
+from atomsim.optimize.space import Layout, Space
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one optimizer state moves: a system, or all images of a band."""
+
+    key: Hashable
+    """The caller's name for it."""
+    batch: Batch
+    """Its systems."""
+    inverse_hessian: Tensor | None = None
+    """What is known of it, Å²/eV, (3 rows, 3 rows), in the coordinates of ``Space``; None if nothing is."""
+
+
+Projection = Callable[[Batch, Evaluation, Tensor, list[Group]], Evaluation]
+"""(systems in flight, what the surface says of them, group of each system, the groups) to what moves them."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When a group is finished."""
+
+    fmax: float = 0.05
+    """Converged when no residual force (see ``Space.residual``) is larger, eV/Å."""
+    max_steps: int = 500
+    """Steps after which a group is given up as ``max_steps``."""
+    exploded_force: float = 1e4
+    """Residual force above which a group is given up as ``exploded``, eV/Å."""
+    exploded_volume: float = 3.0
+    """Factor of growth or shrinkage of a cell's volume above which likewise."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a group ended. ``batch`` and ``evaluation`` belong together, converged or not."""
+
+    key: Hashable
+    batch: Batch
+    evaluation: Evaluation
+    status: str
+    """``converged``, ``max_steps``, ``exploded``, ``not_a_number``, ``too_large`` or ``invalid``."""
+    message: str
+    steps: int
+    """Steps taken; one evaluation each, and one before the first."""
+    residual: float
+    """Largest residual force at the end, eV/Å."""
+    first_energy: float
+    """Energy before the first step, summed over the group's systems, eV."""
+
+
+def drive(
+    groups: Iterable[Group],
+    surface: Surface,
+    method: Method[Any],
+    space: Space,
+    stop: Stop,
+    capacity: Capacity,
+    project: Projection | None = None,
+    on_evaluation: Callable[[int], None] | None = None,
+) -> Iterator[Outcome]:
+    """Move groups downhill until each has converged or failed; yield each as it ends.
+
+    A group's path does not depend on what else is in flight, to the rounding of the surface.
+
+    Args:
+        groups: what to move, read as there is room.
+        surface: gives energies and forces of all systems in flight.
+        method: the optimizer.
+        space: what moves.
+        stop: when a group is finished.
+        capacity: how much may be in flight.
+        project: turns what the surface says of the groups in flight into what moves them, e.g. a
+            band's projected forces; convergence is judged after it.
+        on_evaluation: called with the number of systems after each evaluation.
+    """
+    flight: _Flight | None = None
+    waiting = _Lookahead(iter(groups))
+    while True:
+        entering = waiting.take(capacity, flight.batch if flight else None)
+        if not entering and flight is None:
+            return
+        flight = _Flight.join(flight, entering)
+        evaluation, faults = evaluate(surface, flight.batch, flight.group)
+        if on_evaluation:
+            on_evaluation(flight.batch.n_systems)
+        if project:
+            evaluation = project(flight.batch, evaluation, flight.group, [m.group for m in flight.members])
+        flight = flight.started(method, space, evaluation)
+        verdicts = flight.judge(space, stop, evaluation, faults)
+        yield from flight.outcomes(evaluation, verdicts)
+        staying = torch.tensor([n for n, v in enumerate(verdicts) if v is None], dtype=torch.int64)
+        flight = flight.moved(method, space, evaluation, staying.to(flight.group.device)) if len(staying) else None
+
+
+class _Lookahead:
+    """Hands out groups while they fit; one that does not fit waits."""
+
+    def __init__(self, groups: Iterator[Group]) -> None:
+        self.groups = groups
+        self.next: Group | None = next(groups, None)
+
+    def take(self, capacity: Capacity, flying: Batch | None) -> list[Group]:
+        systems, atoms = (flying.n_systems, flying.n_atoms) if flying else (0, 0)
+        taken: list[Group] = []
+        while self.next is not None:
+            systems, atoms = systems + self.next.batch.n_systems, atoms + self.next.batch.n_atoms
+            if not capacity.admits(systems, atoms) and (taken or flying):
+                break
+            taken.append(self.next)
+            self.next = next(self.groups, None)
+        return taken
+
+
+@dataclass
+class _Member:
+    """What the driver remembers of one group."""
+
+    group: Group
+    steps: int = 0
+    first_energy: float = float("nan")
+    residual: float = float("inf")
+    started: bool = False
+
+
+@dataclass
+class _Flight:
+    """All groups in flight, and the optimizer's state of those that have started."""
+
+    members: list[_Member]
+    batch: Batch
+    group: Tensor
+    """Group of each system, (n_systems,), int64."""
+    first_volume: Tensor
+    """Volume of each system when it entered, Å³, (n_systems,)."""
+    state: Any = field(default=None, repr=False)
+
+    @classmethod
+    def join(cls, flight: _Flight | None, entering: list[Group]) -> _Flight:
+        if not entering:
+            assert flight is not None
+            return flight
+        members = (flight.members if flight else []) + [_Member(g) for g in entering]
+        batch = Batch.join(([flight.batch] if flight else []) + [g.batch for g in entering])
+        counts = torch.tensor([m.group.batch.n_systems for m in members], device=batch.device)
+        group = torch.repeat_interleave(torch.arange(len(members), device=batch.device), counts)
+        volume = torch.cat(([flight.first_volume] if flight else []) + [g.batch.volume for g in entering])
+        return cls(members, batch, group, volume, flight.state if flight else None)
+
+    def rows(self, layout: Layout) -> Rows:
+        return Rows(self.group[layout.system], len(self.members))
+
+    def started(self, method: Method[Any], space: Space, evaluation: Evaluation) -> _Flight:
+        """Give the groups that entered a state of their own."""
+        new = [n for n, m in enumerate(self.members) if not m.started]
+        if not new:
+            return self
+        systems = torch.nonzero(self.group >= new[0]).flatten()  # they entered last
+        batch, said = self.batch.take(systems), evaluation.take(self.batch, systems)
+        layout = space.layout(batch)
+        rows = Rows((self.group[systems] - new[0])[layout.system], len(new))
+        energy = _by_group(space.energy(batch, said), self.group[systems] - new[0], len(new))
+        guesses = [self.members[n].group.inverse_hessian for n in new]
+        state = method.start(rows, space.force(batch, said, layout), energy, guesses)
+        for n, value in zip(new, energy.tolist(), strict=True):
+            self.members[n].started, self.members[n].first_energy = True, value
+        self.state = state if self.state is None else join_states([self.state, state])
+        return self
+
+    def judge(
+        self, space: Space, stop: Stop, evaluation: Evaluation, faults: dict[int, Fault]
+    ) -> list[tuple[str, str] | None]:
+        """Return each group's status and message, or None where it goes on."""
+        residual = space.residual(self.batch, evaluation)
+        residual = torch.where(torch.isfinite(evaluation.energy), residual, torch.nan)
+        worst = residual.new_zeros(len(self.members)).scatter_reduce(0, self.group, residual, "amax")
+        change = (self.batch.volume / self.first_volume).log().abs().nan_to_num()  # 0/0 without a cell
+        grown = change.new_zeros(len(self.members)).scatter_reduce(0, self.group, change, "amax").exp()
+        verdicts: list[tuple[str, str] | None] = []
+        for n, (member, force, growth) in enumerate(zip(self.members, worst.tolist(), grown.tolist(), strict=True)):
+            member.residual = force
+            verdicts.append(_verdict(member, force, growth, stop, faults.get(n)))
+        return verdicts
+
+    def outcomes(self, evaluation: Evaluation, verdicts: list[tuple[str, str] | None]) -> Iterator[Outcome]:
+        for n, (member, verdict) in enumerate(zip(self.members, verdicts, strict=True)):
+            if verdict is None:
+                continue
+            systems = torch.nonzero(self.group == n).flatten()
+            yield Outcome(
+                key=member.group.key,
+                batch=self.batch.take(systems),
+                evaluation=evaluation.take(self.batch, systems),
+                status=verdict[0],
+                message=verdict[1],
+                steps=member.steps,
+                residual=member.residual,
+                first_energy=member.first_energy,
+            )
+
+    def moved(self, method: Method[Any], space: Space, evaluation: Evaluation, staying: Tensor) -> _Flight:
+        """Drop the groups that ended and take one step with the others."""
+        if len(staying) < len(self.members):
+            keep = torch.isin(self.group, staying)
+            systems = torch.nonzero(keep).flatten()
+            state = take_state(self.state, self.rows(space.layout(self.batch)), staying)
+            evaluation = evaluation.take(self.batch, systems)
+            group = torch.unique_consecutive(self.group[systems], return_inverse=True)[1]
+            members = [self.members[n] for n in staying.tolist()]
+            left = _Flight(members, self.batch.take(systems), group, self.first_volume[systems], state)
+            return left._stepped(method, space, evaluation)
+        return self._stepped(method, space, evaluation)
+
+    def _stepped(self, method: Method[Any], space: Space, evaluation: Evaluation) -> _Flight:
+        layout = space.layout(self.batch)
+        energy = _by_group(space.energy(self.batch, evaluation), self.group, len(self.members))
+        force = space.force(self.batch, evaluation, layout)
+        step, state = method.step(self.state, self.rows(layout), force, energy)
+        for member in self.members:
+            member.steps += 1
+        moved = space.move(self.batch, step, layout)
+        return _Flight(self.members, moved, self.group, self.first_volume, state)
+
+
+def _by_group(energy: Tensor, group: Tensor, n_groups: int) -> Tensor:
+    return energy.new_zeros(n_groups).index_add_(0, group, energy)
+
+
+def _verdict(member: _Member, force: float, grown: float, stop: Stop, fault: Fault | None) -> tuple[str, str] | None:
+    if fault is not None:
+        return fault.status, fault.message
+    if math.isnan(force):
+        return (
+            "not_a_number",
+            f"the potential gave NaN after {member.steps} steps; look at the start for atoms too close",
+        )
+    if force > stop.exploded_force or grown > stop.exploded_volume:
+        return "exploded", (
+            f"largest force {force:.3g} eV/Å and volume changed {grown:.2f}-fold after {member.steps} steps; "
+            "look at the start for atoms too close, or fix the cell"
+        )
+    if force <= stop.fmax:
+        return "converged", ""
+    if member.steps >= stop.max_steps:
+        return "max_steps", (
+            f"largest force {force:.4f} eV/Å after {member.steps} steps, wanted {stop.fmax}; "
+            "raise max_steps and run again"
+        )
+    return None

@@ -1,0 +1,107 @@
+"""A trust-region quasi-Newton method that can start from what is already known.
+
+The inverse Hessian of each group is kept whole and updated by BFGS, so it can begin as the
+inverse of a parent's Hessian or of a spring model (see ``hessian``) and then needs a
+fraction of the force calls. A step that raises the energy is taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from atomsim.optimize.rows import MATRIX, PER_GROUP, PER_ROW, Rows, clip_rows
+
+
+@dataclass(frozen=True)
+class NewtonState:
+    """Inverse Hessians, and the last accepted point of all groups."""
+
+    inverse: Tensor = field(metadata=MATRIX)
+    """Inverse Hessian, Å²/eV, (n_groups, 3 × width, 3 × width), zero beyond a group's rows."""
+    force: Tensor = field(metadata=PER_ROW)
+    """Force at the last accepted point, (n_rows, 3)."""
+    energy: Tensor = field(metadata=PER_GROUP)
+    """Energy there, eV, (n_groups,)."""
+    step: Tensor = field(metadata=PER_ROW)
+    """Step that led from there to the present point, (n_rows, 3); zero at the start."""
+    predicted: Tensor = field(metadata=PER_GROUP)
+    """Energy that the quadratic model promised for that step, eV, (n_groups,), not positive."""
+    radius: Tensor = field(metadata=PER_GROUP)
+    """Longest row that the next step may have, Å, (n_groups,)."""
+
+
+@dataclass(frozen=True)
+class Newton:
+    """Quasi-Newton with a dense inverse Hessian per group; for groups up to about 300 rows.
+
+    BFGS update: Nocedal & Wright, Numerical Optimization, 2nd ed. (2006), Eq. 6.17, damped
+    after Powell (ibid., Procedure 18.2, for the inverse) so that it stays positive definite;
+    trust radius: ibid., Algorithm 4.1, on the longest row.
+    """
+
+    stiffness: float = 70.0
+    """Curvature assumed where nothing is known, eV/Å²."""
+    radius: float = 0.15
+    """Trust radius at the start, longest row, Å."""
+    largest_radius: float = 0.3
+    """What it may grow to, Å."""
+    smallest_radius: float = 1e-3
+    """What it may shrink to, Å."""
+    noise: float = 1e-6
+    """Relative rise of the energy that is rounding and not a failed step."""
+
+    def start(self, rows: Rows, force: Tensor, energy: Tensor, guesses: Sequence[Tensor | None]) -> NewtonState:
+        """Start from the guesses, or from the inverse stiffness where there is none."""
+        width = 3 * rows.width
+        inverse = force.new_zeros(rows.n_groups, width, width)
+        for n, (guess, count) in enumerate(zip(guesses, rows.counts.tolist(), strict=True)):
+            size = 3 * count
+            start = torch.eye(size, dtype=force.dtype, device=force.device) / self.stiffness if guess is None else guess
+            inverse[n, :size, :size] = start
+        zeros = torch.zeros_like(energy)
+        return NewtonState(inverse, force, energy, torch.zeros_like(force), zeros, zeros + self.radius)
+
+    def step(self, state: NewtonState, rows: Rows, force: Tensor, energy: Tensor) -> tuple[Tensor, NewtonState]:
+        """Return the step of each row, (n_rows, 3), and the state after it."""
+        inverse = _updated(state, rows, force)
+        rise = energy - state.energy
+        moved = state.predicted < 0
+        failed = moved & (rise > self.noise * energy.abs())
+        radius = self._next_radius(state, rows, rise, moved, failed)
+        # from a failed step go back, and start again from the point before it
+        back = failed[rows.group, None]
+        origin_force = torch.where(back, state.force, force)
+        newton = rows.unpad(torch.einsum("gij,gj->gi", inverse, rows.pad(origin_force)))
+        step = clip_rows(newton, rows, radius)
+        full, gain = rows.norm(newton).clamp(min=1e-300), rows.dot(origin_force, step)
+        predicted = -(1 - 0.5 * rows.norm(step) / full) * gain
+        after = NewtonState(inverse, origin_force, torch.where(failed, state.energy, energy), step, predicted, radius)
+        return torch.where(back, step - state.step, step), after
+
+    def _next_radius(self, state: NewtonState, rows: Rows, rise: Tensor, moved: Tensor, failed: Tensor) -> Tensor:
+        length = rows.largest(state.step)
+        ratio = rise / torch.where(moved, state.predicted, -1.0)
+        poor = failed | (moved & (ratio < 0.25) & (state.predicted < -1e-4))
+        good = moved & (ratio > 0.75) & (length > 0.99 * state.radius)
+        radius = torch.where(poor, (0.5 * length).clamp(min=self.smallest_radius), state.radius)
+        return torch.where(good, (2 * radius).clamp(max=self.largest_radius), radius)
+
+
+def _updated(state: NewtonState, rows: Rows, force: Tensor) -> Tensor:
+    """BFGS update of the inverse Hessians by the last step, damped to stay positive definite."""
+    s, y = rows.pad(state.step), rows.pad(state.force - force)
+    by = torch.einsum("gij,gj->gi", state.inverse, y)
+    sy, yby = (s * y).sum(dim=1), (y * by).sum(dim=1)
+    theta = torch.where(sy < 0.2 * yby, 0.8 * yby / (yby - sy).clamp(min=1e-300), 1.0)[:, None]
+    s = theta * s + (1 - theta) * by
+    sy = (s * y).sum(dim=1)
+    useful = yby > 1e-16
+    rho = torch.where(useful, 1 / torch.where(useful, sy, 1.0), 0.0)
+    factor = rho * (1 + rho * yby)
+    outer = by[:, :, None] * s[:, None, :]
+    grown = factor[:, None, None] * s[:, :, None] * s[:, None, :] - rho[:, None, None] * (outer + outer.mT)
+    return state.inverse + torch.where(useful[:, None, None], grown, 0.0)

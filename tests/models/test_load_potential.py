@@ -1,0 +1,136 @@
+"""Loading: by name, by pinned file, never an untrusted pickle, only published weights."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from ase import Atoms
+
+from atomsim import catalog
+from atomsim.batch import Batch
+from atomsim.cards import card_names, load_card
+from atomsim.errors import InputError
+from atomsim.models.interface import Potential
+from atomsim.models.load import load_potential, resolve_device
+
+WATER_SALT = Batch.pack([Atoms("LiO", positions=[[0, 0, 0], [1.8, 0.1, 0]], cell=[6, 6, 6], pbc=True)])
+
+
+@pytest.mark.parametrize("name", card_names())
+def test_every_card_loads_and_evaluates(name):
+    potential, card = load_potential(name, "cpu"), load_card(name)
+    assert isinstance(potential, Potential)
+    assert potential.name == name
+    assert potential.elements == card.numbers
+    assert potential.cutoff == card.cutoff_A
+    assert str(potential.dtype) == f"torch.{card.dtype}"
+    assert len(potential.sha256) == 64
+    assert card.weights.sha256 in ("", potential.sha256)
+    assert potential(WATER_SALT).energy.isfinite().all()
+
+
+class Hostile:
+    """Unpickling this writes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return (Path.touch, (self.marker,))
+
+
+def test_an_untrusted_file_is_refused_before_anything_in_it_runs(tmp_path):
+    marker, path = tmp_path / "ran", tmp_path / "nice.model"
+    path.write_bytes(pickle.dumps(Hostile(marker)))
+    for spelled in (path, str(path)):
+        with pytest.raises(InputError, match="--trust-file"):
+            load_potential(spelled, "cpu")
+    assert not marker.exists()
+    # the file is hostile indeed: who says that it is trusted, runs it
+    torch.save(Hostile(marker), path)
+    with pytest.raises(InputError):
+        load_potential(path, "cpu", trust_file=True)
+    assert marker.exists()
+
+
+def test_a_file_that_a_card_pins_needs_no_trust(tmp_path):
+    path = tmp_path / "copy.model"
+    shutil.copy(load_card("chgnet-0.3.0").weights_path, path)
+    potential = load_potential(path, "cpu")
+    assert potential.name == "chgnet-0.3.0"
+    assert torch.equal(potential(WATER_SALT).energy, load_potential("chgnet-0.3.0", "cpu")(WATER_SALT).energy)
+
+
+@pytest.fixture
+def own_card(tmp_path, monkeypatch):
+    """A potentials folder with chgnet's weights beside its card, both ours to spoil."""
+    card = load_card("chgnet-0.3.0")
+    shutil.copy(card.weights_path, tmp_path / "weights.pth.tar")
+    text = (catalog.folder("potentials") / "chgnet-0.3.0.toml").read_text()
+    text = text.replace('origin = "package"', 'origin = "file"').replace(card.weights.file, "weights.pth.tar")
+    (tmp_path / "chgnet-0.3.0.toml").write_text(text)
+    monkeypatch.setattr(catalog, "folder", lambda kind: tmp_path)
+    return tmp_path
+
+
+def test_weights_are_verified(own_card):
+    assert load_card("chgnet-0.3.0").state == "verified"
+    load_potential("chgnet-0.3.0", "cpu")
+    weights = own_card / "weights.pth.tar"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    assert load_card("chgnet-0.3.0").state == "changed"
+    with pytest.raises(InputError, match="not the published ones"):
+        load_potential("chgnet-0.3.0", "cpu")
+    weights.unlink()
+    assert load_card("chgnet-0.3.0").state == "missing"
+    with pytest.raises(InputError, match="are missing"):
+        load_potential("chgnet-0.3.0", "cpu")
+
+
+def test_bad_names_and_files(tmp_path):
+    with pytest.raises(InputError, match=r"did you mean 'chgnet-0\.3\.0'"):
+        load_potential("chgnet-0.3", "cpu")
+    with pytest.raises(InputError, match="No such file"):
+        load_potential(tmp_path / "absent.model", "cpu")
+    with pytest.raises(InputError, match="Is a directory"):
+        load_potential(tmp_path, "cpu")
+    empty = tmp_path / "empty.model"
+    empty.touch()
+    with pytest.raises(InputError, match="not a readable MACE model"):
+        load_potential(empty, "cpu", trust_file=True)
+    torch.save({"weights": torch.ones(3)}, empty)
+    with pytest.raises(InputError, match="found a model of class dict"):
+        load_potential(empty, "cpu", trust_file=True)
+    with pytest.raises(InputError, match="no heads"):
+        load_potential("morse", "cpu", head="pbe")
+
+
+def test_devices_and_precision():
+    assert resolve_device("cpu").type == "cpu"
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for bad in ("gpu", "cuda:x", "cuda:-1", "mps", ""):
+        with pytest.raises(InputError, match="wanted auto, cpu, cuda or cuda:N"):
+            resolve_device(bad)
+    with pytest.raises(InputError, match="is not there"):
+        resolve_device(f"cuda:{torch.cuda.device_count()}")
+    assert load_potential("morse", "cpu", "float32").dtype == torch.float32
+    assert load_potential("morse", "cpu", torch.float32).dtype == torch.float32
+    with pytest.raises(InputError, match="did you mean 'float64'"):
+        load_potential("morse", "cpu", "float46")
+    with pytest.raises(InputError, match=r"unknown precision 'torch\.float16'"):
+        load_potential("morse", "cpu", torch.float16)
+
+
+def test_loading_changes_no_global_state():
+    random_state, environment = torch.get_rng_state(), dict(os.environ)
+    load_potential("chgnet-0.3.0", "cpu", "float64")
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert dict(os.environ) == environment
