@@ -19,8 +19,9 @@ from atomsim.models.interface import Potential, Surface
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.lbfgs import Lbfgs
+from atomsim.optimize.modes import lowest_modes
 from atomsim.optimize.newton import Newton
-from atomsim.optimize.rows import Method
+from atomsim.optimize.rows import Method, Rows
 from atomsim.optimize.space import Space
 from atomsim.optimize.springs import spring_guess
 from atomsim.units import GPA
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 METHODS = ("newton", "lbfgs", "fire")
+NEGATIVE = -0.1
+"""Curvature below which a point is a saddle, eV/Å²; soft modes above it are noise of the potential."""
+KICK = 0.15
+"""Longest row of the step off a saddle, Å."""
+RESTARTS = 3
+"""How often a relaxation may leave a saddle before it is given up as one."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class RelaxSettings:
     noise_A: float = 0.0
     """Standard deviation of seeded noise on free atoms at the start, Å: breaks a symmetry that holds it on a saddle."""
     seed: int = 0
+    check_minimum: bool = True
+    """Look for a mode of negative curvature at the end, and leave a saddle along it."""
     method: str = "newton"
     """``newton`` (quasi-Newton from a spring model or a parent's Hessian), ``lbfgs`` or ``fire``."""
 
@@ -69,7 +78,7 @@ class Relaxation:
     magmoms: np.ndarray | None
     """μB, (n_atoms,), or None."""
     status: str
-    """``converged``, ``max_steps``, ``exploded``, ``not_a_number``, ``too_large`` or ``invalid``."""
+    """``converged``, ``saddle``, ``max_steps``, ``exploded``, ``not_a_number``, ``too_large`` or ``invalid``."""
     message: str
     """What went wrong and what to try; empty when converged."""
     steps: int
@@ -78,6 +87,8 @@ class Relaxation:
     """Largest residual force at the end, eV/Å."""
     initial_energy: float
     """eV."""
+    lowest_curvature: float | None = None
+    """Curvature of the softest mode found at the end, eV/Å²; None if it was not looked for."""
 
     @property
     def converged(self) -> bool:
@@ -139,12 +150,22 @@ def iter_relax(
     """Relax systems as they come and yield (index, relaxation) as each ends."""
     device = getattr(surface, "device", torch.device("cpu"))
     room = capacity or default_capacity(device)
-    method = _method(settings.method)
     space = Space(cell=settings.cell, pressure=settings.pressure_GPa * GPA)
     stop = Stop(fmax=settings.fmax_eV_per_A, max_steps=settings.max_steps)
-    groups = (_group(n, atoms, settings, space, device) for n, atoms in enumerate(systems))
-    for outcome in drive(groups, surface, method, space, stop, room):
-        yield int(str(outcome.key)), _relaxation(outcome)
+    groups: Iterable[Group] = (_group(n, atoms, settings, space, device) for n, atoms in enumerate(systems))
+    earlier: dict[int, Relaxation] = {}
+    for restart in range(RESTARTS + 1):
+        outcomes = drive(groups, surface, _method(settings.method), space, stop, room)
+        groups = []
+        for done in _checked(outcomes, surface, space, settings, room):
+            found = _continued(done.relaxation, earlier.get(done.key))
+            if found.status == "saddle" and restart < RESTARTS:
+                earlier[done.key] = found
+                groups.append(done.kicked)
+            else:
+                yield done.key, found
+        if not groups:
+            return
 
 
 def default_capacity(device: torch.device) -> Capacity:
@@ -166,11 +187,75 @@ def _method(name: str) -> Method[Any]:
     return methods[name]
 
 
+@dataclass(frozen=True)
+class _Done:
+    """A relaxation that ended, and where it would go on from if it ended on a saddle."""
+
+    key: int
+    relaxation: Relaxation
+    kicked: Group
+
+
+def _checked(
+    outcomes: Iterable[Outcome], surface: Surface, space: Space, settings: RelaxSettings, room: Capacity
+) -> Iterator[_Done]:
+    """Look at the lowest mode of what has converged, as many systems at once as there is room for."""
+    waiting: list[Outcome] = []
+    for outcome in outcomes:
+        if outcome.status != "converged" or not settings.check_minimum:
+            yield _Done(int(str(outcome.key)), _relaxation(outcome), _again(outcome, outcome.batch))
+            continue
+        atoms = sum(o.batch.n_atoms for o in waiting) + outcome.batch.n_atoms
+        if waiting and not room.admits(len(waiting) + 1, atoms):
+            yield from _looked_at(waiting, surface, space, settings)
+            waiting = []
+        waiting.append(outcome)
+    if waiting:
+        yield from _looked_at(waiting, surface, space, settings)
+
+
+def _looked_at(outcomes: list[Outcome], surface: Surface, space: Space, settings: RelaxSettings) -> Iterator[_Done]:
+    batch = Batch.join([o.batch for o in outcomes])
+    guesses = [spring_guess(o.batch, space) if o.inverse_hessian is None else o.inverse_hessian for o in outcomes]
+    modes = lowest_modes(batch, surface, space, guesses, negative=NEGATIVE, seed=settings.seed)
+    layout = space.layout(batch)
+    rows = Rows(layout.system, batch.n_systems)
+    kick = KICK / rows.largest(modes.mode)
+    kicked = space.move(batch, kick[rows.group, None] * modes.mode, layout)
+    looked = zip(outcomes, modes.curvature.tolist(), modes.force_calls.tolist(), strict=True)
+    for n, (outcome, curvature, calls) in enumerate(looked):
+        found = _relaxation(outcome)
+        found = replace(found, lowest_curvature=curvature, force_calls=found.force_calls + calls)
+        if curvature < NEGATIVE:
+            found = replace(
+                found,
+                status="saddle",
+                message=f"forces vanish on a saddle: a mode has curvature {curvature:.2f} eV/Å²; "
+                "start from noise_A = 0.05 or more",
+            )
+        yield _Done(int(str(outcome.key)), found, _again(outcome, kicked.take([n])))
+
+
+def _again(outcome: Outcome, batch: Batch) -> Group:
+    return Group(outcome.key, batch, outcome.inverse_hessian)
+
+
+def _continued(found: Relaxation, earlier: Relaxation | None) -> Relaxation:
+    """Add the cost of what came before a restart."""
+    if earlier is None:
+        return found
+    return replace(
+        found,
+        steps=found.steps + earlier.steps,
+        force_calls=found.force_calls + earlier.force_calls,
+        initial_energy=earlier.initial_energy,
+    )
+
+
 def _group(key: int, atoms: Atoms, settings: RelaxSettings, space: Space, device: torch.device) -> Group:
     start = noisy(atoms, settings.noise_A, settings.seed) if settings.noise_A > 0 else atoms
     batch = Batch.pack([start], device)
-    guess = spring_guess(batch, space) if settings.method == "newton" else None
-    return Group(key, batch, guess)
+    return Group(key, batch, spring_guess(batch, space) if settings.method == "newton" else None)
 
 
 def _relaxation(outcome: Outcome) -> Relaxation:

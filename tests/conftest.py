@@ -1,9 +1,16 @@
-"""Shared set-up: GPU tests run only where there is a GPU."""
+"""Shared set-up: one thread per process, and GPU tests only where there is a GPU."""
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by OpenMP when torch is first imported
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
 import pytest
 import torch
+
+torch.set_num_threads(1)  # two busy processes with two threads each run several times slower
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -42,7 +42,7 @@ def gated_norm(pair: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     Returns:
         (n, m).
     """
-    return _GatedNorm.apply(pair, scale, shift)  # type: ignore[no-untyped-call, no-any-return]
+    return _GatedNorm.apply(pair, scale, shift)
 
 
 class _GatedNorm(torch.autograd.Function):

@@ -63,6 +63,8 @@ class Outcome:
     """Largest residual force at the end, eV/Å."""
     first_energy: float
     """Energy before the first step, summed over the group's systems, eV."""
+    inverse_hessian: Tensor | None = None
+    """What the optimizer has learned, Å²/eV, (3 rows, 3 rows), or None."""
 
 
 def drive(
@@ -104,7 +106,7 @@ def drive(
             evaluation = project(flight.batch, evaluation, flight.group, [m.group for m in flight.members])
         flight = flight.started(method, space, evaluation)
         verdicts = flight.judge(space, stop, evaluation, faults)
-        yield from flight.outcomes(evaluation, verdicts)
+        yield from flight.outcomes(evaluation, verdicts, method.inverse_hessians(flight.state), space)
         staying = torch.tensor([n for n, v in enumerate(verdicts) if v is None], dtype=torch.int64)
         flight = flight.moved(method, space, evaluation, staying.to(flight.group.device)) if len(staying) else None
 
@@ -198,7 +200,10 @@ class _Flight:
             verdicts.append(_verdict(member, force, growth, stop, faults.get(n)))
         return verdicts
 
-    def outcomes(self, evaluation: Evaluation, verdicts: list[tuple[str, str] | None]) -> Iterator[Outcome]:
+    def outcomes(
+        self, evaluation: Evaluation, verdicts: list[tuple[str, str] | None], learned: Tensor | None, space: Space
+    ) -> Iterator[Outcome]:
+        sizes = (3 * self.rows(space.layout(self.batch)).counts).tolist()
         for n, (member, verdict) in enumerate(zip(self.members, verdicts, strict=True)):
             if verdict is None:
                 continue
@@ -212,6 +217,7 @@ class _Flight:
                 steps=member.steps,
                 residual=member.residual,
                 first_energy=member.first_energy,
+                inverse_hessian=None if learned is None else learned[n, : sizes[n], : sizes[n]],
             )
 
     def moved(self, method: Method[Any], space: Space, evaluation: Evaluation, staying: Tensor) -> _Flight:

@@ -79,3 +79,7 @@ class Fire:
             downhill=torch.where(up, 0, state.downhill + 1),
         )
         return step, after
+
+    def inverse_hessians(self, state: FireState) -> None:  # noqa: ARG002
+        """Return None: this method keeps no matrix."""
+        return

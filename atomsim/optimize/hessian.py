@@ -83,7 +83,8 @@ def hessian(atoms: Atoms, surface: Surface, *, systems_at_once: int = 1) -> Hess
     unit = PhonopyAtoms(numbers=atoms.numbers, cell=atoms.cell.array, scaled_positions=atoms.get_scaled_positions())
     phonon = Phonopy(unit, supercell_matrix=np.eye(3, dtype=int), primitive_matrix="P", symprec=1e-3)
     phonon.generate_displacements(distance=DISPLACEMENT, is_plusminus=True, is_diagonal=False)
-    displaced = [_moved(atoms, d.positions - phonon.supercell.positions) for d in phonon.supercells_with_displacements]
+    cells = phonon.supercells_with_displacements or []
+    displaced = [_moved(atoms, cell.positions - phonon.supercell.positions) for cell in cells]
     strained = [_strained(atoms, pair, sign * STRAIN) for pair in VOIGT for sign in (1, -1)]
     found = list(_evaluations([*displaced, *strained], surface, systems_at_once))
     phonon.forces = np.array([forces for forces, _ in found[: len(displaced)]])

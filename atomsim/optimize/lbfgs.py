@@ -75,6 +75,10 @@ class Lbfgs:
         step = clip_rows(direction, rows, self.longest_step)
         return step, replace(state, force=force, step=step, moved=torch.ones_like(state.moved))
 
+    def inverse_hessians(self, state: LbfgsState) -> None:  # noqa: ARG002
+        """Return None: this method keeps no matrix."""
+        return
+
 
 def _remembered(state: LbfgsState, rows: Rows, force: Tensor) -> LbfgsState:
     """Append the last step where it went uphill in gradient; elsewhere it would spoil positivity."""

@@ -53,6 +53,8 @@ class Newton:
     """What it may shrink to, Å."""
     noise: float = 1e-6
     """Relative rise of the energy that is rounding and not a failed step."""
+    conservative: bool = True
+    """Forces are the gradient of the energy. If not, as on a band, no step is judged by it; the radius stays."""
 
     def start(self, rows: Rows, force: Tensor, energy: Tensor, guesses: Sequence[Tensor | None]) -> NewtonState:
         """Start from the guesses, or from the inverse stiffness where there is none."""
@@ -70,7 +72,7 @@ class Newton:
         inverse = _updated(state, rows, force)
         rise = energy - state.energy
         moved = state.predicted < 0
-        failed = moved & (rise > self.noise * energy.abs())
+        failed = moved & (rise > self.noise * energy.abs()) & self.conservative
         radius = self._next_radius(state, rows, rise, moved, failed)
         # from a failed step go back, and start again from the point before it
         back = failed[rows.group, None]
@@ -82,7 +84,13 @@ class Newton:
         after = NewtonState(inverse, origin_force, torch.where(failed, state.energy, energy), step, predicted, radius)
         return torch.where(back, step - state.step, step), after
 
+    def inverse_hessians(self, state: NewtonState) -> Tensor:
+        """Return the inverse Hessians as updated so far."""
+        return state.inverse
+
     def _next_radius(self, state: NewtonState, rows: Rows, rise: Tensor, moved: Tensor, failed: Tensor) -> Tensor:
+        if not self.conservative:
+            return state.radius
         length = rows.largest(state.step)
         ratio = rise / torch.where(moved, state.predicted, -1.0)
         poor = failed | (moved & (ratio < 0.25) & (state.predicted < -1e-4))

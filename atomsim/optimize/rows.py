@@ -142,3 +142,7 @@ class Method(Protocol[S]):
     def step(self, state: S, rows: Rows, force: Tensor, energy: Tensor) -> tuple[Tensor, S]:
         """Return the step of each row, (n_rows, 3), and the state after it."""
         ...
+
+    def inverse_hessians(self, state: S) -> Tensor | None:
+        """What the method has learned, Å²/eV, (n_groups, 3 × width, 3 × width), or None."""
+        ...

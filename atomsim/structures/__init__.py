@@ -1,0 +1,1 @@
+"""Structures to start from: prototypes, disorder, delithiated orderings, sanity checks."""

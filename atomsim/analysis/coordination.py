@@ -1,0 +1,86 @@
+"""The metal–oxygen shell: lengths, number, distortion, bond valence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from ase.neighborlist import neighbor_list
+
+SHELL_CUTOFF = 2.6
+"""Å; above every M–O bond of an MO₄ or MO₆ unit (1.7–2.3 Å), below the next shell (≈ 3.3 Å)."""
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Anions around all atoms of one metal, averaged over those atoms."""
+
+    element: str
+    n_atoms: int
+    coordination: float
+    """Mean number of neighbours within the cutoff."""
+    mean_length: float
+    """Mean metal–anion length, Å; NaN without neighbours."""
+    distortion: float
+    """Mean Baur index Σ|l − ⟨l⟩| / (n ⟨l⟩), Baur 1974, Acta Cryst. B 30, 1195, Eq. 2; 0 for a regular shell."""
+    lengths: tuple[float, ...]
+    """All lengths, Å, sorted."""
+
+
+def metal_shell(atoms: Atoms, element: str, anions: Sequence[str] = ("O",), cutoff: float = SHELL_CUTOFF) -> Shell:
+    """Measure the anion shell of one element.
+
+    Args:
+        atoms: the structure.
+        element: symbol of the central atoms.
+        anions: symbols of the neighbours that count.
+        cutoff: longest bond, Å.
+    """
+    centres = [k for k, s in enumerate(atoms.symbols) if s == element]
+    i, d = neighbor_list("id", atoms, {(element, anion): cutoff for anion in anions})
+    shells = [d[i == k] for k in centres]
+    filled = [s for s in shells if len(s)]
+    means = [s.mean() for s in filled]
+    baur = [np.abs(s - m).mean() / m for s, m in zip(filled, means, strict=True)]
+    return Shell(
+        element=element,
+        n_atoms=len(centres),
+        coordination=float(np.mean([len(s) for s in shells])) if shells else 0.0,
+        mean_length=float(np.mean(means)) if filled else float("nan"),
+        distortion=float(np.mean(baur)) if filled else float("nan"),
+        lengths=tuple(sorted(float(x) for s in filled for x in s)),
+    )
+
+
+def bond_valence_sums(atoms: Atoms, element: str, cutoff: float = 3.2) -> np.ndarray | None:
+    """Return the bond-valence sum of each atom of one element, e, (n,).
+
+    Parameters of O'Keeffe & Brese 1991, J. Am. Chem. Soc. 113, 3226, with the exponent that pymatgen
+    applies them with (0.31 Å). They assume no oxidation state; the sums follow trends of one metal well,
+    their absolute value may miss by more than one (Ru⁴⁺ with six O at 2.01 Å: 2.8).
+
+    Args:
+        atoms: the structure.
+        element: symbol of the central atoms.
+        cutoff: longest bond counted, Å.
+
+    Returns:
+        The sums, or None where there are no parameters for an element in the structure.
+    """
+    from pymatgen.analysis.bond_valence import BV_PARAMS, calculate_bv_sum
+    from pymatgen.core import Element
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    if any(Element(chemical_symbols[z]) not in BV_PARAMS for z in set(atoms.numbers.tolist())):
+        return None
+    structure = AseAtomsAdaptor.get_structure(_bare(atoms))
+    sites = [site for site in structure if site.specie.symbol == element]
+    return np.array([calculate_bv_sum(s, structure.get_neighbors(s, cutoff)) for s in sites])
+
+
+def _bare(atoms: Atoms) -> Atoms:
+    """Species, positions and cell alone: the converter stumbles over arrays and constraints it does not know."""
+    return Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)

@@ -1,0 +1,66 @@
+"""O–O pairs: how short, and which species a length names.
+
+Bond lengths: O₂ 1.21 Å, superoxide O₂⁻ 1.33 Å, peroxide O₂²⁻ 1.49 Å (Cotton & Wilkinson, Advanced
+Inorganic Chemistry); peroxo-like (O₂)ⁿ⁻ in charged Li-rich oxides up to about 2.4 Å (McCalla et al.
+2015, Science 350, 1516). The borders lie halfway between the first three.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.neighborlist import neighbor_list
+
+OXYGEN = 8
+PAIR_CUTOFF = 3.2
+"""Longest O–O pair counted, Å: the edges of an MO₆ octahedron (2.6–3.0 Å) lie within."""
+
+CLASSES: dict[str, tuple[float, float]] = {
+    "O2": (0.0, 1.27),
+    "superoxide": (1.27, 1.41),
+    "peroxide": (1.41, 1.65),
+    "peroxo-like": (1.65, 2.4),
+    "lattice": (2.4, PAIR_CUTOFF),
+}
+"""Half-open ranges [from, to) of the O–O length in Å."""
+
+
+@dataclass(frozen=True)
+class OxygenPairs:
+    """All periodic O–O pairs within a cutoff, each once, shortest first."""
+
+    first: np.ndarray
+    """Atom index, (n_pairs,), int."""
+    second: np.ndarray
+    """Atom index, (n_pairs,), int; may equal ``first`` where an atom meets its own image."""
+    length: np.ndarray
+    """Distance, Å, (n_pairs,)."""
+
+    @property
+    def shortest(self) -> float | None:
+        """Shortest distance, Å; None without a pair within the cutoff."""
+        return float(self.length[0]) if len(self.length) else None
+
+    def counts(self) -> dict[str, int]:
+        """Number of pairs in each of ``CLASSES``."""
+        return {
+            name: int(np.count_nonzero((self.length >= low) & (self.length < high)))
+            for name, (low, high) in CLASSES.items()
+        }
+
+    def histogram(self, edges: np.ndarray) -> np.ndarray:
+        """Number of pairs between consecutive ``edges`` (Å), (len(edges) − 1,)."""
+        return np.histogram(self.length, bins=edges)[0]
+
+
+def oxygen_pairs(atoms: Atoms, cutoff: float = PAIR_CUTOFF) -> OxygenPairs:
+    """Find every O–O pair shorter than ``cutoff`` (Å), periodic images included."""
+    i, j, d, shift = neighbor_list("ijdS", atoms, {("O", "O"): cutoff})
+    # Each pair is listed from both sides; an atom and its own image as +S and −S.
+    forward = (shift[:, 0] > 0) | ((shift[:, 0] == 0) & ((shift[:, 1] > 0) | ((shift[:, 1] == 0) & (shift[:, 2] > 0))))
+    keep = (i < j) | ((i == j) & forward)
+    i, j, d = i[keep], j[keep], d[keep]
+    order = np.lexsort((j, i, d))
+    return OxygenPairs(i[order], j[order], d[order])

@@ -1,0 +1,163 @@
+"""Computed beside published: the numbers of the papers, kept as data, and how each is computed."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from atomsim.analysis.hull import SAME_X, Hull
+from atomsim.analysis.voltage import VoltageStep, hull_voltage, ions_below, specific_capacity
+from atomsim.errors import InputError
+
+SHIFT_NOISE = 0.02
+"""Degrees of 2θ; a smaller computed shift has no direction."""
+NEAR_X = 0.15
+"""A structure this close in x may stand for a measured composition."""
+
+
+@dataclass(frozen=True)
+class Electrode:
+    """What the comparison looks at."""
+
+    formula: str
+    """Formula unit at the largest x."""
+    rows: Sequence[dict[str, Any]]
+    """Lowest structure at each x, by increasing x (``describe`` plus ``x``)."""
+    hull: Hull
+    steps: Sequence[VoltageStep]
+    """Voltage steps of the hull; empty without an ion reference."""
+    ion_energy: float | None
+    """Of the metal, eV per atom; None leaves voltages out."""
+
+
+Value = float | str | None
+Place = float | Literal["full"]
+"""An ion content, or the ion-rich end."""
+
+
+def layer_reflection(parent: str) -> tuple[int, int, int] | None:
+    """Return the reflection that steps by one metal layer in the setting of a prototype, if it is known."""
+    hkl = _data()["parents"].get(parent, {}).get("layer_reflection")
+    return None if hkl is None else (hkl[0], hkl[1], hkl[2])
+
+
+def compare(electrode: Electrode, parent: str) -> list[dict[str, Any]]:
+    """Compare with every value published for a parent (by its name, or else by its formula).
+
+    Returns:
+        Rows with ``what``, ``quantity`` and ``at`` (its arguments), ``computed``,
+        ``reference``, ``unit``, ``deviation`` (computed − reference, numbers
+        only), ``agrees`` (words only), ``note`` and ``citation``; ``computed`` is None where this electrode
+        does not reach, and ``note`` says why.
+    """
+    parents = _data()["parents"]
+    entries = parents.get(parent, parents.get(electrode.formula, {})).get("values", [])
+    return [_compare_one(electrode, dict(entry)) for entry in entries]
+
+
+def _compare_one(electrode: Electrode, entry: dict[str, Any]) -> dict[str, Any]:
+    head = {key: entry.pop(key, "") for key in ("what", "unit", "citation", "remark")}
+    reference: float | str = entry.pop("reference")
+    quantity = entry.pop("quantity")
+    try:
+        computed, how = QUANTITIES[quantity](electrode, **entry)
+    except InputError as error:
+        computed, how = None, str(error)
+    both = isinstance(computed, float) and isinstance(reference, float)
+    words = isinstance(computed, str) and isinstance(reference, str)
+    return {
+        "what": head["what"],
+        "quantity": quantity,
+        "at": entry,
+        "computed": computed,
+        "reference": reference,
+        "unit": head["unit"],
+        "deviation": computed - reference if both else None,  # type: ignore[operator]
+        "agrees": computed == reference if words else None,
+        "note": "; ".join(part for part in (how, head["remark"]) if part),
+        "citation": _data()["citations"][head["citation"]],
+    }
+
+
+def _capacity(electrode: Electrode, electrons: float) -> tuple[Value, str]:
+    return specific_capacity(electrons, electrode.formula), f"F/M of {electrode.formula}"
+
+
+def _capacity_below(electrode: Electrode, cutoff_V: float) -> tuple[Value, str]:
+    if not electrode.steps:
+        return None, "no voltages"
+    ions = ions_below(electrode.steps, cutoff_V)
+    return specific_capacity(ions, electrode.formula), f"{ions:g} ions per formula unit leave below {cutoff_V:g} V"
+
+
+def _mean_voltage(electrode: Electrode, x_high: float, x_low: float) -> tuple[Value, str]:
+    if electrode.ion_energy is None:
+        return None, "no voltages"
+    return hull_voltage(electrode.hull, x_high, x_low, electrode.ion_energy), "along the hull"
+
+
+def _layer_spacing(electrode: Electrode, x: Place) -> tuple[Value, str]:
+    return _interpolated(electrode, x, ("layer", "d_A"))
+
+
+def _slab_thickness(electrode: Electrode, x: Place) -> tuple[Value, str]:
+    return _interpolated(electrode, x, ("layer", "slab_A"))
+
+
+def _gap_height(electrode: Electrode, x: Place) -> tuple[Value, str]:
+    return _interpolated(electrode, x, ("layer", "gap_A"))
+
+
+def _layer_shift(electrode: Electrode, x_high: float, x_low: float) -> tuple[Value, str]:
+    before, _ = _interpolated(electrode, x_high, ("layer", "two_theta_deg"))
+    after, _ = _interpolated(electrode, x_low, ("layer", "two_theta_deg"))
+    if not isinstance(before, float) or not isinstance(after, float):
+        return None, "the layers could not be followed"
+    shift = after - before
+    if abs(shift) < SHIFT_NOISE:
+        return "no shift", f"by {abs(shift):.2f}° in 2θ"
+    return ("to lower angle" if shift < 0 else "to higher angle"), f"by {abs(shift):.2f}° in 2θ"
+
+
+def _space_group(electrode: Electrode, x: Place) -> tuple[Value, str]:
+    x = electrode.rows[-1]["x"] if x == "full" else x
+    row = min(electrode.rows, key=lambda r: abs(r["x"] - x))
+    if abs(row["x"] - x) > NEAR_X:
+        return None, f"no structure near x = {x:g}"
+    symbol = row["space_group"]["0.1"]
+    return (symbol.split(" ")[0] if symbol else None), f"lowest structure at x = {row['x']:g}, symprec 0.1 Å"
+
+
+def _interpolated(electrode: Electrode, x: Place, path: tuple[str, str]) -> tuple[Value, str]:
+    """Return a quantity of the lowest structures at x, on a straight line between the neighbours."""
+    x = electrode.rows[-1]["x"] if x == "full" else x
+    known = [(r["x"], r[path[0]][path[1]]) for r in electrode.rows if r[path[0]] and r[path[0]][path[1]] is not None]
+    if not known or not known[0][0] - SAME_X <= x <= known[-1][0] + SAME_X:
+        return None, f"no structures around x = {x:g}"
+    at, values = zip(*known, strict=True)
+    exact = min(abs(x - other) for other in at) < SAME_X
+    return float(np.interp(x, at, values)), "" if exact else f"interpolated to x = {x:g}"
+
+
+QUANTITIES: dict[str, Callable[..., tuple[Value, str]]] = {
+    "capacity": _capacity,
+    "capacity_below": _capacity_below,
+    "mean_voltage": _mean_voltage,
+    "layer_spacing": _layer_spacing,
+    "slab_thickness": _slab_thickness,
+    "gap_height": _gap_height,
+    "layer_shift": _layer_shift,
+    "space_group": _space_group,
+}
+"""Functions of an Electrode and an entry's own keys; each returns the value and how it came about."""
+
+
+@cache
+def _data() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))

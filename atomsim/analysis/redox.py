@@ -1,0 +1,130 @@
+"""Oxidation state of the metal, by independent estimates that are always named.
+
+* **charge balance**: what the composition says if every oxygen is O²⁻. Where oxygen is oxidised,
+  the metal's true state is lower;
+* **magnetic moments**: spin-only d-electron counts. A moment is a proxy: covalency lowers it (4d metals
+  most), a potential predicts it from the surroundings rather than from electrons, and Ru⁴⁺ (d⁴ low
+  spin) and Ru⁶⁺ (d²) both have 2 μB, so a moment alone cannot name the state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from ase import Atoms
+
+FIXED_STATES: dict[str, float] = {"Li": 1, "Na": 1, "K": 1, "Mg": 2, "Al": 3, "W": 6, "O": -2, "F": -1, "Cl": -1}
+"""States that do not change in these electrodes. S: +6 (sulfate) beside oxygen, −2 otherwise."""
+
+SPIN_ONLY: dict[str, dict[int, float]] = {
+    "Ru": {4: 2.0, 5: 3.0, 6: 2.0},  # d⁴ low spin, d³, d²
+    "Mn": {2: 5.0, 3: 4.0, 4: 3.0},  # high spin
+    "Co": {3: 0.0, 4: 1.0},  # low spin
+    "Ni": {2: 2.0, 3: 1.0, 4: 0.0},  # low spin Ni³⁺
+    "Ti": {3: 1.0, 4: 0.0},
+}
+"""Unpaired electrons = spin-only moment in μB, octahedral field, by oxidation state."""
+
+DISAGREE = 0.5
+"""Estimates further apart than this (e) contradict each other."""
+
+
+@dataclass(frozen=True)
+class MomentState:
+    """Oxidation state of one element from its moments."""
+
+    element: str
+    mean_moment: float
+    """Mean |m|, μB."""
+    state: float | None
+    """Mean state of the atoms that have an estimate; None where no atom has."""
+    without_estimate: int
+    """Atoms whose |m| lies outside all references."""
+    ambiguous: bool
+    """Whether another state fits the moments as well; the one nearest to charge balance was taken."""
+
+
+def redox_metals(atoms: Atoms) -> list[str]:
+    """Return the symbols of the d metals whose state may change, alphabetically."""
+    return sorted(
+        {s for s, z in zip(atoms.symbols, atoms.numbers, strict=True) if _is_d_metal(int(z))} - set(FIXED_STATES)
+    )
+
+
+def charge_balance(atoms: Atoms) -> float | None:
+    """Return the mean oxidation state of the redox metals that balances the fixed ions, e.
+
+    None where there is no redox metal, or an element's state is not known.
+    """
+    counts = Counter(atoms.symbols)
+    metals = redox_metals(atoms)
+    fixed = dict(FIXED_STATES, S=6 if "O" in counts else -2)
+    others = {s: n for s, n in counts.items() if s not in metals}
+    if not metals or any(s not in fixed for s in others):
+        return None
+    return -sum(fixed[s] * n for s, n in others.items()) / sum(counts[s] for s in metals)
+
+
+def states_from_moment(moment: float, references: Mapping[int, float]) -> list[float]:
+    """Return every oxidation state whose interpolated reference moment equals ``moment``.
+
+    Linear between neighbouring references; empty where the moment lies outside them all.
+
+    Args:
+        moment: |m|, μB.
+        references: moment in μB by oxidation state.
+    """
+    states = sorted(references)
+    found: set[float] = {float(s) for s in states if np.isclose(references[s], moment, atol=1e-9)}
+    for low, high in pairwise(states):
+        at_low, at_high = references[low], references[high]
+        if min(at_low, at_high) < moment < max(at_low, at_high):
+            found.add(low + (high - low) * (moment - at_low) / (at_high - at_low))
+    return sorted(found)
+
+
+def moment_state(
+    element: str,
+    moments: np.ndarray,
+    near: float | None,
+    references: Mapping[int, float] | None = None,
+) -> MomentState | None:
+    """Estimate the oxidation state of an element from the magnetic moments of its atoms.
+
+    Args:
+        element: symbol.
+        moments: moments of its atoms, μB, signed or not, (n,).
+        near: charge-balance state; of several states that fit, the nearest to it is taken (the lowest if None).
+        references: moment in μB by state; the spin-only ones by default.
+
+    Returns:
+        The estimate, or None without references for the element or without atoms.
+    """
+    references = references or SPIN_ONLY.get(element)
+    if references is None or len(moments) == 0:
+        return None
+    sizes = np.abs(np.asarray(moments, float))
+    candidates = [states_from_moment(float(m), references) for m in sizes]
+    picked = [c[0] if near is None else min(c, key=lambda s: abs(s - near)) for c in candidates if c]
+    return MomentState(
+        element=element,
+        mean_moment=float(sizes.mean()),
+        state=float(np.mean(picked)) if picked else None,
+        without_estimate=len(candidates) - len(picked),
+        ambiguous=any(len(c) > 1 for c in candidates),
+    )
+
+
+def mean_moments(atoms: Atoms, moments: np.ndarray) -> dict[str, float]:
+    """Return the mean |m| of every element, μB."""
+    sizes = np.abs(np.asarray(moments, float))
+    symbols = np.array(list(atoms.symbols))
+    return {s: float(sizes[symbols == s].mean()) for s in sorted(set(symbols.tolist()))}
+
+
+def _is_d_metal(number: int) -> bool:
+    return 21 <= number <= 30 or 39 <= number <= 48 or 72 <= number <= 80

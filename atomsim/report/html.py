@@ -1,0 +1,73 @@
+"""The page: blocks into HTML by a template, everything in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from atomsim import __version__
+from atomsim.report.blocks import Block, Cell, Chart, Column, Notice, Number, Section, Table
+from atomsim.report.plotly_chart import plotly_json
+
+HERE = Path(__file__).parent
+
+
+def page(
+    title: str,
+    subtitle: str,
+    headlines: Sequence[Number],
+    notices: Sequence[Notice],
+    sections: Sequence[Section],
+    files: Sequence[str],
+) -> str:
+    """Return the page as HTML; all text is escaped, plotly's script and the style are inside."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(printed=printed, numeric=numeric, numeric_column=numeric_column)
+    environment.tests.update(shown=_shown)
+    charts = {f"{s.key}-{b.key}": plotly_json(b) for s in sections for b in s.blocks if isinstance(b, Chart)}
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        subtitle=subtitle,
+        headlines=headlines,
+        notices=notices,
+        sections=[s for s in sections if any(_shown(b) for b in s.blocks)],
+        files=files,
+        version=__version__,
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        script=(HERE / "page.js").read_text(encoding="utf-8"),
+        plotly=get_plotlyjs() if charts else "",
+        # "<" could end the script element that the data stand in.
+        charts={key: text.replace("<", "\\u003c") for key, text in charts.items()},
+    )
+
+
+def printed(cell: Cell, column: Column) -> str:
+    """Return a cell as text; floats by the column's format, with a true minus sign."""
+    if cell is None:
+        return "–"
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, str):
+        return cell
+    form = column.format or ("d" if isinstance(cell, int) else ".4g")
+    return format(cell if form != "d" else int(cell), form).replace("-", "−")
+
+
+def numeric(cell: Cell) -> bool:
+    """Whether a cell is set flush right."""
+    return isinstance(cell, int | float) and not isinstance(cell, bool)
+
+
+def numeric_column(table: Table, number: int) -> bool:
+    """Whether a heading is set flush right: its first value is a number."""
+    return numeric(next((row[number] for row in table.rows if row[number] is not None), None))
+
+
+def _shown(block: Block | Any) -> bool:
+    return not (isinstance(block, Table) and not block.shown)

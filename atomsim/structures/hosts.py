@@ -1,0 +1,102 @@
+"""Which compositions a host can take, and in what supercell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import gcd
+
+import numpy as np
+from ase import Atoms
+from pymatgen.core import Composition
+
+from atomsim.errors import InputError
+from atomsim.structures.supercells import IntArray, compact_supercell
+
+
+def host_units(parent: Atoms, ion: str, host_unit: str | int | None) -> int:
+    """Return the formula units of the host, the parent without its ions, in the parent.
+
+    Args:
+        parent: host with all ions.
+        ion: element to leave out.
+        host_unit: formula of one unit (``"RuO3"``), or how many there are; None for the reduced formula.
+
+    Raises:
+        InputError: if the unit does not divide the host, or nothing but ions is there.
+    """
+    host = Composition({s: n for s, n in _counts(parent).items() if s != ion})
+    if not host:
+        raise InputError(f"{parent.get_chemical_formula()} is {ion} alone; want a host that keeps its atoms")
+    if host_unit is None:
+        # not pymatgen's reduced formula, which is O2 for a host of oxygen alone
+        return gcd(*(round(n) for n in host.values()))
+    if isinstance(host_unit, int):
+        if host_unit < 1:
+            raise InputError(f"host_unit = {host_unit}; want 1 or more units in the parent")
+        # Not checked to divide the atoms: a disordered host has units of mean composition.
+        return host_unit
+    try:
+        unit = Composition(host_unit)
+    except ValueError as error:
+        raise InputError(f"host unit {host_unit!r} is not a formula; want one such as 'RuO3'") from error
+    ratios = {host[element] / n for element, n in unit.items()}
+    if set(unit) != set(host) or len(ratios) != 1 or ratios.pop() % 1:
+        raise InputError(
+            f"host unit {host_unit!r} does not divide the host {host.formula}; want {host.reduced_formula!r}"
+        )
+    return round(host.num_atoms / unit.num_atoms)
+
+
+def _counts(atoms: Atoms) -> dict[str, int]:
+    return atoms.symbols.formula.count()
+
+
+def reachable_supercell(
+    parent: Atoms, n_ions: int, units: int, x: float, max_atoms: int, supercell: Sequence[Sequence[int]] | None
+) -> tuple[IntArray, int]:
+    """Return a supercell in which ``x`` is possible, and the number of ions to keep in it.
+
+    Args:
+        parent: host with all ions.
+        n_ions: ions in the parent.
+        units: host units in the parent.
+        x: ions per host unit wanted; one within 0.002 of a possible value means that value.
+        max_atoms: largest supercell, atoms.
+        supercell: supercell to use, rows in units of the parent's vectors; None for the smallest, most compact.
+
+    Raises:
+        InputError: if ``x`` is out of range or not possible, naming the nearest that is.
+    """
+    x_max = n_ions / units
+    if not 0 <= x <= x_max + 1e-9:
+        raise InputError(
+            f"x = {x:g} in {parent.get_chemical_formula()}; want 0 to {x_max:g}, the ions per host unit that it holds"
+        )
+    if supercell is not None:
+        matrix = np.array(supercell, dtype=np.int64)
+        cells = round(float(np.linalg.det(matrix))) if matrix.shape == (3, 3) else 0
+        if cells < 1:
+            raise InputError(
+                f"supercell {[list(r) for r in supercell]} is not right-handed; want three rows, volume > 0"
+            )
+        sizes = [cells]
+    else:
+        matrix = None
+        sizes = list(range(1, max(1, max_atoms // len(parent)) + 1))
+    for cells in sizes:
+        kept = x * units * cells
+        # Values typed with three digits (0.333) mean the fraction next to them.
+        if abs(kept - round(kept)) < 2e-3 * units * cells and abs(kept - round(kept)) < 0.1:
+            if matrix is None:
+                matrix = compact_supercell(parent.cell.array, cells) if cells > 1 else np.eye(3, dtype=np.int64)
+            return matrix, round(kept)
+    finest = max(sizes, key=lambda cells: (-_gap(x, units * cells), -cells))
+    nearest = round(x * units * finest) / (units * finest)
+    grown = "the given supercell" if supercell is not None else f"max_atoms = {max_atoms}"
+    raise InputError(
+        f"x = {x:g} cannot be reached within {grown}; nearest is x = {nearest:.6g}, or allow a larger cell"
+    )
+
+
+def _gap(x: float, units: int) -> float:
+    return abs(x - round(x * units) / units)

@@ -1,0 +1,95 @@
+"""Refuses structures that no potential can say anything sensible about."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols, covalent_radii
+from ase.neighborlist import neighbor_list
+
+from atomsim.errors import InputError
+
+OVERLAP = 0.5
+"""Atoms closer than this fraction of the sum of their covalent radii overlap."""
+MIN_HEIGHT_A = 1.0
+"""Smallest distance between opposite faces of a cell, Å; no crystal is thinner than an atom."""
+
+
+def check_structure(atoms: Atoms, elements: AbstractSet[int] | None = None) -> None:
+    """Raise if a structure cannot be computed as it stands.
+
+    Args:
+        atoms: structure, periodic or not.
+        elements: atomic numbers that the potential knows; None to skip that check.
+
+    Raises:
+        InputError: no atoms; a position or cell vector that is not a number; a cell of zero or
+            negative volume; an element unknown to the potential; atoms closer than half the sum
+            of their covalent radii (Cordero et al. 2008, Dalton Trans. 2832). One line, naming
+            the first offender.
+    """
+    if len(atoms) == 0:
+        raise InputError("structure has 0 atoms; want at least one")
+    name = atoms.get_chemical_formula()
+    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+    if len(bad):
+        raise InputError(f"{name}: position of {_atom(atoms, int(bad[0]))} is not a finite number; correct the file")
+    _check_cell(atoms, name)
+    _check_elements(atoms, name, elements)
+    _check_overlaps(atoms, name)
+
+
+def _check_cell(atoms: Atoms, name: str) -> None:
+    cell = atoms.cell.array
+    if not np.isfinite(cell).all():
+        raise InputError(f"{name}: a cell vector is not a finite number; correct the file")
+    periodic = np.flatnonzero(atoms.pbc)
+    if len(periodic) == 0:
+        return
+    for axis in periodic:
+        if not np.any(cell[axis]):
+            raise InputError(
+                f"{name}: periodic along vector {axis + 1}, which is zero; give a cell or set pbc to false there"
+            )
+    full = atoms.cell.complete().array
+    volume = float(np.linalg.det(full))
+    if volume < 0:
+        raise InputError(f"{name}: cell volume is {volume:.4g} Å³, left-handed; swap two cell vectors and coordinates")
+    area = np.linalg.norm(np.cross(np.roll(full, -1, 0), np.roll(full, -2, 0)), axis=1)
+    heights = np.divide(volume, area, out=np.zeros(3), where=area > 0)
+    thinnest = periodic[np.argmin(heights[periodic])]
+    if heights[thinnest] < MIN_HEIGHT_A:
+        raise InputError(
+            f"{name}: cell volume is {volume:.4g} Å³, height along vector {thinnest + 1} {heights[thinnest]:.3g} Å; "
+            f"want at least {MIN_HEIGHT_A:g} Å: check the units (Å) and the cell vectors"
+        )
+
+
+def _check_elements(atoms: Atoms, name: str, elements: AbstractSet[int] | None) -> None:
+    known = set(range(1, len(chemical_symbols))) if elements is None else set(elements)
+    unknown = sorted({int(z) for z in atoms.numbers} - known)
+    if unknown:
+        symbols = ", ".join(chemical_symbols[z] if z < len(chemical_symbols) else str(z) for z in unknown)
+        where = "no such element" if elements is None else "not known to the potential"
+        raise InputError(f"{name}: {symbols} is {where}; choose another potential ('atomsim potentials list')")
+
+
+def _check_overlaps(atoms: Atoms, name: str) -> None:
+    radii = OVERLAP * covalent_radii[atoms.numbers]
+    i, j, distance = neighbor_list("ijd", atoms, radii)
+    if len(distance) == 0:
+        return
+    # The worst pair, by distance over what is allowed; the first of equals.
+    allowed = radii[i] + radii[j]
+    worst = int(np.argmin((distance / allowed).round(9)))
+    a, b = sorted((int(i[worst]), int(j[worst])))
+    raise InputError(
+        f"{name}: {_atom(atoms, a)} and {_atom(atoms, b)} are {distance[worst]:.3f} Å apart; want at least "
+        f"{allowed[worst]:.3f} Å: remove a duplicate atom or check the cell"
+    )
+
+
+def _atom(atoms: Atoms, index: int) -> str:
+    return f"{atoms.symbols[index]}{index + 1}"

@@ -1,0 +1,110 @@
+"""Supercells of a given size, and the permutations that symmetry makes of their sites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import spglib
+from ase import Atoms
+from ase.build import make_supercell
+from ase.geometry import minkowski_reduce
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from atomsim.errors import AtomsimError
+
+IntArray = NDArray[np.int64]
+
+
+def compact_supercell(cell: NDArray[np.float64], multiple: int) -> IntArray:
+    """Return the supercell of ``multiple`` cells whose periodic images are farthest apart.
+
+    Every superlattice is visited once, as a Hermite normal form (Hart & Forcade 2008,
+    Phys. Rev. B 77, 224115), and Minkowski-reduced; ties go to the more cubic cell, then to
+    the first in that order.
+
+    Args:
+        cell: lattice vectors as rows, Å, (3, 3).
+        multiple: number of cells in the supercell.
+
+    Returns:
+        Supercell vectors as rows, in units of the cell's vectors, (3, 3), right-handed.
+    """
+    best: tuple[tuple[float, float], IntArray] | None = None
+    for hermite in _hermite_normal_forms(multiple):
+        reduced, operation = minkowski_reduce(hermite @ cell)
+        lengths = np.linalg.norm(reduced, axis=1)
+        score = (round(float(lengths.min()), 6), -round(float(lengths.sum()), 6))
+        if best is None or score > best[0]:
+            best = score, np.asarray(operation @ hermite, dtype=np.int64)
+    if best is None:
+        raise AtomsimError(f"no supercell of {multiple} cells; want at least 1")
+    matrix = best[1]
+    return matrix if np.linalg.det(matrix @ cell) > 0 else -matrix
+
+
+def _hermite_normal_forms(multiple: int) -> Iterator[IntArray]:
+    for a in range(1, multiple + 1):
+        if multiple % a:
+            continue
+        for c in range(1, multiple // a + 1):
+            if (multiple // a) % c:
+                continue
+            f = multiple // a // c
+            for b in range(c):
+                for d in range(f):
+                    for e in range(f):
+                        yield np.array([[a, 0, 0], [b, c, 0], [d, e, f]], dtype=np.int64)
+
+
+def expand(parent: Atoms, matrix: IntArray) -> tuple[Atoms, IntArray]:
+    """Build a supercell whose sites keep the parent's order.
+
+    Args:
+        parent: unit cell.
+        matrix: supercell vectors as rows in units of the parent's, (3, 3).
+
+    Returns:
+        The supercell, all images of the parent's first atom first, and the parent's atom
+        that each site is an image of, (n_sites,).
+    """
+    # ASE drops constraints in a supercell of more than one cell; fixed atoms are not wanted here.
+    bare = parent.copy()
+    bare.set_constraint()
+    supercell = make_supercell(bare, matrix, order="atom-major")
+    return supercell, np.repeat(np.arange(len(parent)), len(supercell) // len(parent))
+
+
+def site_permutations(atoms: Atoms, sites: IntArray, symprec: float = 1e-3) -> IntArray:
+    """Return how the space group of a cell, lattice translations within it included, permutes some sites.
+
+    Args:
+        atoms: fully occupied periodic cell, not necessarily primitive.
+        sites: indices of the sites of one sublattice, (n,), closed under the space group.
+        symprec: tolerance of the symmetry search, Å.
+
+    Returns:
+        Distinct permutations, sorted, the identity first, (n_operations, n): site ``i`` goes to ``[:, i]``.
+
+    Raises:
+        AtomsimError: if spglib finds no symmetry at all or an operation does not map the
+            sites onto themselves.
+    """
+    fractional = atoms.get_scaled_positions()
+    symmetry = spglib.get_symmetry((atoms.cell.array, fractional, atoms.numbers), symprec=symprec)
+    if symmetry is None:
+        raise AtomsimError(
+            f"spglib found no symmetry of {atoms.get_chemical_formula()}; check it for overlapping atoms"
+        )
+    chosen = fractional[sites]
+    moved = np.einsum("oij,nj->oni", symmetry["rotations"], chosen) + symmetry["translations"][:, None, :]
+    tree = cKDTree(chosen % 1.0 % 1.0, boxsize=1.0)  # twice: -1e-17 % 1 is 1.0, outside the box
+    distance, image = tree.query(moved % 1.0 % 1.0)
+    # The search is in fractional units; symprec / shortest vector bounds what spglib accepted.
+    tolerance = 10 * symprec / min(atoms.cell.lengths())
+    permutations = np.asarray(image, dtype=np.int64)
+    closed = np.sort(permutations, axis=1) == np.arange(len(sites))
+    if float(np.max(distance, initial=0.0)) > tolerance or not closed.all():
+        raise AtomsimError("a symmetry operation does not map the sublattice onto itself; lower symprec")
+    return np.unique(permutations, axis=0)

@@ -1,0 +1,99 @@
+"""Published values beside computed ones."""
+
+import pytest
+
+from atomsim.analysis import published
+from atomsim.analysis.hull import formation_hull
+from atomsim.analysis.lattice import layers
+from atomsim.analysis.published import Electrode, compare, layer_reflection
+from atomsim.analysis.redox import redox_metals
+from atomsim.analysis.voltage import voltage_steps
+from atomsim.structures.prototypes import list_prototypes, load_prototype
+
+LAYERED = [p.name for p in list_prototypes() if layer_reflection(p.name)]
+
+
+def electrode(d_spacings=None, energies=None, metal=-1.9, formula="Li2RuO3"):
+    energies = energies or {0.0: 0.0, 1.0: -6.0, 2.0: -11.0}
+    angles = {x: 18.0 + x for x in energies}
+    rows = [
+        {
+            "x": x,
+            "layer": {"d_A": (d_spacings or {}).get(x, 4.8), "two_theta_deg": angles[x], "slab_A": None, "gap_A": None},
+            "space_group": {"0.1": "C2/c (15)"},
+        }
+        for x in sorted(energies)
+    ]
+    hull = formation_hull(list(energies), list(energies.values()))
+    steps = voltage_steps(hull.vertex_x, hull.vertex_energy, metal) if metal is not None else []
+    return Electrode(formula, rows, hull, steps, metal)
+
+
+def found(name, **content):
+    return next(e for e in compare(electrode(**content), "Li2RuO3") if e["what"].startswith(name))
+
+
+@pytest.mark.parametrize("name", LAYERED)
+def test_every_layer_reflection_steps_by_one_metal_layer(name):
+    atoms = load_prototype(name).atoms
+    stack = layers(atoms, layer_reflection(name), redox_metals(atoms), "O" if "O" in atoms.symbols else "S")
+    assert 4.4 < stack.d_spacing < 6.0
+    assert 2.0 < stack.slab < 3.0
+
+
+def test_the_main_prototypes_have_a_layer_reflection():
+    assert {"Li2RuO3", "LRMO", "LiCoO2", "Li2MnO3", "TiS2"} <= set(LAYERED)
+
+
+def test_deviation_is_computed_minus_published():
+    spacing = found("Layer spacing", d_spacings={2.0: 4.90})
+    assert spacing["reference"] == 4.84
+    assert spacing["deviation"] == pytest.approx(0.06)
+    assert "Energy Environ. Sci." in spacing["citation"]
+
+
+def test_capacity_rounds_to_the_published_one():
+    capacity = found("Theoretical capacity")
+    assert round(capacity["computed"]) == capacity["reference"] == 164
+
+
+def test_mean_voltage_lies_on_the_hull():
+    # One plateau from x = 2 to 1 of 5.0 − 1.9 V; from 1 to 0 of 6.0 − 1.9 V.
+    assert found("Mean voltage, x = 2.0")["computed"] == pytest.approx(3.1)
+    assert found("Mean voltage, x = 1.4")["computed"] == pytest.approx((0.4 * 3.1 + 0.1 * 4.1) / 0.5)
+
+
+def test_shift_is_compared_in_words():
+    down = found("Shift of (002), x")
+    assert (down["computed"], down["agrees"], down["deviation"]) == ("to lower angle", True, None)
+    assert found("Shift of (002) beyond")["agrees"] is False  # here 2θ goes on falling
+
+
+def test_capacity_below_a_voltage_counts_whole_steps():
+    assert found("Capacity up to 4.3 V", energies={0.0: 0.0, 1.0: -7.0, 2.0: -11.0})["computed"] == pytest.approx(
+        164.48, abs=0.01
+    )
+
+
+def test_what_cannot_be_computed_says_why():
+    without_metal = found("Mean voltage", metal=None)
+    assert without_metal["computed"] is None
+    assert without_metal["note"].startswith("no voltages")
+    short = found("Mean voltage, x = 1.4", energies={1.0: -6.0, 2.0: -11.0})
+    assert short["computed"] is None
+    assert "outside the hull" in short["note"]
+
+
+def test_a_formula_stands_for_a_parent_that_came_from_a_file():
+    assert compare(electrode(), "my-cell") == compare(electrode(), "Li2RuO3")
+    assert compare(electrode(formula="Li2Ru0.8S0.2O3.2"), "amorphous-07")[0]["reference"] == 141.0
+    assert compare(electrode(formula="Li2TiO3"), "my-cell") == []
+
+
+def test_every_entry_names_a_known_quantity_and_source():
+    data = published._data()
+    entries = [e for parent in data["parents"].values() for e in parent.get("values", [])]
+    assert entries
+    for entry in entries:
+        assert entry["quantity"] in published.QUANTITIES
+        assert entry["citation"] in data["citations"]

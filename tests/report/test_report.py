@@ -1,0 +1,186 @@
+"""The report of a run: complete, honest, safe, and alive in a browser."""
+
+import csv
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+from browser import visit
+from electrode_records import POTENTIAL, electrode_step, metal, structures
+
+from atomsim.records import Record
+from atomsim.report import write_report
+from atomsim.report.blocks import Chart
+from atomsim.report.electrode_charts import hull_chart
+from atomsim.report.mpl_chart import save_figures
+from atomsim.report.steps import part_of
+
+HOSTILE = "Li2RuO3 <script>alert('x')</script> & \"quotes\""
+INFO = {
+    "name": "delithiation",
+    "title": HOSTILE,
+    "created": "2026-01-01T00:00:00Z",
+    "identity": "0123456789abcdef",
+    "potential": POTENTIAL | {"elements": [3, 8, 44]},
+    "versions": {"python": "3.11.7", "torch": "2.10.0"},
+    "campaign_toml": '[campaign]\nname = "delithiation" # </script><script>alert(1)</script>\n',
+}
+CHARTS = ("hull", "voltage", "lattice", "layers", "oxygen", "shortest", "moments", "oxidation", "xrd")
+
+
+@pytest.fixture(scope="module")
+def made():
+    return electrode_step()
+
+
+@pytest.fixture(scope="module")
+def run(made, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("a run, with 'spaces' and ünïcode")
+    write_report(folder, INFO, made.inputs | {"electrode": made.records})
+    return folder
+
+
+def text_of(folder: Path) -> str:
+    """The page without plotly's own script, which is not ours to judge."""
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    longest = max(re.findall(r"<script>.*?</script>", page, re.DOTALL), key=len)
+    return page.replace(longest, "") if len(longest) > 1_000_000 else page
+
+
+def table(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / "exports" / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_page_in_a_browser_draws_every_chart_without_a_complaint_or_a_request(run, tmp_path):
+    found = visit(run / "report.html", tmp_path)
+    assert found.console == []
+    for key in CHARTS:
+        place = found.dom.index(f'id="chart-electrode-{key}"')
+        drawn = found.dom[place : found.dom.index("</figure>", place)]
+        assert "main-svg" in drawn
+        assert 'class="scatterlayer' in drawn
+        assert 'class="trace' in drawn
+
+
+def test_a_request_or_an_error_in_the_page_would_be_seen(run, tmp_path):
+    for n, addition in enumerate(
+        ('<img src="https://example.org/x.png" alt="">', "<script>undefinedFunction()</script>")
+    ):
+        page = tmp_path / f"{n}.html"
+        page.write_text((run / "report.html").read_text(encoding="utf-8").replace("</main>", f"{addition}</main>"))
+        assert len(visit(page, tmp_path / str(n)).console) == 1
+
+
+def test_page_is_one_file_below_six_megabytes(run):
+    assert (run / "report.html").stat().st_size < 6_000_000
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', text_of(run))
+
+
+def test_user_text_is_escaped(run):
+    page = text_of(run)
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
+def test_warnings_come_before_results(run):
+    page = text_of(run)
+    assert page.index("Structures left out of hull and voltages") < page.index("Formation energy")
+    assert "x=1.00-02: max_steps: fmax is 0.21 eV/Å after 500 steps" in page
+    assert "Magnetic moments do not settle the oxidation state" in page
+
+
+def test_headlines_state_capacity_and_convergence(run):
+    page = text_of(run)
+    assert re.search(r'class="value">164<', page)
+    assert re.search(r'class="value">11 of 12<', page)
+
+
+def test_provenance_is_complete(run):
+    page = text_of(run)
+    for fact in (POTENTIAL["sha256"], "2.10.0", "0123456789abcdef", "[campaign]", "float32"):
+        assert fact in page
+
+
+def test_figures_are_written_as_png_and_svg(run):
+    for key in CHARTS:
+        png, svg = (run / "figures" / f"electrode-{key}.{form}" for form in ("png", "svg"))
+        assert png.read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in svg.read_text(encoding="utf-8")
+
+
+def test_exports_keep_all_digits(run, made):
+    rows = table(run, "electrode-tables-structures.csv")
+    computed = {r["label"]: r for r in made.records[0].values["structures"]}
+    assert len(rows) == len(computed)
+    for row in rows:
+        assert float(row["V (Å³/f.u.)"]) == computed[row["Structure"]]["volume_per_fu_A3"]
+    peaks = table(run, "electrode-tables-xrd.csv")
+    assert {float(p["x"]) for p in peaks} == {0.0, 0.5, 1.0, 1.5, 2.0}
+
+
+def test_comparison_shows_value_reference_and_deviation(run):
+    rows = {r["Quantity"]: r for r in table(run, "electrode-comparison-comparison.csv")}
+    capacity = rows["Theoretical capacity, Ru⁴⁺/Ru⁵⁺ (1 e⁻)"]
+    assert float(capacity["Computed"]) - float(capacity["Published"]) == pytest.approx(float(capacity["Deviation"]))
+    assert "Energy Environ. Sci." in capacity["Source"]
+
+
+def test_the_same_records_give_the_same_files(run, made, tmp_path):
+    write_report(tmp_path, INFO, made.inputs | {"electrode": made.records})
+    for path in sorted(p for p in run.rglob("*") if p.is_file()):
+        assert path.read_bytes() == (tmp_path / path.relative_to(run)).read_bytes(), path.name
+
+
+def test_a_campaign_of_relaxations_alone_has_a_report(tmp_path):
+    page = write_report(tmp_path, {}, {"metal": [metal()]})
+    text = page.read_text(encoding="utf-8")
+    assert "Relaxations · metal" in text
+    assert "Plotly.newPlot(place" in text  # the script is there, and finds nothing to draw
+    assert page.stat().st_size < 100_000
+    assert "Voltage" not in text
+
+
+def test_a_page_without_charts_raises_no_error_in_a_browser(tmp_path):
+    page = write_report(tmp_path / "run", {}, {"metal": [metal()], "not-yet-run": []})
+    found = visit(page, tmp_path)
+    assert found.console == []
+    assert "1 of 1" in found.dom
+
+
+def test_an_unknown_kind_of_step_is_listed_with_its_failures(tmp_path):
+    odd = Record(task="t", step="later", kind="barrier", label="hop-1", status="saddle", message="two negative modes")
+    text = write_report(tmp_path, {}, {"later": [odd]}).read_text(encoding="utf-8")
+    assert "later: 1 of 1 ended as saddle" in text
+    assert "two negative modes" in text
+
+
+def test_elements_outside_the_potential_are_called_out(tmp_path):
+    info = INFO | {"potential": POTENTIAL | {"elements": [3, 8]}}
+    text = write_report(tmp_path, info, {"relaxed": structures()}).read_text(encoding="utf-8")
+    assert "was not made for Ru" in text
+
+
+def test_atoms_on_top_of_each_other_are_called_out(tmp_path):
+    record = metal()
+    squeezed = dict(record.structure, positions=[[0, 0, 0], [0, 0, 0.9]])
+    text = write_report(tmp_path, {}, {"metal": [replace(record, structure=squeezed)]}).read_text(encoding="utf-8")
+    assert "metal: suspicious geometry" in text
+    assert "Li–Li 0.90 Å" in text
+
+
+def test_a_hull_without_voltages_is_reported():
+    made = electrode_step({"relaxed": structures(), "metal": [metal(status="max_steps")]})
+    part = part_of("electrode", made.records)
+    drawn = {block.key for section in part.sections for block in section.blocks if isinstance(block, Chart)}
+    assert "hull" in drawn
+    assert "voltage" not in drawn
+    assert "No reference of the metal" in {notice.title for notice in part.notices}
+
+
+def test_matplotlib_is_left_as_it_was(made, tmp_path):
+    before = dict(mpl.rcParams)
+    save_figures(hull_chart(made.records[0].values), tmp_path, "hull")
+    assert dict(mpl.rcParams) == before
