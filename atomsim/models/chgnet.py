@@ -18,6 +18,7 @@ Deng et al., Nat. Mach. Intell. 5, 1031 (2023), doi:10.1038/s42256-023-00716-3.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -25,7 +26,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.models.gated import centred, gated_norm, rows, segment_sum
+from atomsim.models.gated import centred, gated_norm, gathered, rows, segment_sum
 from atomsim.models.graph import BondGraph, bond_graph
 from atomsim.models.interface import refuse_unknown_elements
 from atomsim.neighbors import SkinList, neighbor_list
@@ -59,13 +60,12 @@ class Gate:
     out: Tensor | None
     """Weights after the sum over neighbours, (64, 64), or None."""
 
-    def __call__(self, first: Tensor) -> Tensor:
-        """Finish a message from its summed first-layer products: (n, 128) to (n, 64)."""
-        if self.second is None or self.second_bias is None:
-            pair = first.unflatten(1, (2, -1)).transpose(0, 1)
-        else:
-            hidden = F.silu(first).unflatten(1, (2, -1)).transpose(0, 1)
-            pair = torch.baddbmm(self.second_bias, hidden, self.second)
+    def __call__(self, tables: Sequence[Tensor], indices: Sequence[Tensor | None]) -> Tensor:
+        """Return messages, (n, 64), from the first layer's products per atom, bond and angle (see ``gathered``)."""
+        first = gathered(tables, indices, activate=self.second is not None)
+        pair = first.unflatten(1, (2, -1)).transpose(0, 1)
+        if self.second is not None and self.second_bias is not None:
+            pair = torch.baddbmm(self.second_bias, pair, self.second)
         return gated_norm(pair, self.scale, self.shift)
 
     def collect(self, message: Tensor, owner: Tensor, n_owners: int) -> Tensor:
@@ -175,20 +175,19 @@ class Chgnet:
     def _update_atoms(
         self, layer: Gate, g: BondGraph, atom: Tensor, bond: Tensor, long_bond: Tensor, weight: Tensor
     ) -> Tensor:
-        own, others = (atom @ torch.cat([layer.parts[0], layer.parts[2]], dim=1)).chunk(2, dim=1)
         of_bond = torch.cat([bond @ layer.parts[1], long_bond]) + layer.bias
-        first = rows(own, g.center).add_(rows(others, g.neighbor)).add_(rows(of_bond, g.bond))
-        message = layer(first) * weight
+        tables = (atom @ layer.parts[0], atom @ layer.parts[2], of_bond)
+        message = layer(tables, (g.center, g.neighbor, g.bond)) * weight
         return atom + layer.collect(message, g.center, len(atom))
 
     def _update_bonds(
         self, layer: Gate, g: BondGraph, atom: Tensor, bond: Tensor, angle: Tensor, arm: Tensor
     ) -> Tensor:
-        message = layer(_angle_products(layer, g, atom, bond, angle)) * arm
+        message = layer(*_angle_products(layer, g, atom, bond, angle)) * arm
         return bond + layer.collect(message, g.angle_bond[0], len(bond))
 
     def _update_angles(self, layer: Gate, g: BondGraph, atom: Tensor, bond: Tensor, angle: Tensor) -> Tensor:
-        update = layer(_angle_products(layer, g, atom, bond, angle))
+        update = layer(*_angle_products(layer, g, atom, bond, angle))
         return update + (angle if len(angle) == len(update) else rows(angle, g.angle_pair))
 
     def _read_out(self, atom: Tensor) -> Tensor:
@@ -199,14 +198,14 @@ class Chgnet:
         return F.linear(x, w["mlp.layers.7.weight"], w["mlp.layers.7.bias"]).flatten()
 
 
-def _angle_products(layer: Gate, g: BondGraph, atom: Tensor, bond: Tensor, angle: Tensor) -> Tensor:
-    left, right = (bond @ torch.cat(layer.parts[:2], dim=1)).chunk(2, dim=1)
-    of_angle = angle @ layer.parts[2]
-    if len(angle) != len(g.angle_center):
-        of_angle = rows(of_angle, g.angle_pair)
-    of_atom = atom @ layer.parts[3] + layer.bias
-    of_bonds = rows(left, g.angle_bond[0]).add_(rows(right, g.angle_bond[1]))
-    return of_bonds.add_(of_angle).add_(rows(of_atom, g.angle_center))
+def _angle_products(
+    layer: Gate, g: BondGraph, atom: Tensor, bond: Tensor, angle: Tensor
+) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
+    """First-layer products of a message along angles, and where each angle finds its own."""
+    left, right, of_angle, of_atom = layer.parts
+    tables = (bond @ left, bond @ right, angle @ of_angle, atom @ of_atom + layer.bias)
+    same_order = len(angle) == len(g.angle_center)
+    return tables, (g.angle_bond[0], g.angle_bond[1], None if same_order else g.angle_pair, g.angle_center)
 
 
 def _evaluation(batch: Batch, g: BondGraph, gradient: Tensor, site: Tensor, magmoms: Tensor) -> Evaluation:

@@ -1,0 +1,63 @@
+"""The ``atomsim`` command.
+
+Exit codes: 0 all good; 1 something failed or did not converge; 2 bad input; 130 interrupted
+(the same command goes on from there). Results go to standard output, progress and errors to
+standard error. Heavy packages are imported when a command needs them, so help is immediate.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from atomsim.cli import catalogue, doctor, relax, run
+from atomsim.errors import AtomsimError
+
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """All commands; every failure of a user's becomes one clear line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command.
+
+        Raises:
+            SystemExit: with the exit code of what went wrong.
+        """
+        try:
+            return super().invoke(ctx)
+        except AtomsimError as error:
+            for line in str(error).splitlines():
+                sys.stderr.write(f"error: {line}\n")
+            raise SystemExit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            sys.stderr.write(f"interrupted; {str(error) or 'run the same command again to go on'}\n")
+            raise SystemExit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    name="atomsim",
+    cls=Commands,
+    help="Batched atomistic simulation of battery materials with machine-learned potentials.\n\n"
+    "Start with: atomsim run workflows/li2ruo3-delithiation.toml\n\n"
+    "Ctrl-C, a crash or a kill at any moment loses nothing: run the same command again to go on.\n\n"
+    "Exit codes: 0 all good, 1 something failed or did not converge, 2 bad input, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+run.add_to(app)
+relax.add_to(app)
+catalogue.add_to(app)
+doctor.add_to(app)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,176 @@
+"""How the command line shows things: tables, JSON, progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from atomsim.campaign import Step
+    from atomsim.records import Record
+    from atomsim.worker import StepSummary
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+PotentialName = Annotated[
+    str | None, typer.Option("--potential", "-p", help="Name ('atomsim potentials list') or path of a .model file.")
+]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Processes = Annotated[
+    int | None,
+    typer.Option("--processes", "-n", help="Processes on a CPU, one thread each; all cores if not given.", min=0),
+]
+TrustFile = Annotated[
+    bool, typer.Option("--trust-file", help="Load a .model file that no card pins. Such a file can run any code.")
+]
+Loader = Annotated[str | None, typer.Option("--loader", hidden=True)]
+
+
+def print_json(content: Any) -> None:
+    """Print content as JSON on standard output."""
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+    """Print a table on standard output; numbers to the right."""
+    table = Table(
+        title=None if title is None else escape(title),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
+    rows = [list(row) for row in rows]
+    for n, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[n], int | float) or row[n] in {"", "–"} for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    Console().print(table)
+
+
+def statuses_text(statuses: dict[str, int]) -> str:
+    """Return ``"31 converged, 1 max_steps"``."""
+    return ", ".join(f"{n} {status}" for status, n in statuses.items())
+
+
+class PlainProgress:
+    """One line of standard error for each event: for logs and pipes."""
+
+    def __init__(self) -> None:
+        self.total = self.done = 0
+
+    def step_started(self, step: Step, total: int, done: int) -> None:
+        """Say how much there is to do."""
+        self.total, self.done = total, done
+        self.say(f"step {step.number} {step.name} ({step.kind}): {total} tasks" + (f", {done} done" if done else ""))
+
+    def force_calls(self, number: int) -> None:
+        """Say nothing: one line for each finished task is enough."""
+
+    def task_done(self, record: Record) -> None:
+        """Say how a task ended."""
+        self.done += 1
+        if "force_calls" in record.values or not record.good:
+            self.say(f"  {self.done}/{self.total} {record.label}: {_ending(record)}")
+
+    def step_finished(self, summary: StepSummary) -> None:
+        """Say how a step ended."""
+        self.say(finish_line(summary))
+
+    def say(self, line: str) -> None:
+        """Write one line."""
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    def __enter__(self) -> PlainProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+class LiveProgress:
+    """A bar for each step: done of total, force calls, rate, time to go."""
+
+    def __init__(self) -> None:
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[calls]}"),
+            TimeRemainingColumn(compact=True),
+            console=Console(stderr=True),
+        )
+        self.task: TaskID | None = None
+        self.calls = 0
+        self.start = time.monotonic()
+
+    def step_started(self, step: Step, total: int, done: int) -> None:
+        """Add a bar."""
+        self.calls, self.start = 0, time.monotonic()
+        name = f"{step.number} {step.name}"
+        # speed is estimated from this run's tasks alone: those done before took no time
+        self.task = self.bar.add_task(escape(name), total=total, completed=done, calls="")
+
+    def force_calls(self, number: int) -> None:
+        """Count on."""
+        self.calls += number
+        if self.task is not None:
+            rate = self.calls / max(time.monotonic() - self.start, 1e-9)
+            self.bar.update(self.task, calls=f"{self.calls} force calls, {rate:.1f}/s")
+
+    def task_done(self, record: Record) -> None:
+        """Move the bar on; say what went wrong above it."""
+        if self.task is None:
+            return
+        self.bar.advance(self.task)
+        if not record.good:
+            self.bar.console.print(f"  {escape(record.label)}: {escape(_ending(record))}", highlight=False)
+
+    def step_finished(self, summary: StepSummary) -> None:
+        """Say how a step ended."""
+        self.bar.console.print(escape(finish_line(summary)), highlight=False)
+        self.task = None
+
+    def __enter__(self) -> LiveProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+
+def progress() -> PlainProgress | LiveProgress:
+    """Return a live display for a person, plain lines for a log."""
+    return LiveProgress() if sys.stderr.isatty() else PlainProgress()
+
+
+def finish_line(summary: StepSummary) -> str:
+    """Say in one line how a step ended."""
+    if summary.problem:
+        return f"  {summary.name} was not run: {summary.problem}"
+    line = f"  {summary.name}: {summary.good} good of {summary.tasks}"
+    if summary.done_before:
+        line += f", {summary.done_before} done before"
+    if summary.left_out:
+        names = ", ".join(f"{label} ({status})" for label, status in summary.left_out[:5])
+        line += f"; left out {len(summary.left_out)}: {names}" + (" …" if len(summary.left_out) > 5 else "")
+    return line
+
+
+def _ending(record: Record) -> str:
+    parts = [record.status]
+    if "force_calls" in record.values:
+        parts.append(f"{record.values['force_calls']} force calls")
+    if "energy_per_atom_eV" in record.values:
+        parts.append(f"{record.values['energy_per_atom_eV']:.4f} eV/atom")
+    return ", ".join(parts) + (f": {record.message}" if record.message else "")

@@ -1,0 +1,261 @@
+"""What every kind of step shares: settings, context, where structures come from, records.
+
+A kind is a module with
+
+* ``KIND``: its name in a campaign file, and ``NEEDS_POTENTIAL``;
+* ``Settings``: the keys of its ``[[step]]``, a ``StepSettings``;
+* ``expand(settings, inputs, context) -> list[Task]``: what is to be done, without a force call.
+  ``inputs`` are the records of the earlier steps that the settings name;
+* ``run(tasks, settings, inputs, context, surface) -> Iterator[Record]``: one record per task, in
+  any order. A kind that needs a potential must find all it needs in the task itself, as tasks go
+  to other processes and machines; it gets no ``inputs``;
+* ``summarise(settings, records) -> dict``: counts for ``atomsim status``, JSON-able.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from atomsim.errors import InputError, nearest
+from atomsim.records import Record, Task, atoms_to_json, task_id
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from atomsim.models.interface import Surface
+
+Inputs = Mapping[str, Sequence[Record]]
+"""Records of earlier steps by the step's name, in the order of their tasks."""
+
+
+class StepSettings(BaseModel):
+    """Base of every kind's settings: unknown keys, wrong types and nan are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Marks a setting whose words say where structures come from."""
+
+    prototypes: bool = True
+    """Words may name prototypes of the library."""
+    files: bool = True
+    """Words may name files or patterns, relative to the campaign file."""
+    single: bool = False
+    """It must give exactly one structure."""
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+StepName = Annotated[str, Source(prototypes=False, files=False)]
+"""A setting that names one earlier step."""
+Structures = Annotated[list[str], BeforeValidator(_as_list), Source()]
+"""A setting that names earlier steps, prototypes or files; one word or a list."""
+Parent = Annotated[str, Source(single=True)]
+"""A setting that names one prototype, file or earlier step with a single structure."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a step knows besides its settings and its inputs."""
+
+    step: str
+    """Name of the step."""
+    seed: int = 0
+    """Seed of the campaign."""
+    base_dir: Path = field(default_factory=Path)
+    """Folder of the campaign file: relative file names start here."""
+    potential_name: str | None = None
+    potential_sha256: str | None = None
+    elements: frozenset[int] | None = None
+    """Atomic numbers that the potential knows; None where no potential is used."""
+
+
+class StepKind(Protocol):
+    """A module of ``atomsim.tasks`` that defines a kind of step."""
+
+    KIND: str
+    NEEDS_POTENTIAL: bool
+    Settings: type[BaseModel]
+
+    def expand(self, settings: Any, inputs: Inputs, context: Context) -> list[Task]:
+        """List what is to be done."""
+        ...
+
+    def run(
+        self, tasks: Sequence[Task], settings: Any, inputs: Inputs, context: Context, surface: Surface | None = None
+    ) -> Iterator[Record]:
+        """Do it: one record per task."""
+        ...
+
+    def summarise(self, settings: Any, records: Sequence[Record]) -> dict[str, Any]:
+        """Count what came out."""
+        ...
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A structure that a step starts from, and where it came from."""
+
+    label: str
+    atoms: Atoms
+    tags: dict[str, Any] = field(default_factory=dict)
+    parents: tuple[str, ...] = ()
+
+
+def sources(settings: BaseModel) -> list[tuple[str, Source, list[str]]]:
+    """Return ``(key, source, words)`` of every setting that says where structures come from."""
+    found = []
+    for key, info in type(settings).model_fields.items():
+        for mark in info.metadata:
+            value = getattr(settings, key)
+            if isinstance(mark, Source) and value is not None:
+                found.append((key, mark, [value] if isinstance(value, str) else list(value)))
+    return found
+
+
+def find_files(word: str, base_dir: Path) -> list[Path]:
+    """Return the files that a word names, a pattern's in sorted order; empty if there is none."""
+    path = Path(word)
+    if not path.is_absolute():
+        path = base_dir / path
+    if path.is_file():
+        return [path]
+    if any(mark in word for mark in "*?["):
+        folder = Path(path.anchor)
+        return sorted(p for p in folder.glob(str(path.relative_to(path.anchor))) if p.is_file())
+    return []
+
+
+def unknown_word(word: str, steps: Iterable[str], base_dir: Path) -> str:
+    """Return the one line for a word that names no step, prototype or file."""
+    from atomsim.structures.prototypes import prototype_names
+
+    known = [*steps, *prototype_names()]
+    hint = nearest(word, known)
+    if Path(word).suffix or "/" in word:
+        hint = f" looked for a file in {base_dir.resolve()}."
+    return (
+        f"{word!r} is neither an earlier step, a prototype nor a file;{hint} 'atomsim structures list' shows prototypes"
+    )
+
+
+def origins(words: Sequence[str], inputs: Inputs, context: Context) -> list[Origin]:
+    """Return the structures that words name, labels made unique, in the words' order.
+
+    A step stands for its good records; the others are left out (see ``left_out``).
+
+    Raises:
+        InputError: if a word names nothing, or a named file or prototype is not fit to be used.
+    """
+    from atomsim.structures.prototypes import prototype_names
+
+    found: list[Origin] = []
+    for word in words:
+        if word in inputs:
+            found += [Origin(r.label, r.atoms, dict(r.tags), (r.task,)) for r in usable(inputs[word])]
+        elif word in prototype_names():
+            found.append(_prototype(word, context))
+        elif files := find_files(word, context.base_dir):
+            for path in files:
+                found += _from_file(path, context)
+        else:
+            raise InputError(unknown_word(word, inputs, context.base_dir))
+    return _unique(found)
+
+
+def usable(records: Sequence[Record]) -> list[Record]:
+    """Good records that have a structure."""
+    return [r for r in records if r.good and r.structure is not None]
+
+
+def left_out(inputs: Inputs) -> list[Record]:
+    """Records that a consumer does not take, such as unconverged or exploded ones."""
+    return [r for records in inputs.values() for r in records if not r.good]
+
+
+def _prototype(name: str, context: Context) -> Origin:
+    from atomsim.structures.prototypes import load_prototype
+
+    atoms = load_prototype(name).atoms
+    _check(atoms, f"prototype {name}", context)
+    return Origin(name, atoms, {"prototype": name})
+
+
+def _from_file(path: Path, context: Context) -> list[Origin]:
+    from atomsim.io import read_structures
+
+    structures = read_structures(path)
+    digits = len(str(len(structures)))
+    found = []
+    for n, atoms in enumerate(structures, 1):
+        label = path.stem if len(structures) == 1 else f"{path.stem}-{n:0{digits}d}"
+        _check(atoms, f"{path.name} structure {n}", context)
+        found.append(Origin(label, atoms, {"file": path.name, "index": n - 1}))
+    return found
+
+
+def _check(atoms: Atoms, where: str, context: Context) -> None:
+    from atomsim.structures.sanity import check_structure
+
+    try:
+        check_structure(atoms, context.elements)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _unique(found: list[Origin]) -> list[Origin]:
+    """Number the labels that occur more than once."""
+    repeated = {label for label, n in Counter(o.label for o in found).items() if n > 1}
+    seen: Counter[str] = Counter()
+    named = []
+    for origin in found:
+        seen[origin.label] += 1
+        label = f"{origin.label}-{seen[origin.label]}" if origin.label in repeated else origin.label
+        named.append(replace(origin, label=label))
+    return named
+
+
+def make_task(origin: Origin, kind: str, settings: BaseModel, context: Context) -> Task:
+    """Return the task of one structure, its id made from all that decides the result."""
+    structure = atoms_to_json(origin.atoms)
+    decides = [kind, settings.model_dump(mode="json"), context.seed, context.potential_sha256]
+    return Task(
+        id=task_id(*decides, context.step, origin.label, structure, origin.tags, origin.parents),
+        step=context.step,
+        kind=kind,
+        label=origin.label,
+        structure=structure,
+        tags=dict(origin.tags),
+        parents=origin.parents,
+    )
+
+
+def record_of(task: Task, status: str, message: str = "", **content: Any) -> Record:
+    """Return a record that carries its task's identity on."""
+    return Record(
+        task=task.id,
+        step=task.step,
+        kind=task.kind,
+        label=task.label,
+        status=status,
+        message=message,
+        tags=dict(task.tags),
+        parents=task.parents,
+        **content,
+    )
+
+
+def count_statuses(records: Sequence[Record]) -> dict[str, int]:
+    """Number of records of each status, most frequent first, then by name."""
+    counts = Counter(r.status for r in records)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

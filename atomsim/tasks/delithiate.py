@@ -1,0 +1,147 @@
+"""Step kind ``delithiate``: symmetry-distinct ways of leaving x ions in a host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from atomsim.errors import InputError
+from atomsim.records import Record, Task
+from atomsim.tasks.base import (
+    Context,
+    Inputs,
+    Origin,
+    Parent,
+    StepSettings,
+    count_statuses,
+    make_task,
+    origins,
+    record_of,
+)
+
+if TYPE_CHECKING:
+    from atomsim.models.interface import Surface
+    from atomsim.structures.delithiation import Delithiation
+
+KIND = "delithiate"
+NEEDS_POTENTIAL = False
+
+SYMPREC_A = 0.01
+"""Tolerance in the search for the primitive cell, Å."""
+FRACTIONS = 12
+"""Rows of a primitive cell are multiples of 1/2 or 1/3 of those of any centred one."""
+
+
+class Settings(StepSettings):
+    """Keys of a ``delithiate`` step."""
+
+    parent: Parent = Field(description="prototype, file or earlier step with one structure: the full host")
+    primitive: bool = Field(default=True, description="start from the parent's primitive cell, not from its whole cell")
+    ion: str = Field(default="Li", description="element to take out")
+    x_per_formula_unit: list[float] = Field(min_length=1, description="ions left per formula unit of the host")
+    host_unit: str | None = Field(
+        default=None, description="formula unit of the host without the ion, such as RuO3; the reduced one if not given"
+    )
+    orderings: int = Field(default=5, ge=1, le=1000, description="orderings to keep for each x")
+    max_atoms: int = Field(default=100, ge=1, description="largest supercell that may be used to reach an x")
+    supercell: list[int] | None = Field(
+        default=None, min_length=3, max_length=3, description="copies along each lattice vector, instead of a search"
+    )
+
+
+def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
+    """Make the orderings, one task for each.
+
+    Raises:
+        InputError: if an x is more than the structure holds, or cannot be reached within ``max_atoms``.
+    """
+    found = origins([settings.parent], inputs, context)
+    if len(found) != 1:
+        raise InputError(f"step {context.step!r}: parent {settings.parent!r} gives {len(found)} structures, wanted one")
+    parent = _primitive(found[0]) if settings.primitive else found[0]
+    made = _delithiate(parent, settings, context)
+    if len({count.x for count in made.counts}) < len(made.counts):
+        given = ", ".join(f"{x:g}" for x in settings.x_per_formula_unit)
+        raise InputError(f"step {context.step!r}: x_per_formula_unit {given} names a composition twice; leave one out")
+    return [make_task(origin, KIND, settings, context) for origin in _origins(made, parent, found[0])]
+
+
+def run(
+    tasks: Sequence[Task], settings: Settings, inputs: Inputs, context: Context, surface: Surface | None = None
+) -> Iterator[Record]:
+    """Pass every ordering on as a record."""
+    del settings, inputs, context, surface
+    for task in tasks:
+        assert task.structure is not None
+        yield record_of(task, "done", structure=task.structure, values={"n_atoms": len(task.structure["numbers"])})
+
+
+def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
+    """Count, for each x, all orderings, the distinct ones among them, and those chosen."""
+    del settings
+    counts = {record.tags["x"]: {"x": record.tags["x"], **record.tags["counts"]} for record in records}
+    return {"statuses": count_statuses(records), "orderings": list(counts.values())}
+
+
+def _primitive(parent: Origin) -> Origin:
+    """Return the parent with its primitive cell, in the same orientation."""
+    import spglib
+    from ase import Atoms
+
+    atoms = parent.atoms
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    # no_idealize: a rotated cell could not be traced back to the parent's
+    found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=SYMPREC_A)
+    if found is None or len(found[2]) >= len(atoms):
+        return parent
+    lattice, fractional, numbers = (np.asarray(part) for part in found)
+    order = np.argsort([int(np.flatnonzero(atoms.numbers == z)[0]) for z in numbers], kind="stable")
+    primitive = Atoms(numbers=numbers[order], scaled_positions=fractional[order], cell=lattice, pbc=True)
+    return replace(parent, atoms=primitive)
+
+
+def _delithiate(parent: Origin, settings: Settings, context: Context) -> Delithiation:
+    from atomsim.structures.delithiation import delithiate
+
+    cell = None
+    if settings.supercell is not None:
+        cell = [[n if row == column else 0 for column in range(3)] for row, n in enumerate(settings.supercell)]
+    try:
+        return delithiate(
+            parent.atoms,
+            settings.ion,
+            settings.x_per_formula_unit,
+            host_unit=settings.host_unit,
+            orderings=settings.orderings,
+            max_atoms=settings.max_atoms,
+            supercell=cell,
+            seed=context.seed,
+        )
+    except InputError as error:
+        raise InputError(f"step {context.step!r}: {error}") from error
+
+
+def _origins(made: Delithiation, primitive: Origin, parent: Origin) -> list[Origin]:
+    """Return the orderings, labelled by x and rank, with all that later steps and the report need."""
+    counts = {c.x: c for c in made.counts}
+    name = str(parent.tags.get("prototype", parent.label))
+    fractions = _fractions(primitive, parent)
+    found = []
+    for ordering in made.orderings:
+        count = counts[ordering.x]
+        met = {"total": count.total, "distinct": count.distinct, "chosen": count.chosen, "enumerated": count.enumerated}
+        # in units of the parent as it was given, so that lattice and reflections lead back to its setting
+        supercell = (np.array(ordering.supercell) @ fractions).tolist()
+        tags = made.tags(ordering, name) | {"supercell": supercell, "counts": met}
+        label = f"x={ordering.x:.3f}".removesuffix("0") + f"-{ordering.index:02d}"
+        found.append(Origin(label, ordering.atoms, tags, parent.parents))
+    return found
+
+
+def _fractions(primitive: Origin, parent: Origin) -> np.ndarray:
+    """Return the primitive cell in units of the parent's vectors, rows, (3, 3): exact multiples of 1/2 or 1/3."""
+    return np.round(primitive.atoms.cell.array @ np.linalg.inv(parent.atoms.cell.array) * FRACTIONS) / FRACTIONS

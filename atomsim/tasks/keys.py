@@ -1,0 +1,67 @@
+"""Says to a person which keys a table takes, and what is wrong with those given."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+UNIT = re.compile(r"_(eV|GPa|A|A2|A3|fs|ps|K|V|deg)(_per_\w+)?$")
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str, extra: Iterable[str] = ()) -> list[str]:
+    """Say each problem that pydantic found in one line: found, wanted, nearest."""
+    known = [*extra, *model.model_fields]
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown key {key!r} in {where};{nearest_key(key, known)}".rstrip(";"))
+        elif problem["type"] == "missing":
+            lines.append(f"{where} has no {key!r}: it must be given")
+        else:
+            wanted = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            prefix = "" if problem["type"] == "value_error" else f"found {problem['input']!r}, wanted "
+            lines.append(f"{where}: {key}: {prefix}{wanted}")
+    return lines
+
+
+def nearest_key(key: str, known: Sequence[str]) -> str:
+    """Return ``nearest`` of a key, also where its unit was left out."""
+    bare = {UNIT.sub("", name): name for name in known}
+    matches = get_close_matches(key, [*known, *bare], n=1, cutoff=0.5)
+    return f" did you mean {bare.get(matches[0], matches[0])!r}?" if matches else ""
+
+
+def describe_settings(model: type[BaseModel]) -> list[dict[str, str]]:
+    """Return type, default and meaning of every key of a table."""
+    rows = []
+    for key, info in model.model_fields.items():
+        default = "must be given" if info.is_required() else json.dumps(info.get_default(call_default_factory=True))
+        rows.append(
+            {
+                "key": key,
+                "type": _type_name(info.annotation),
+                "default": "not given" if default == "null" else default,
+                "description": info.description or "",
+            }
+        )
+    return rows
+
+
+def _type_name(annotation: Any) -> str:
+    """Return a type as a person would say it: ``list of float``, ``"lbfgs" or "fire"``."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return " or ".join(json.dumps(value) for value in inner)
+    if get_origin(annotation) is list:
+        return f"list of {_type_name(inner[0])}"
+    if inner:
+        return " or ".join(_type_name(part) for part in inner if part is not type(None))
+    return {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}.get(
+        annotation.__name__, annotation.__name__
+    )

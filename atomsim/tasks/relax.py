@@ -1,0 +1,147 @@
+"""Step kind ``relax``: atoms, and the cell where asked, to the nearest minimum of energy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from atomsim.errors import InputError
+from atomsim.records import Record, Task, atoms_from_json, atoms_to_json
+from atomsim.tasks.base import (
+    Context,
+    Inputs,
+    Origin,
+    StepSettings,
+    Structures,
+    count_statuses,
+    make_task,
+    origins,
+    record_of,
+)
+from atomsim.units import GPA
+
+if TYPE_CHECKING:
+    from atomsim.models.interface import Surface
+    from atomsim.relaxation import Relaxation, RelaxSettings
+
+KIND = "relax"
+NEEDS_POTENTIAL = True
+
+
+class Settings(StepSettings):
+    """Keys of a ``relax`` step."""
+
+    structures: Structures = Field(min_length=1, description="an earlier step, prototypes or files")
+    cell: bool = Field(default=True, description="relax the cell too")
+    fmax_eV_per_A: float = Field(default=0.05, gt=0, description="converged when no force is larger, eV/Å")
+    max_steps: int = Field(default=500, ge=1, description="give up after this many steps")
+    pressure_GPa: float = Field(default=0.0, description="target pressure, GPa")
+    noise_A: float = Field(
+        default=0.0, ge=0, le=0.5, description="random displacement before relaxing, Å: leaves saddle points"
+    )
+    method: Literal["newton", "lbfgs", "fire"] = Field(
+        default="newton", description="optimizer; newton starts from a model of springs"
+    )
+
+
+def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
+    """Make one task for each structure.
+
+    Raises:
+        InputError: if a structure holds an element that the potential does not know.
+    """
+    found = origins(settings.structures, inputs, context)
+    _check_elements(found, context)
+    return [make_task(origin, KIND, settings, context) for origin in found]
+
+
+def run(
+    tasks: Sequence[Task], settings: Settings, inputs: Inputs, context: Context, surface: Surface | None = None
+) -> Iterator[Record]:
+    """Relax, yielding records as structures finish."""
+    from atomsim.relaxation import iter_relax
+
+    del inputs
+    assert surface is not None
+    systems = [atoms_from_json(task.structure) for task in tasks if task.structure is not None]
+    for n, relaxation in iter_relax(systems, surface, _relax_settings(settings, context.seed)):
+        yield _record(tasks[n], relaxation)
+
+
+def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
+    """Count statuses, steps and force calls, and name the hardest structure."""
+    del settings
+    summary: dict[str, Any] = {
+        "statuses": count_statuses(records),
+        "force_calls": sum(r.values.get("force_calls", 0) for r in records),
+    }
+    slowest = max(records, key=lambda r: r.values.get("steps", 0), default=None)
+    if slowest is not None and "steps" in slowest.values:
+        summary["most_steps"] = {"label": slowest.label, "steps": slowest.values["steps"]}
+    return summary
+
+
+def _check_elements(found: Sequence[Origin], context: Context) -> None:
+    from ase.data import chemical_symbols
+
+    if context.elements is None:
+        return
+    for origin in found:
+        unknown = sorted({int(z) for z in origin.atoms.numbers} - context.elements)
+        if unknown:
+            symbols = ", ".join(chemical_symbols[z] for z in unknown)
+            raise InputError(
+                f"step {context.step!r}: {origin.label} holds {symbols}, which {context.potential_name} was not "
+                "made for; choose another potential ('atomsim potentials list') or leave this structure out"
+            )
+
+
+def _relax_settings(settings: Settings, seed: int) -> RelaxSettings:
+    from atomsim.relaxation import RelaxSettings
+
+    return RelaxSettings(
+        fmax_eV_per_A=settings.fmax_eV_per_A,
+        max_steps=settings.max_steps,
+        cell=settings.cell,
+        pressure_GPa=settings.pressure_GPa,
+        noise_A=settings.noise_A,
+        seed=seed,
+        method=settings.method,
+    )
+
+
+def _record(task: Task, relaxation: Relaxation) -> Record:
+    """Return the record of a relaxation; numbers that are not finite are left out."""
+    arrays = {"forces": relaxation.forces}
+    if relaxation.magmoms is not None:
+        arrays["magmoms"] = relaxation.magmoms
+    finite = {name: array for name, array in arrays.items() if np.isfinite(array).all()}
+    sound = np.isfinite(relaxation.atoms.positions).all() and np.isfinite(relaxation.atoms.cell.array).all()
+    return record_of(
+        task,
+        relaxation.status,
+        relaxation.message,
+        values=_values(relaxation),
+        structure=atoms_to_json(relaxation.atoms, finite) if sound else task.structure,
+    )
+
+
+def _values(relaxation: Relaxation) -> dict[str, Any]:
+    n_atoms = len(relaxation.atoms)
+    stress_gpa = np.asarray(relaxation.stress) / GPA
+    voigt = [float(stress_gpa[i, j]) for i, j in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))]
+    energies = {
+        "energy_eV": float(relaxation.energy),
+        "energy_per_atom_eV": float(relaxation.energy) / n_atoms,
+        "initial_energy_eV": float(relaxation.initial_energy),
+        "fmax_eV_per_A": float(relaxation.fmax),
+        "pressure_GPa": -float(np.trace(stress_gpa)) / 3,
+        "volume_A3": float(relaxation.atoms.cell.volume),
+    }
+    values: dict[str, Any] = {key: value for key, value in energies.items() if np.isfinite(value)}
+    if np.isfinite(voigt).all():
+        values["stress_GPa"] = voigt
+    return values | {"steps": relaxation.steps, "force_calls": relaxation.force_calls, "n_atoms": n_atoms}

@@ -1,0 +1,79 @@
+"""One process of a pool: builds the potential once, then turns tasks into records.
+
+Reads a job and then tasks as lines of JSON from standard input; writes replies to what was
+standard output. It ends when its input does, or when its parent is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any
+
+POLL_S = 0.5
+"""How long it may outlive a parent that was killed."""
+
+
+def main() -> None:
+    """Serve tasks until there are no more."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints goes to the log, not among the replies
+    first = sys.stdin.readline()
+    if not first:
+        return
+    spec = json.loads(first)
+    threading.Thread(target=_follow, args=(spec["parent"],), daemon=True).start()
+    _serve(spec, replies)
+
+
+def _serve(spec: dict[str, Any], replies: IO[str]) -> None:
+    import torch
+
+    from atomsim.errors import AtomsimError
+    from atomsim.records import Task, to_line
+    from atomsim.tasks import kind_of
+    from atomsim.tasks.base import Context
+    from atomsim.worker.engine import Engine, Job, guarded
+
+    torch.set_num_threads(1)  # this process is atomsim's own
+    elements = spec["context"]["elements"]
+    context = Context(
+        **spec["context"]
+        | {
+            "base_dir": Path(spec["context"]["base_dir"]),
+            "elements": frozenset(elements) if elements is not None else None,
+        }
+    )
+    settings = kind_of(spec["kind"]).Settings.model_validate(spec["settings"])
+    job = Job(spec["kind"], settings, (), context, {}, on_calls=lambda calls: _reply(replies, {"calls": calls}))
+    try:
+        potential = Engine(**spec["engine"]).load()
+    except AtomsimError as error:
+        _reply(replies, {"error": str(error)})
+        return
+    _reply(replies, {"ready": potential.sha256})
+    for line in sys.stdin:
+        content = json.loads(line)
+        task = Task(**content | {"parents": tuple(content["parents"])})
+        outcome = guarded(job, task, potential)
+        _reply(replies, {"record": to_line(outcome.record), "wall_s": outcome.wall_s})
+
+
+def _reply(replies: IO[str], content: dict[str, Any]) -> None:
+    replies.write(json.dumps(content) + "\n")
+    replies.flush()
+
+
+def _follow(parent: int) -> None:
+    """End with the parent, also when it was killed without a chance to say so."""
+    while os.getppid() == parent:
+        time.sleep(POLL_S)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What a campaign would do, found without a single force call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ase.data import chemical_symbols
+
+from atomsim.campaign import Campaign, Step
+from atomsim.records import Record, Task
+from atomsim.tasks.base import Context, record_of
+from atomsim.worker.run import context_of, takes_results
+
+if TYPE_CHECKING:
+    from atomsim.models.interface import Potential
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What one step would do."""
+
+    name: str
+    kind: str
+    tasks: int | None
+    """None where results of earlier steps decide."""
+    atoms: int = 0
+    """Atoms of all its structures together."""
+    largest: int = 0
+    """Atoms of its largest structure."""
+    elements: tuple[str, ...] = ()
+    at_most: bool = False
+    """Whether some tasks may fall away, as their inputs fail."""
+
+
+def plan(campaign: Campaign, potential: Potential | None) -> list[StepPlan]:
+    """Expand every step as far as it can be known.
+
+    Raises:
+        InputError: if a file, a structure, an element or an x is not fit.
+    """
+    records: dict[str, list[Record]] = {}
+    plans = []
+    for step in campaign.steps:
+        depends = takes_results(campaign, step)
+        if depends and not step.module.NEEDS_POTENTIAL:
+            plans.append(StepPlan(step.name, step.kind, None))
+            records[step.name] = []
+            continue
+        context = context_of(campaign, step, potential)
+        inputs = {name: records[name] for name in step.needs}
+        tasks = step.module.expand(step.settings, inputs, context)
+        records[step.name] = _stand_ins(step, tasks, context, records)
+        plans.append(_count(step, tasks, depends))
+    return plans
+
+
+def _stand_ins(step: Step, tasks: Sequence[Task], context: Context, records: dict[str, list[Record]]) -> list[Record]:
+    """Records of a step: its own where they cost nothing, else the structures it starts from."""
+    if step.module.NEEDS_POTENTIAL:
+        return [record_of(task, "done", structure=task.structure) for task in tasks]
+    inputs = {name: records[name] for name in step.needs}
+    return list(step.module.run(tasks, step.settings, inputs, context))
+
+
+def _count(step: Step, tasks: Sequence[Task], at_most: bool) -> StepPlan:
+    numbers = [task.structure["numbers"] for task in tasks if task.structure]
+    elements = sorted({z for structure in numbers for z in structure})
+    return StepPlan(
+        name=step.name,
+        kind=step.kind,
+        tasks=len(tasks),
+        atoms=sum(len(structure) for structure in numbers),
+        largest=max((len(structure) for structure in numbers), default=0),
+        elements=tuple(chemical_symbols[z] for z in elements),
+        at_most=at_most,
+    )

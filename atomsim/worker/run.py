@@ -1,0 +1,265 @@
+"""Runs a campaign, from wherever it stands to its end.
+
+A task without a record is pending; nothing else is remembered. This process alone writes the
+ledgers, so ending it at any moment loses at most the records that were not yet written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from atomsim.campaign import Campaign, Step
+from atomsim.errors import AtomsimError, InputError, nearest
+from atomsim.records import Record, Task
+from atomsim.tasks.base import Context, Inputs, left_out
+from atomsim.worker.engine import Engine, Job, check_processes, describe, run_job
+from atomsim.worker.folder import RunFolder, export, inputs_hash, open_run
+
+if TYPE_CHECKING:
+    from atomsim.models.interface import Potential
+
+
+class Progress(Protocol):
+    """What a run tells whoever watches it."""
+
+    def step_started(self, step: Step, total: int, done: int) -> None:
+        """A step begins; ``done`` of its ``total`` tasks have records already."""
+        ...
+
+    def force_calls(self, number: int) -> None:
+        """So many more systems were evaluated."""
+        ...
+
+    def task_done(self, record: Record) -> None:
+        """A record was written."""
+        ...
+
+    def step_finished(self, summary: StepSummary) -> None:
+        """A step is complete, or cannot go on."""
+        ...
+
+
+class Silent:
+    """Watches and says nothing."""
+
+    def step_started(self, step: Step, total: int, done: int) -> None:
+        """Say nothing."""
+
+    def force_calls(self, number: int) -> None:
+        """Say nothing."""
+
+    def task_done(self, record: Record) -> None:
+        """Say nothing."""
+
+    def step_finished(self, summary: StepSummary) -> None:
+        """Say nothing."""
+
+
+@dataclass(frozen=True)
+class StepSummary:
+    """How a step ended."""
+
+    name: str
+    kind: str
+    tasks: int
+    done_before: int
+    """Tasks that had a record when this run started."""
+    good: int
+    left_out: tuple[tuple[str, str], ...] = ()
+    """``(label, status)`` of input records that were not taken."""
+    counts: dict[str, Any] | None = None
+    """What the kind's ``summarise`` says."""
+    problem: str = ""
+    """Why the step could not be run; empty where it was."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every task has a good record."""
+        return not self.problem and self.good == self.tasks
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a run ended."""
+
+    path: Path
+    steps: tuple[StepSummary, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every record of every step is good."""
+        return all(step.ok for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A campaign, its folder and what runs it."""
+
+    campaign: Campaign
+    folder: RunFolder
+    engine: Engine
+    potential: Potential | None
+    progress: Progress
+
+    def inputs(self, step: Step) -> Inputs | None:
+        """Records of the steps that a step takes from; None while any is incomplete."""
+        inputs = {}
+        for needed in self.campaign.steps:
+            if needed.name in step.needs:
+                records, total = self.folder.records(needed.folder)
+                if self.folder.read_tasks(needed.folder) is None or len(records) < total:
+                    return None
+                inputs[needed.name] = records
+        return inputs
+
+    def tasks(self, step: Step, inputs: Inputs) -> list[Task]:
+        """Tasks of a step: those written, or newly expanded ones."""
+        context = context_of(self.campaign, step, self.potential)
+        decides = {"settings": step.settings.model_dump(mode="json"), "potential": context.potential_sha256}
+        made_from = inputs_hash(inputs, decides)
+        tasks = self.folder.read_tasks(step.folder, made_from)
+        if tasks is None:
+            tasks = step.module.expand(step.settings, inputs, context)
+            self.folder.write_tasks(step.folder, made_from, tasks)
+        return tasks
+
+
+def run_campaign(
+    campaign: Campaign,
+    out: Path,
+    engine: Engine,
+    *,
+    only: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> RunSummary:
+    """Run a campaign in a folder, or go on with it.
+
+    Args:
+        campaign: what to run.
+        out: folder of the run; made if it is not there.
+        engine: potential, device and processes; its potential must be the campaign's.
+        only: names of the steps to run; all if None.
+        progress: told of every step and record.
+
+    Raises:
+        InputError: if the folder holds another run or is in use, or the input is not fit.
+        AtomsimError: if records cannot be written or processes cannot be started.
+    """
+    chosen = choose(campaign, only)
+    check_processes(engine.processes)
+    folder = RunFolder(out)
+    with folder.locked():
+        potential = engine.load() if campaign.needs_potential else None
+        open_run(folder, campaign, describe(potential) if potential else None)
+        folder.say(f"started: steps {', '.join(s.name for s in chosen)}, processes {engine.processes}")
+        run = Run(campaign, folder, engine, potential, progress or Silent())
+        before = {step.name: frozenset(folder.ledger(step.folder).read()) for step in chosen}
+        _prepare(run, chosen)
+        summary = RunSummary(out, tuple(_run_step(run, step, before[step.name]) for step in chosen))
+        folder.say("finished: " + ("all good" if summary.ok else "some records are not good"))
+    return summary
+
+
+def choose(campaign: Campaign, only: Sequence[str] | None) -> tuple[Step, ...]:
+    """Return the steps of these names, in the campaign's order.
+
+    Raises:
+        InputError: if there is no step of some name.
+    """
+    names = [step.name for step in campaign.steps]
+    for name in only or []:
+        if name not in names:
+            raise InputError(
+                f"no step {name!r} in {campaign.path.name};{nearest(name, names)} steps are {', '.join(names)}"
+            )
+    return tuple(step for step in campaign.steps if only is None or step.name in only)
+
+
+def _prepare(run: Run, steps: Sequence[Step]) -> None:
+    """Do all that takes no force call first, so that bad input shows before hours are spent."""
+    for step in steps:
+        inputs = run.inputs(step)
+        if inputs is None:
+            continue
+        tasks = run.tasks(step, inputs)
+        if not step.module.NEEDS_POTENTIAL and not takes_results(run.campaign, step):
+            _run_tasks(run, step, tasks, inputs)
+
+
+def context_of(campaign: Campaign, step: Step, potential: Potential | None) -> Context:
+    """What a step is told; only kinds that need the potential are told its elements."""
+    base = Context(step.name, campaign.header.seed, campaign.base_dir)
+    if potential is None:
+        return base
+    elements = frozenset(potential.elements) if step.module.NEEDS_POTENTIAL else None
+    return replace(base, potential_name=potential.name, potential_sha256=potential.sha256, elements=elements)
+
+
+def takes_results(campaign: Campaign, step: Step) -> bool:
+    """Whether a step, directly or not, takes from one that calls forces."""
+    needed = [s for s in campaign.steps if s.name in step.needs]
+    return any(s.module.NEEDS_POTENTIAL or takes_results(campaign, s) for s in needed)
+
+
+def _run_step(run: Run, step: Step, before: frozenset[str]) -> StepSummary:
+    """Bring one step to its end, and say how it went; ``before`` are the tasks done by earlier runs."""
+    inputs = run.inputs(step)
+    if inputs is None:
+        names = ", ".join(step.needs)
+        return _gave_up(run, step, f"takes from {names}, which is not complete; run that step first")
+    try:
+        tasks = run.tasks(step, inputs)
+    except AtomsimError as error:
+        return _gave_up(run, step, str(error))
+    done = run.folder.ledger(step.folder).read()
+    done_before = sum(task.id in before for task in tasks)
+    run.progress.step_started(step, len(tasks), sum(task.id in done for task in tasks))
+    _run_tasks(run, step, tasks, inputs)
+    records, _ = run.folder.records(step.folder)
+    export(run.folder, step.folder, records)
+    summary = StepSummary(
+        name=step.name,
+        kind=step.kind,
+        tasks=len(tasks),
+        done_before=done_before,
+        good=sum(r.good for r in records),
+        left_out=tuple((r.label, r.status) for r in left_out(inputs)),
+        counts=step.module.summarise(step.settings, records),
+    )
+    run.folder.say(f"step {step.name}: {summary.good} good of {summary.tasks}, {done_before} done before")
+    run.progress.step_finished(summary)
+    return summary
+
+
+def _run_tasks(run: Run, step: Step, tasks: Sequence[Task], inputs: Inputs) -> None:
+    """Run the tasks that have no record, and write each record as it comes."""
+    ledger = run.folder.ledger(step.folder)
+    done = ledger.read()
+    pending = [task for task in tasks if task.id not in done]
+    if not pending:
+        return
+    needs = step.module.NEEDS_POTENTIAL
+    job = Job(
+        kind=step.kind,
+        settings=step.settings,
+        tasks=pending,
+        context=context_of(run.campaign, step, run.potential),
+        inputs={} if needs else inputs,
+        log=run.folder.log,
+        on_calls=run.progress.force_calls,
+    )
+    for record in run_job(job, run.engine, run.potential if needs else None):
+        ledger.append(record)
+        if not record.good:
+            run.folder.say(f"{step.name} {record.label}: {record.status} {record.message}")
+        run.progress.task_done(record)
+
+
+def _gave_up(run: Run, step: Step, problem: str) -> StepSummary:
+    summary = StepSummary(step.name, step.kind, 0, 0, 0, problem=problem)
+    run.folder.say(f"step {step.name} was not run: {problem}")
+    run.progress.step_finished(summary)
+    return summary

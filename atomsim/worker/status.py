@@ -1,0 +1,51 @@
+"""How far a run is, read from its folder while it runs or after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from atomsim.tasks.base import count_statuses
+from atomsim.worker.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """How far a step is."""
+
+    name: str
+    kind: str
+    tasks: int | None
+    """None until its tasks are known."""
+    done: int
+    good: int
+    statuses: dict[str, int]
+    force_calls: int
+    damaged_lines: int
+    """Lines of the ledger that cannot be read; a rerun does their tasks again."""
+
+
+def read_status(path: Path) -> list[StepStatus]:
+    """Return the status of every step.
+
+    Raises:
+        InputError: if ``path`` is not the folder of a run.
+    """
+    folder = RunFolder(path)
+    found = []
+    for step in folder.read_info()["steps"]:
+        records, _ = folder.records(step["folder"])
+        tasks = folder.read_tasks(step["folder"])
+        found.append(
+            StepStatus(
+                name=step["name"],
+                kind=step["kind"],
+                tasks=None if tasks is None else len(tasks),
+                done=len(records),
+                good=sum(r.good for r in records),
+                statuses=count_statuses(records),
+                force_calls=sum(r.values.get("force_calls", 0) for r in records),
+                damaged_lines=folder.ledger(step["folder"]).damage(),
+            )
+        )
+    return found

@@ -1,0 +1,46 @@
+"""A potential that misbehaves as told by the elements of a system; loaded by tests in workers' processes too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import replace
+
+import torch
+
+from atomsim.batch import Batch, Evaluation
+from atomsim.models.load import load_potential
+
+NAN, RAISES, DIES, SLOW = 54, 36, 18, 10  # Xe, Kr, Ar, Ne
+DELAY_S = 0.01
+
+
+class Faulty:
+    """Lennard-Jones, with faults. The name is ``faulty`` or ``faulty-HEX``, which stands for other weights."""
+
+    def __init__(self, name: str) -> None:
+        self.inner = load_potential("lj-test", device="cpu")
+        self.name = name
+        self.sha256 = (name.partition("-")[2] or "ab").ljust(64, "0")
+        self.device = torch.device("cpu")
+        self.dtype = torch.float64
+        self.cutoff = self.inner.cutoff
+        self.elements = frozenset(range(1, 87))
+
+    def __call__(self, batch: Batch) -> Evaluation:
+        numbers = set(batch.numbers.tolist())
+        if DIES in numbers:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if RAISES in numbers:
+            raise ZeroDivisionError("no such number")
+        if SLOW in numbers:
+            time.sleep(DELAY_S)
+        said = self.inner(batch)
+        if NAN in numbers:
+            return replace(said, energy=said.energy * torch.nan, forces=said.forces * torch.nan)
+        return said
+
+
+def load(name: str, device: str = "auto", dtype: str | None = None, trust_file: bool = False) -> Faulty:
+    return Faulty(name)

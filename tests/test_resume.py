@@ -1,0 +1,133 @@
+"""kill -9 at any moment, then the same command: the same records as a run that was left alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.io import write
+
+from atomsim.worker import read_run
+
+CAMPAIGN = """
+[campaign]
+name = "killed"
+potential = "faulty"
+seed = 1
+
+[[step]]
+name = "relaxed"
+kind = "relax"
+structures = "*.extxyz"
+fmax_eV_per_A = 0.005
+noise_A = 0.05
+
+[[step]]
+name = "again"
+kind = "relax"
+structures = "relaxed"
+fmax_eV_per_A = 0.002
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A path that a shell would trip over."""
+    hostile = tmp_path / 'it\'s a "strange" $(path) – Å'
+    hostile.mkdir()
+    for n in range(6):
+        # neon is slow on purpose: kills hit it at work
+        write(hostile / f"s{n}.extxyz", bulk("Ne", "fcc", 3.2 + 0.1 * n, cubic=True))
+    (hostile / "mine.toml").write_text(CAMPAIGN, encoding="utf-8")
+    return hostile
+
+
+def start(folder: Path, out: str) -> subprocess.Popen[bytes]:
+    here = str(Path(__file__).parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
+    arguments = ["run", "mine.toml", "--out", out, "--processes", "2", "--loader", "faulty_potentials:load"]
+    command = [sys.executable, "-c", "from atomsim.cli import main; main()", *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(word) for word in task.read_text().split()]
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a run; its workers must follow it."""
+    family = children(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in family) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(pid) for pid in family), "workers outlived their parent"
+
+
+def outcomes(folder: Path) -> dict[str, dict[str, dict]]:
+    return {step: {r.label: r.outcome() for r in records} for step, records in read_run(folder)[1].items()}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for child processes in /proc")
+def test_kill_at_ten_random_moments(folder: Path) -> None:
+    begin = time.monotonic()
+    whole = start(folder, "whole")
+    _, errors = whole.communicate(timeout=300)
+    assert whole.returncode == 0, errors.decode()
+    duration = time.monotonic() - begin
+
+    rng = np.random.default_rng(7)
+    kills = 0
+    while kills < 10:
+        process = start(folder, "killed")
+        try:
+            process.wait(timeout=rng.uniform(0.1, 1.0) * duration)
+        except subprocess.TimeoutExpired:
+            kill(process)
+            kills += 1
+            continue
+        finally:
+            process.communicate()
+        # it came to its end between kills: compare, and begin anew
+        assert process.returncode == 0
+        assert outcomes(folder / "killed") == outcomes(folder / "whole")
+        shutil.rmtree(folder / "killed")
+
+    last = start(folder, "killed")
+    _, errors = last.communicate(timeout=300)
+    assert last.returncode == 0, errors.decode()
+    assert outcomes(folder / "killed") == outcomes(folder / "whole")
+    tasks = [(folder / name / "steps/02-again/tasks.jsonl").read_bytes() for name in ("killed", "whole")]
+    assert tasks[0] == tasks[1]
+
+
+def test_interrupt_says_how_to_go_on(folder: Path) -> None:
+    process = start(folder, "run")
+    deadline = time.monotonic() + 60
+    while not children(process.pid) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again" in errors.decode().splitlines()[-1]
+    assert "Traceback" not in errors.decode()
