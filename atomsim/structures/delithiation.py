@@ -49,6 +49,8 @@ class Ordering:
     """Formula units of the host in the cell."""
     parent_index: IntArray = field(repr=False)
     """Atom of the parent that each atom is an image of, (n_atoms,)."""
+    vacancies: tuple[tuple[float, float, float], ...] = ()
+    """Sites that the ions left, fractional coordinates: with ions there it is the host again."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Delithiation:
             "multiplicity": ordering.multiplicity,
             "ewald_eV": ordering.ewald_eV,
             "supercell": [list(row) for row in ordering.supercell],
+            "vacancies": [list(site) for site in ordering.vacancies],
         }
 
 
@@ -249,4 +252,5 @@ def _ordering(lattice: _Lattice, candidates: Candidates, pick: int, index: int, 
         supercell=tuple((int(a), int(b), int(c)) for a, b, c in lattice.matrix),
         host_units=host_units,
         parent_index=lattice.parent_index[keep],
+        vacancies=tuple((float(a), float(b), float(c)) for a, b, c in lattice.atoms.get_scaled_positions()[~keep]),
     )

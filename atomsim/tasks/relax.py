@@ -43,7 +43,14 @@ class Settings(StepSettings):
         default=0.0, ge=0, le=0.5, description="random displacement before relaxing, Å: leaves saddle points"
     )
     method: Literal["newton", "lbfgs", "fire"] = Field(
-        default="newton", description="optimizer; newton starts from a model of springs"
+        default="newton", description="optimizer; newton starts from what is known of the curvature"
+    )
+    curvature: Literal["host", "springs"] = Field(
+        default="host",
+        description="what newton starts from: the Hessian of the host that ions were taken from, or a model of springs",
+    )
+    check_minimum: bool = Field(
+        default=True, description="look for a mode of negative curvature at the end, and leave a saddle along it"
     )
 
 
@@ -63,12 +70,16 @@ def run(
 ) -> Iterator[Record]:
     """Relax, yielding records as structures finish."""
     from atomsim.relaxation import iter_relax
+    from atomsim.tasks.hosts import known_hessians
 
     del inputs
     assert surface is not None
     systems = [atoms_from_json(task.structure) for task in tasks if task.structure is not None]
-    for n, relaxation in iter_relax(systems, surface, _relax_settings(settings, context.seed)):
-        yield _record(tasks[n], relaxation)
+    how = _relax_settings(settings, context.seed)
+    use_host = settings.method == "newton" and settings.curvature == "host"
+    hessians = known_hessians(tasks, surface, how) if use_host else {}
+    for n, relaxation in iter_relax(systems, surface, how, hessians=hessians):
+        yield _record(tasks[n], relaxation, hessians[n].force_calls if n in hessians else 0)
 
 
 def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
@@ -110,10 +121,11 @@ def _relax_settings(settings: Settings, seed: int) -> RelaxSettings:
         noise_A=settings.noise_A,
         seed=seed,
         method=settings.method,
+        check_minimum=settings.check_minimum,
     )
 
 
-def _record(task: Task, relaxation: Relaxation) -> Record:
+def _record(task: Task, relaxation: Relaxation, host_calls: int) -> Record:
     """Return the record of a relaxation; numbers that are not finite are left out."""
     arrays = {"forces": relaxation.forces}
     if relaxation.magmoms is not None:
@@ -124,7 +136,7 @@ def _record(task: Task, relaxation: Relaxation) -> Record:
         task,
         relaxation.status,
         relaxation.message,
-        values=_values(relaxation),
+        values=_values(relaxation) | ({"host_hessian_force_calls": host_calls} if host_calls else {}),
         structure=atoms_to_json(relaxation.atoms, finite) if sound else task.structure,
     )
 
@@ -141,6 +153,8 @@ def _values(relaxation: Relaxation) -> dict[str, Any]:
         "pressure_GPa": -float(np.trace(stress_gpa)) / 3,
         "volume_A3": float(relaxation.atoms.cell.volume),
     }
+    if relaxation.lowest_curvature is not None:
+        energies["lowest_curvature_eV_per_A2"] = float(relaxation.lowest_curvature)
     values: dict[str, Any] = {key: value for key, value in energies.items() if np.isfinite(value)}
     if np.isfinite(voigt).all():
         values["stress_GPa"] = voigt

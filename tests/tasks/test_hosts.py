@@ -1,0 +1,66 @@
+"""A child's host is found from its vacancies, and its Hessian spares force calls."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase.build import bulk
+
+from atomsim.models.load import load_potential
+from atomsim.optimize.hessian import hessian
+from atomsim.records import Task, atoms_to_json
+from atomsim.relaxation import RelaxSettings, iter_relax, relax
+from atomsim.tasks.hosts import host_of, known_hessians
+
+
+def parent():
+    atoms = bulk("LiO", "rocksalt", a=4.0, cubic=True)
+    (found,) = relax(atoms, load_potential("lj-test", "cpu"), fmax_eV_per_A=0.001, check_minimum=False)
+    return found.atoms
+
+
+def child(removed: list[int], name: str) -> Task:
+    atoms = parent()
+    vacancies = atoms.get_scaled_positions()[removed].tolist()
+    del atoms[removed]
+    return Task(name, "s", "relax", name, atoms_to_json(atoms), {"ion": "Li", "vacancies": vacancies})
+
+
+def test_siblings_have_one_host_and_know_their_own_atoms():
+    lithium = [i for i, z in enumerate(parent().numbers) if z == 3]
+    one, other = (host_of(child([n], str(n))) for n in lithium[:2])
+    assert one.key == other.key
+    assert len(one.atoms) == len(parent())
+    for host, removed in ((one, lithium[0]), (other, lithium[1])):
+        kept = parent()
+        del kept[removed]
+        np.testing.assert_allclose(host.atoms.positions[host.child_index], kept.positions, atol=1e-9)
+        np.testing.assert_array_equal(host.atoms.numbers[host.child_index], kept.numbers)
+
+
+def test_a_structure_without_vacancies_has_no_host():
+    assert host_of(Task("a", "s", "relax", "a", atoms_to_json(parent()), {})) is None
+
+
+def test_the_child_inherits_the_curvature_of_its_own_atoms():
+    surface = load_potential("lj-test", "cpu")
+    task = child([0], "a")
+    known = known_hessians([task], surface, RelaxSettings())[0]
+    host = host_of(task)
+    (relaxed,) = relax(host.atoms, surface, fmax_eV_per_A=0.01, check_minimum=False)
+    whole = hessian(relaxed.atoms, surface).atoms
+    np.testing.assert_allclose(known.atoms[2, :, 4], whole[host.child_index[2], :, host.child_index[4]], atol=1e-6)
+
+
+def test_with_it_the_same_minimum_is_reached():
+    surface = load_potential("lj-test", "cpu")
+    task = child([0], "a")
+    settings = RelaxSettings(fmax_eV_per_A=0.002, cell=False)
+    known = known_hessians([task], surface, settings)
+    from atomsim.records import atoms_from_json
+
+    atoms = atoms_from_json(task.structure)
+    ((_, with_host),) = iter_relax([atoms], surface, settings, hessians=known)
+    ((_, without),) = iter_relax([atoms], surface, settings)
+    assert with_host.converged
+    assert abs(with_host.energy - without.energy) < 1e-3 * len(atoms)
+    assert with_host.steps <= without.steps
