@@ -1,22 +1,23 @@
-"""Any ASE calculator as a potential: one system after another, the fallback that always works."""
+"""Both ways between ASE and atomsim: any calculator as a potential, any potential as a calculator."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.data import atomic_numbers
-from ase.stress import voigt_6_to_full_3x3_stress
+from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.cards import ALL_ELEMENTS
 from atomsim.errors import InputError, nearest
-from atomsim.models.interface import refuse_unknown_elements
+from atomsim.models.interface import Potential, refuse_unknown_elements
 
 
 class AsePotential:
@@ -124,3 +125,39 @@ def _number(element: int | str) -> int:
         hint = nearest(str(element), atomic_numbers)
         raise InputError(f"{element!r} is not an element;{hint} wanted a chemical symbol or an atomic number 1–118")
     return number
+
+
+class PotentialCalculator(Calculator):
+    """Any ``Potential`` as an ASE calculator, for what ASE does and atomsim does not.
+
+    Args:
+        potential: what to ask.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress", "magmoms"]
+
+    def __init__(self, potential: Potential) -> None:
+        super().__init__()
+        self.potential = potential
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Evaluate one structure; all properties come from one evaluation."""
+        super().calculate(atoms, properties, system_changes)
+        assert atoms is not None
+        plain = atoms.copy()
+        plain.set_constraint()
+        said = self.potential(Batch.pack([plain], self.potential.device))
+        energy = float(said.energy[0])
+        self.results = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": said.forces.cpu().numpy(),
+            "stress": full_3x3_to_voigt_6_stress(said.stress[0].cpu().numpy()),
+        }
+        if said.magmoms is not None:
+            self.results["magmoms"] = said.magmoms.cpu().numpy()

@@ -72,3 +72,20 @@ def test_elements_by_symbol_and_bad_input():
         AsePotential(EMT(), ["Xx"])
     with pytest.raises(InputError, match="Lazy gives no forces"):
         AsePotential(Lazy())
+
+
+def test_a_potential_is_a_calculator_for_ase():
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import BFGS
+
+    from atomsim.models.ase import PotentialCalculator
+    from atomsim.models.load import load_potential
+    from atomsim.relaxation import relax
+
+    potential = load_potential("lj-test", "cpu")
+    atoms = bulk("LiO", "rocksalt", a=4.2, cubic=True)
+    atoms.rattle(0.1, seed=3)
+    atoms.calc = PotentialCalculator(potential)
+    assert BFGS(FrechetCellFilter(atoms), logfile=None).run(fmax=0.002, steps=500)
+    (found,) = relax(atoms, potential, fmax_eV_per_A=0.002, check_minimum=False)
+    assert found.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-3 * len(atoms))

@@ -137,6 +137,7 @@ def test_tags_are_what_records_carry(li2ruo3):
     assert tags["supercell"] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     assert set(tags) == {
         "parent", "ion", "x", "x_max", "host_units", "ordering", "multiplicity", "ewald_eV", "supercell",
+        "vacancies",
     }  # fmt: skip
 
 
