@@ -5,8 +5,13 @@ A message says what was found, what was wanted and what to do next.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+
+UNIT = re.compile(r"(_(eV|per|A|A2|A3|GPa|K|fs|s|h))+$")
+"""Units at the end of a key."""
 
 
 class AtomsimError(Exception):
@@ -22,6 +27,10 @@ class InputError(AtomsimError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``" did you mean 'x'?"`` for the closest known word, or an empty string."""
-    matches = get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" did you mean {matches[0]!r}?" if matches else ""
+    """Return ``" did you mean 'x'?"`` for the closest known word, or an empty string.
+
+    Units are part of key names but not of what people remember: ``fmax`` finds ``fmax_eV_per_A``.
+    """
+    stems = {stem: name for name in reversed(list(known)) for stem in (name, UNIT.sub("", name))}
+    matches = get_close_matches(word, list(stems), n=1, cutoff=0.5)
+    return f" did you mean {stems[matches[0]]!r}?" if matches else ""

@@ -1,0 +1,92 @@
+"""Relaxed energies are those of ASE, for every optimizer and kind of potential."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS
+
+from atomsim.errors import InputError
+from atomsim.models.ase import PotentialCalculator
+from atomsim.models.combine import Sum
+from atomsim.models.interface import Potential
+from atomsim.models.load import load_potential
+from atomsim.models.mace import MacePotential
+from atomsim.relaxation import METHODS, RelaxSettings, relax
+from atomsim.structures.prototypes import load_prototype
+
+sys.path.insert(0, str(Path(__file__).parent / "models"))
+from random_mace import random_mace
+
+FMAX = 0.005
+
+
+@cache
+def potential(name: str) -> Potential:
+    if name == "mace":
+        # untrained, so a pair potential under it gives it a minimum
+        untrained = MacePotential(random_mace([3, 8]), dtype=torch.float64)
+        return Sum([load_potential("lj-test", "cpu"), untrained])
+    return load_potential(name, "cpu")
+
+
+def start(name: str) -> Atoms:
+    if name.startswith("chgnet"):
+        atoms = load_prototype("LiCoO2").primitive
+    else:
+        atoms = bulk("Li", "fcc", a=3.15, cubic=True)  # stable under pair forces: one basin
+    atoms.rattle(0.04, seed=5)
+    atoms.set_cell(atoms.cell.array @ np.diag([1.02, 0.99, 1.01]), scale_atoms=True)
+    return atoms
+
+
+@cache
+def energy_by_ase(name: str, cell: bool) -> float:
+    atoms = start(name)
+    atoms.calc = PotentialCalculator(potential(name))
+    assert BFGS(FrechetCellFilter(atoms) if cell else atoms, logfile=None).run(fmax=FMAX, steps=500)
+    return atoms.get_potential_energy()
+
+
+@pytest.mark.parametrize("cell", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["chgnet-0.3.0", "mace", "lj-test"])
+def test_the_relaxed_energy_is_that_of_ase(name, method, cell):
+    settings = RelaxSettings(method=method, cell=cell, fmax_eV_per_A=FMAX, max_steps=1000, check_minimum=False)
+    (found,) = relax(start(name), potential(name), settings=settings)  # ASE does not look for saddles
+    assert found.status == "converged"
+    assert found.energy == pytest.approx(energy_by_ase(name, cell), abs=1e-3 * len(found.atoms))
+
+
+def test_pymatgen_structures_go_in_and_come_out_with_moments():
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    structure = AseAtomsAdaptor.get_structure(start("chgnet-0.3.0"))
+    (found,) = relax([structure], "chgnet-0.3.0", device="cpu", fmax_eV_per_A=0.1, check_minimum=False)
+    assert found.structure.composition == structure.composition
+    assert found.structure.site_properties["magmom"] == pytest.approx(found.magmoms)
+    assert found.energy < found.initial_energy
+
+
+def test_noise_is_seeded():
+    def energies(seed: int) -> float:
+        settings = RelaxSettings(noise_A=0.05, seed=seed, max_steps=1, check_minimum=False)
+        return relax(start("lj-test"), potential("lj-test"), settings=settings)[0].initial_energy
+
+    assert energies(1) == energies(1)
+    assert energies(1) != energies(2)
+
+
+def test_unknown_settings_and_methods_are_refused_with_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'fmax_eV_per_A'"):
+        relax(start("lj-test"), potential("lj-test"), fmax=0.1)
+    with pytest.raises(InputError, match="did you mean 'lbfgs'"):
+        relax(start("lj-test"), potential("lj-test"), method="bfgs")
