@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import AtomsimError
+from atomsim.memory import Load, MemoryModel, calibrate, count_load, cuda_free, cuda_peak, probe_batches
 from atomsim.models.interface import Surface
 
 
@@ -18,10 +20,41 @@ class Capacity:
 
     systems: int = 1
     atoms: int = 100_000
+    memory: MemoryModel | None = None
+    """Predicts the memory that an evaluation takes; None where only the numbers above bound it."""
+    limit_bytes: float = math.inf
+    """Memory that one evaluation may take."""
 
-    def admits(self, systems: int, atoms: int) -> bool:
+    def load(self, batch: Batch) -> Load:
+        """Count what bounds this batch: pairs and angles only if memory is predicted."""
+        if self.memory is None:
+            return Load(batch.n_systems, batch.n_atoms)
+        return count_load(batch, self.memory.cutoff, self.memory.short)
+
+    def admits(self, load: Load) -> bool:
         """Whether so much may be evaluated at once."""
-        return systems <= self.systems and atoms <= self.atoms
+        fits = self.memory is None or self.memory.predict(load) <= self.limit_bytes
+        return fits and load.systems <= self.systems and load.atoms <= self.atoms
+
+
+def device_capacity(surface: Surface, sample: Batch, *, share: float = 0.8) -> Capacity:
+    """Return how much may be evaluated at once on the device of ``sample``.
+
+    On a GPU a memory model is calibrated with copies of the sample; on a CPU, where larger
+    batches gain nothing, it is one system at a time, so that results never depend on neighbours.
+
+    Args:
+        surface: what will be evaluated; its ``cutoff`` and, if it has angles, ``short`` are read.
+        sample: some of the systems, the largest among them.
+        share: part of the free memory to plan with. The rest is for fragmentation, the
+            optimizer's state, and pairs that come into reach while cells relax.
+    """
+    if sample.device.type != "cuda":
+        return Capacity(systems=1)
+    cutoff, short = float(getattr(surface, "cutoff", 6.0)), float(getattr(surface, "short", 0.0))
+    surface(sample)  # what is allocated once and kept must not count
+    memory = calibrate(surface, probe_batches(sample), cuda_peak, cutoff, short)
+    return Capacity(systems=4096, atoms=1_000_000, memory=memory, limit_bytes=share * cuda_free(sample.device))
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,24 +19,20 @@ from atomsim.errors import InputError, nearest
 from atomsim.models.interface import Potential, Surface
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.fire import Fire
+from atomsim.optimize.hessian import Hessian
 from atomsim.optimize.lbfgs import Lbfgs
-from atomsim.optimize.modes import lowest_modes
+from atomsim.optimize.minima import to_minima
 from atomsim.optimize.newton import Newton
-from atomsim.optimize.rows import Method, Rows
+from atomsim.optimize.rows import Method
 from atomsim.optimize.space import Space
-from atomsim.optimize.springs import spring_guess
+from atomsim.optimize.springs import invert, spring_guess
+from atomsim.optimize.symmetry import KeepSymmetry
 from atomsim.units import GPA
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 METHODS = ("newton", "lbfgs", "fire")
-NEGATIVE = -0.1
-"""Curvature below which a point is a saddle, eV/Å²; soft modes above it are noise of the potential."""
-KICK = 0.15
-"""Longest row of the step off a saddle, Å."""
-RESTARTS = 3
-"""How often a relaxation may leave a saddle before it is given up as one."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,8 @@ class RelaxSettings:
     seed: int = 0
     check_minimum: bool = True
     """Look for a mode of negative curvature at the end, and leave a saddle along it."""
+    keep_symmetry: bool = False
+    """Keep the space group of the start; noise is left out, and so is the check, as both would break it."""
     method: str = "newton"
     """``newton`` (quasi-Newton from a spring model or a parent's Hessian), ``lbfgs`` or ``fire``."""
 
@@ -146,26 +145,39 @@ def iter_relax(
     settings: RelaxSettings,
     *,
     capacity: Capacity | None = None,
+    hessians: Mapping[int, Hessian] | None = None,
 ) -> Iterator[tuple[int, Relaxation]]:
-    """Relax systems as they come and yield (index, relaxation) as each ends."""
+    """Relax systems as they come and yield (index, relaxation) as each ends.
+
+    Args:
+        systems: what to relax, read as there is room.
+        surface: the potential.
+        settings: how to relax.
+        capacity: how much to evaluate at once.
+        hessians: what is known of some systems, by index, for ``newton`` to start from.
+    """
+    known = hessians or {}
     device = getattr(surface, "device", torch.device("cpu"))
     room = capacity or default_capacity(device)
     space = Space(cell=settings.cell, pressure=settings.pressure_GPa * GPA)
     stop = Stop(fmax=settings.fmax_eV_per_A, max_steps=settings.max_steps)
-    groups: Iterable[Group] = (_group(n, atoms, settings, space, device) for n, atoms in enumerate(systems))
-    earlier: dict[int, Relaxation] = {}
-    for restart in range(RESTARTS + 1):
-        outcomes = drive(groups, surface, _method(settings.method), space, stop, room)
-        groups = []
-        for done in _checked(outcomes, surface, space, settings, room):
-            found = _continued(done.relaxation, earlier.get(done.key))
-            if found.status == "saddle" and restart < RESTARTS:
-                earlier[done.key] = found
-                groups.append(done.kicked)
-            else:
-                yield done.key, found
-        if not groups:
-            return
+    groups: Iterable[Group] = (
+        _group(n, atoms, settings, space, device, known.get(n)) for n, atoms in enumerate(systems)
+    )
+    project = KeepSymmetry() if settings.keep_symmetry else None
+    descend = partial(
+        drive,
+        surface=surface,
+        method=_method(settings.method),
+        space=space,
+        stop=stop,
+        capacity=room,
+        project=project,
+    )
+    look = settings.check_minimum and not settings.keep_symmetry
+    outcomes = to_minima(groups, descend, surface, space, room, settings.seed) if look else descend(groups)
+    for outcome in outcomes:
+        yield int(str(outcome.key)), _relaxation(outcome)
 
 
 def default_capacity(device: torch.device) -> Capacity:
@@ -187,75 +199,17 @@ def _method(name: str) -> Method[Any]:
     return methods[name]
 
 
-@dataclass(frozen=True)
-class _Done:
-    """A relaxation that ended, and where it would go on from if it ended on a saddle."""
-
-    key: int
-    relaxation: Relaxation
-    kicked: Group
-
-
-def _checked(
-    outcomes: Iterable[Outcome], surface: Surface, space: Space, settings: RelaxSettings, room: Capacity
-) -> Iterator[_Done]:
-    """Look at the lowest mode of what has converged, as many systems at once as there is room for."""
-    waiting: list[Outcome] = []
-    for outcome in outcomes:
-        if outcome.status != "converged" or not settings.check_minimum:
-            yield _Done(int(str(outcome.key)), _relaxation(outcome), _again(outcome, outcome.batch))
-            continue
-        atoms = sum(o.batch.n_atoms for o in waiting) + outcome.batch.n_atoms
-        if waiting and not room.admits(len(waiting) + 1, atoms):
-            yield from _looked_at(waiting, surface, space, settings)
-            waiting = []
-        waiting.append(outcome)
-    if waiting:
-        yield from _looked_at(waiting, surface, space, settings)
-
-
-def _looked_at(outcomes: list[Outcome], surface: Surface, space: Space, settings: RelaxSettings) -> Iterator[_Done]:
-    batch = Batch.join([o.batch for o in outcomes])
-    guesses = [spring_guess(o.batch, space) if o.inverse_hessian is None else o.inverse_hessian for o in outcomes]
-    modes = lowest_modes(batch, surface, space, guesses, negative=NEGATIVE, seed=settings.seed)
-    layout = space.layout(batch)
-    rows = Rows(layout.system, batch.n_systems)
-    kick = KICK / rows.largest(modes.mode)
-    kicked = space.move(batch, kick[rows.group, None] * modes.mode, layout)
-    looked = zip(outcomes, modes.curvature.tolist(), modes.force_calls.tolist(), strict=True)
-    for n, (outcome, curvature, calls) in enumerate(looked):
-        found = _relaxation(outcome)
-        found = replace(found, lowest_curvature=curvature, force_calls=found.force_calls + calls)
-        if curvature < NEGATIVE:
-            found = replace(
-                found,
-                status="saddle",
-                message=f"forces vanish on a saddle: a mode has curvature {curvature:.2f} eV/Å²; "
-                "start from noise_A = 0.05 or more",
-            )
-        yield _Done(int(str(outcome.key)), found, _again(outcome, kicked.take([n])))
-
-
-def _again(outcome: Outcome, batch: Batch) -> Group:
-    return Group(outcome.key, batch, outcome.inverse_hessian)
-
-
-def _continued(found: Relaxation, earlier: Relaxation | None) -> Relaxation:
-    """Add the cost of what came before a restart."""
-    if earlier is None:
-        return found
-    return replace(
-        found,
-        steps=found.steps + earlier.steps,
-        force_calls=found.force_calls + earlier.force_calls,
-        initial_energy=earlier.initial_energy,
-    )
-
-
-def _group(key: int, atoms: Atoms, settings: RelaxSettings, space: Space, device: torch.device) -> Group:
-    start = noisy(atoms, settings.noise_A, settings.seed) if settings.noise_A > 0 else atoms
+def _group(
+    key: int, atoms: Atoms, settings: RelaxSettings, space: Space, device: torch.device, known: Hessian | None
+) -> Group:
+    shaken = settings.noise_A > 0 and not settings.keep_symmetry
+    start = noisy(atoms, settings.noise_A, settings.seed) if shaken else atoms
     batch = Batch.pack([start], device)
-    return Group(key, batch, spring_guess(batch, space) if settings.method == "newton" else None)
+    if settings.method != "newton":
+        return Group(key, batch)
+    if known is None:
+        return Group(key, batch, spring_guess(batch, space))
+    return Group(key, batch, invert(known.matrix(settings.cell).to(device), batch, space))
 
 
 def _relaxation(outcome: Outcome) -> Relaxation:
@@ -274,9 +228,10 @@ def _relaxation(outcome: Outcome) -> Relaxation:
         status=outcome.status,
         message=outcome.message,
         steps=outcome.steps,
-        force_calls=outcome.steps + 1,
+        force_calls=outcome.force_calls,
         fmax=outcome.residual,
         initial_energy=outcome.first_energy,
+        lowest_curvature=outcome.curvature,
     )
 
 

@@ -53,7 +53,7 @@ def bond_graph(batch: Batch, neighbors: Neighbors, short: float) -> BondGraph:
         neighbors: directed pairs within the potential's cutoff; only one direction is read.
         short: bond-graph cutoff, Å.
     """
-    once = _one_direction(neighbors)
+    once = one_direction(neighbors)
     i, j, shift = neighbors.i[once], neighbors.j[once], neighbors.shift[once]
     vector = Neighbors(i, j, shift).vectors(batch)
     is_short = vector.square().sum(dim=1) < short**2
@@ -67,8 +67,11 @@ def bond_graph(batch: Batch, neighbors: Neighbors, short: float) -> BondGraph:
     return BondGraph(i, j, vector, n_short, center, torch.cat([j, i])[by_center], bond, *angles)
 
 
-def _one_direction(neighbors: Neighbors) -> Tensor:
-    """Choose i < j, and of an atom's own images the one whose first non-zero shift is positive."""
+def one_direction(neighbors: Neighbors) -> Tensor:
+    """Mark one of the two directions of each pair, (n_edges,), bool.
+
+    It is i < j, and of an atom's own images the one whose first non-zero shift is positive.
+    """
     s = neighbors.shift
     leading = torch.where(s[:, 0] != 0, s[:, 0], torch.where(s[:, 1] != 0, s[:, 1], s[:, 2]))
     return (neighbors.i < neighbors.j) | ((neighbors.i == neighbors.j) & (leading > 0))

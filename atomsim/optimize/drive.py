@@ -12,6 +12,7 @@ from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.batching import Capacity, Fault, evaluate
+from atomsim.memory import Load
 from atomsim.models.interface import Surface
 from atomsim.optimize.rows import Method, Rows, join_states, take_state
 from atomsim.optimize.space import Layout, Space
@@ -58,13 +59,17 @@ class Outcome:
     """``converged``, ``max_steps``, ``exploded``, ``not_a_number``, ``too_large`` or ``invalid``."""
     message: str
     steps: int
-    """Steps taken; one evaluation each, and one before the first."""
+    """Steps taken."""
+    force_calls: int
+    """Evaluations of its systems: one a step, one before the first, and what looking at modes took."""
     residual: float
     """Largest residual force at the end, eV/Å."""
     first_energy: float
     """Energy before the first step, summed over the group's systems, eV."""
     inverse_hessian: Tensor | None = None
     """What the optimizer has learned, Å²/eV, (3 rows, 3 rows), or None."""
+    curvature: float | None = None
+    """Curvature of the lowest mode found at the end, eV/Å²; None if nobody looked (see ``minima``)."""
 
 
 def drive(
@@ -95,7 +100,7 @@ def drive(
     flight: _Flight | None = None
     waiting = _Lookahead(iter(groups))
     while True:
-        entering = waiting.take(capacity, flight.batch if flight else None)
+        entering = waiting.take(capacity, [m.load for m in flight.members] if flight else [])
         if not entering and flight is None:
             return
         flight = _Flight.join(flight, entering)
@@ -111,34 +116,40 @@ def drive(
         flight = flight.moved(method, space, evaluation, staying.to(flight.group.device)) if len(staying) else None
 
 
-class _Lookahead:
-    """Hands out groups while they fit; one that does not fit waits."""
-
-    def __init__(self, groups: Iterator[Group]) -> None:
-        self.groups = groups
-        self.next: Group | None = next(groups, None)
-
-    def take(self, capacity: Capacity, flying: Batch | None) -> list[Group]:
-        systems, atoms = (flying.n_systems, flying.n_atoms) if flying else (0, 0)
-        taken: list[Group] = []
-        while self.next is not None:
-            systems, atoms = systems + self.next.batch.n_systems, atoms + self.next.batch.n_atoms
-            if not capacity.admits(systems, atoms) and (taken or flying):
-                break
-            taken.append(self.next)
-            self.next = next(self.groups, None)
-        return taken
-
-
 @dataclass
 class _Member:
     """What the driver remembers of one group."""
 
     group: Group
+    load: Load
     steps: int = 0
     first_energy: float = float("nan")
     residual: float = float("inf")
     started: bool = False
+
+
+class _Lookahead:
+    """Hands out groups while they fit; one that does not fit waits."""
+
+    def __init__(self, groups: Iterator[Group]) -> None:
+        self.groups = groups
+        self.waiting: _Member | None = None
+
+    def take(self, capacity: Capacity, flying: list[Load]) -> list[_Member]:
+        load = sum(flying, Load())
+        taken: list[_Member] = []
+        while (member := self._peek(capacity)) is not None:
+            load = load + member.load
+            if not capacity.admits(load) and (taken or flying):
+                break
+            taken.append(member)
+            self.waiting = None
+        return taken
+
+    def _peek(self, capacity: Capacity) -> _Member | None:
+        if self.waiting is None and (group := next(self.groups, None)) is not None:
+            self.waiting = _Member(group, capacity.load(group.batch))
+        return self.waiting
 
 
 @dataclass
@@ -154,15 +165,15 @@ class _Flight:
     state: Any = field(default=None, repr=False)
 
     @classmethod
-    def join(cls, flight: _Flight | None, entering: list[Group]) -> _Flight:
+    def join(cls, flight: _Flight | None, entering: list[_Member]) -> _Flight:
         if not entering:
             assert flight is not None
             return flight
-        members = (flight.members if flight else []) + [_Member(g) for g in entering]
-        batch = Batch.join(([flight.batch] if flight else []) + [g.batch for g in entering])
+        members = (flight.members if flight else []) + entering
+        batch = Batch.join(([flight.batch] if flight else []) + [m.group.batch for m in entering])
         counts = torch.tensor([m.group.batch.n_systems for m in members], device=batch.device)
         group = torch.repeat_interleave(torch.arange(len(members), device=batch.device), counts)
-        volume = torch.cat(([flight.first_volume] if flight else []) + [g.batch.volume for g in entering])
+        volume = torch.cat(([flight.first_volume] if flight else []) + [m.group.batch.volume for m in entering])
         return cls(members, batch, group, volume, flight.state if flight else None)
 
     def rows(self, layout: Layout) -> Rows:
@@ -215,6 +226,7 @@ class _Flight:
                 status=verdict[0],
                 message=verdict[1],
                 steps=member.steps,
+                force_calls=member.steps + 1,
                 residual=member.residual,
                 first_energy=member.first_energy,
                 inverse_hessian=None if learned is None else learned[n, : sizes[n], : sizes[n]],

@@ -54,7 +54,7 @@ class Newton:
     noise: float = 1e-6
     """Relative rise of the energy that is rounding and not a failed step."""
     conservative: bool = True
-    """Forces are the gradient of the energy. If not, as on a band, no step is judged by it; the radius stays."""
+    """Forces are the gradient of the energy. If not, as on a band, the trust radius follows the forces alone."""
 
     def start(self, rows: Rows, force: Tensor, energy: Tensor, guesses: Sequence[Tensor | None]) -> NewtonState:
         """Start from the guesses, or from the inverse stiffness where there is none."""
@@ -73,7 +73,10 @@ class Newton:
         rise = energy - state.energy
         moved = state.predicted < 0
         failed = moved & (rise > self.noise * energy.abs()) & self.conservative
-        radius = self._next_radius(state, rows, rise, moved, failed)
+        if self.conservative:
+            radius = self._next_radius(state, rows, rise, moved, failed)
+        else:
+            radius = self._radius_by_force(state, rows, force)
         # from a failed step go back, and start again from the point before it
         back = failed[rows.group, None]
         origin_force = torch.where(back, state.force, force)
@@ -89,14 +92,20 @@ class Newton:
         return state.inverse
 
     def _next_radius(self, state: NewtonState, rows: Rows, rise: Tensor, moved: Tensor, failed: Tensor) -> Tensor:
-        if not self.conservative:
-            return state.radius
         length = rows.largest(state.step)
         ratio = rise / torch.where(moved, state.predicted, -1.0)
         poor = failed | (moved & (ratio < 0.25) & (state.predicted < -1e-4))
         good = moved & (ratio > 0.75) & (length > 0.99 * state.radius)
         radius = torch.where(poor, (0.5 * length).clamp(min=self.smallest_radius), state.radius)
         return torch.where(good, (2 * radius).clamp(max=self.largest_radius), radius)
+
+    def _radius_by_force(self, state: NewtonState, rows: Rows, force: Tensor) -> Tensor:
+        """Halve the radius where the force has grown by half, widen it slowly where it has fallen."""
+        length, before, now = rows.largest(state.step), rows.norm(state.force), rows.norm(force)
+        poor = (length > 0) & (now > 1.5 * before)
+        shrunk = (0.5 * length).clamp(min=self.smallest_radius)
+        widened = (1.5 * state.radius).clamp(max=self.radius)
+        return torch.where(poor, shrunk, torch.where((length > 0) & (now < before), widened, state.radius))
 
 
 def _updated(state: NewtonState, rows: Rows, force: Tensor) -> Tensor:

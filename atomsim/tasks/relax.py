@@ -49,6 +49,9 @@ class Settings(StepSettings):
         default="host",
         description="what newton starts from: the Hessian of the host that ions were taken from, or a model of springs",
     )
+    keep_symmetry: bool = Field(
+        default=False, description="keep the space group of the start; without noise and without the check below"
+    )
     check_minimum: bool = Field(
         default=True, description="look for a mode of negative curvature at the end, and leave a saddle along it"
     )
@@ -122,6 +125,7 @@ def _relax_settings(settings: Settings, seed: int) -> RelaxSettings:
         seed=seed,
         method=settings.method,
         check_minimum=settings.check_minimum,
+        keep_symmetry=settings.keep_symmetry,
     )
 
 

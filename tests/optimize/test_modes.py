@@ -64,9 +64,9 @@ def test_a_relaxation_leaves_a_saddle_that_symmetry_holds_it_on():
 
 
 def test_a_saddle_that_cannot_be_left_is_flagged(monkeypatch):
-    import atomsim.relaxation
+    import atomsim.optimize.minima
 
-    monkeypatch.setattr(atomsim.relaxation, "RESTARTS", 0)
+    monkeypatch.setattr(atomsim.optimize.minima, "RESTARTS", 0)
     (found,) = relax(saddle(), STRONG, fmax_eV_per_A=1e-3, max_steps=2000)
     assert found.status == "saddle"
     assert "eV/Å²" in found.message

@@ -1,0 +1,106 @@
+"""Relaxations that end on minima: look at the lowest mode of what has converged, and leave saddles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import replace
+
+from atomsim.batch import Batch
+from atomsim.batching import Capacity
+from atomsim.memory import Load
+from atomsim.models.interface import Surface
+from atomsim.optimize.drive import Group, Outcome
+from atomsim.optimize.modes import lowest_modes
+from atomsim.optimize.rows import Rows
+from atomsim.optimize.space import Space
+from atomsim.optimize.springs import spring_guess
+
+NEGATIVE = -0.1
+"""Curvature below which a point is a saddle, eV/Å²; soft modes above it are noise of the potential."""
+KICK = 0.15
+"""Longest row of the step off a saddle, Å."""
+RESTARTS = 3
+"""How often a relaxation may leave a saddle before it is given up as one."""
+
+
+def to_minima(
+    groups: Iterable[Group],
+    descend: Callable[[Iterable[Group]], Iterator[Outcome]],
+    surface: Surface,
+    space: Space,
+    capacity: Capacity,
+    seed: int,
+) -> Iterator[Outcome]:
+    """Descend, look, and go on from saddles; yield each group as it ends.
+
+    A group that still sits on a saddle after ``RESTARTS`` kicks ends as ``saddle``.
+
+    Args:
+        groups: single systems.
+        descend: ``drive`` with all but its groups.
+        surface: the potential.
+        space: what moves.
+        capacity: how many systems to look at together.
+        seed: of the search for the mode.
+    """
+    earlier: dict[Hashable, Outcome] = {}
+    for restart in range(RESTARTS + 1):
+        kicked: list[Group] = []
+        for found, onward in _looked_at(descend(groups), surface, space, capacity, seed):
+            outcome = _continued(found, earlier.get(found.key))
+            if outcome.status == "saddle" and restart < RESTARTS:
+                earlier[outcome.key] = outcome
+                kicked.append(onward)
+            else:
+                yield outcome
+        if not kicked:
+            return
+        groups = kicked
+
+
+def _looked_at(
+    outcomes: Iterable[Outcome], surface: Surface, space: Space, capacity: Capacity, seed: int
+) -> Iterator[tuple[Outcome, Group]]:
+    """Pass outcomes on, those that converged with their curvature, and where each would go on from."""
+    waiting: list[Outcome] = []
+    load = Load()
+    for outcome in outcomes:
+        if outcome.status != "converged":
+            yield outcome, Group(outcome.key, outcome.batch)
+            continue
+        more = capacity.load(outcome.batch)
+        if waiting and not capacity.admits(load + more):
+            yield from _look(waiting, surface, space, seed)
+            waiting, load = [], Load()
+        waiting, load = [*waiting, outcome], load + more
+    if waiting:
+        yield from _look(waiting, surface, space, seed)
+
+
+def _look(outcomes: list[Outcome], surface: Surface, space: Space, seed: int) -> Iterator[tuple[Outcome, Group]]:
+    batch = Batch.join([o.batch for o in outcomes])
+    guesses = [spring_guess(o.batch, space) if o.inverse_hessian is None else o.inverse_hessian for o in outcomes]
+    modes = lowest_modes(batch, surface, space, guesses, negative=NEGATIVE, seed=seed)
+    layout = space.layout(batch)
+    rows = Rows(layout.system, batch.n_systems)
+    kick = KICK / rows.largest(modes.mode)
+    kicked = space.move(batch, kick[rows.group, None] * modes.mode, layout)
+    looked = zip(outcomes, modes.curvature.tolist(), modes.force_calls.tolist(), strict=True)
+    for n, (outcome, curvature, calls) in enumerate(looked):
+        found = replace(outcome, curvature=curvature, force_calls=outcome.force_calls + calls)
+        if curvature < NEGATIVE:
+            message = f"forces vanish on a saddle: a mode has curvature {curvature:.2f} eV/Å²; start from more noise"
+            found = replace(found, status="saddle", message=message)
+        yield found, Group(outcome.key, kicked.take([n]), outcome.inverse_hessian)
+
+
+def _continued(found: Outcome, earlier: Outcome | None) -> Outcome:
+    """Add the cost of what came before a restart."""
+    if earlier is None:
+        return found
+    return replace(
+        found,
+        steps=found.steps + earlier.steps,
+        force_calls=found.force_calls + earlier.force_calls,
+        first_energy=earlier.first_energy,
+    )
