@@ -204,12 +204,12 @@ def _group(
 ) -> Group:
     shaken = settings.noise_A > 0 and not settings.keep_symmetry
     start = noisy(atoms, settings.noise_A, settings.seed) if shaken else atoms
-    batch = Batch.pack([start], device)
+    batch = Batch.pack([start])
     if settings.method != "newton":
-        return Group(key, batch)
-    if known is None:
-        return Group(key, batch, spring_guess(batch, space))
-    return Group(key, batch, invert(known.matrix(settings.cell).to(device), batch, space))
+        return Group(key, batch.to(device))
+    # small matrices, one by one: an eigensolver on a GPU would stall it
+    guess = spring_guess(batch, space) if known is None else invert(known.matrix(settings.cell), batch, space)
+    return Group(key, batch.to(device), guess.to(device))
 
 
 def _relaxation(outcome: Outcome) -> Relaxation:

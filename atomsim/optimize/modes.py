@@ -22,6 +22,9 @@ from atomsim.optimize.space import Layout, Space
 DISPLACEMENT = 0.03
 """Longest row of a displacement, Å: forces in single precision give curvatures to 0.01 eV/Å²."""
 
+SOFTENING = 6
+"""Power iterations on the first vector: batched products, where an eigensolver would stall a GPU."""
+
 
 @dataclass(frozen=True)
 class Modes:
@@ -65,8 +68,7 @@ def lowest_modes(
     rows = Rows(layout.system, batch.n_systems)
     inverse = _padded(preconditioner, rows)
     null = _null_space(batch, layout, rows)
-    soft = torch.linalg.eigh(inverse).eigenvectors[:, :, -1]
-    vector = soft + 0.3 * torch.einsum("gij,gj->gi", inverse, _noise(rows, seed).to(inverse.device))
+    vector = _softened(_noise(rows, seed).to(inverse.device), inverse, null)
     basis: list[Tensor] = []
     products: list[Tensor] = []
     curvature, mode = torch.full_like(vector[:, 0], torch.nan), torch.zeros_like(vector)
@@ -130,6 +132,13 @@ def _orthonormal(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
             vector = vector - (vector * other).sum(dim=1, keepdim=True) * other
     after = vector.norm(dim=1, keepdim=True)
     return torch.where(after > 1e-7 * before, vector / after.clamp(min=1e-300), 0.0)
+
+
+def _softened(vector: Tensor, inverse: Tensor, null: Sequence[Tensor]) -> Tensor:
+    """Filter out what the preconditioner knows to be stiff, by a few power iterations."""
+    for _ in range(SOFTENING):
+        vector = _orthonormal(torch.einsum("gij,gj->gi", inverse, vector), null)
+    return vector
 
 
 def _noise(rows: Rows, seed: int) -> Tensor:
