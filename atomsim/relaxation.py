@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,10 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomsim.batch import Batch
-from atomsim.batching import Capacity
+from atomsim.batching import Capacity, device_capacity
 from atomsim.errors import InputError, nearest
 from atomsim.models.interface import Potential, Surface
+from atomsim.models.precision import finishing
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.hessian import Hessian
@@ -50,6 +51,8 @@ class RelaxSettings:
     seed: int = 0
     check_minimum: bool = True
     """Look for a mode of negative curvature at the end, and leave a saddle along it."""
+    finish_in_double: bool = True
+    """Below 0.01 eV/Å, take the last part of a relaxation in float64, where the potential offers it."""
     keep_symmetry: bool = False
     """Keep the space group of the start; noise is left out, and so is the check, as both would break it."""
     method: str = "newton"
@@ -150,15 +153,17 @@ def iter_relax(
     """Relax systems as they come and yield (index, relaxation) as each ends.
 
     Args:
-        systems: what to relax, read as there is room.
+        systems: what to relax.
         surface: the potential.
         settings: how to relax.
         capacity: how much to evaluate at once.
         hessians: what is known of some systems, by index, for ``newton`` to start from.
     """
     known = hessians or {}
+    surface = finishing(surface, settings.fmax_eV_per_A) if settings.finish_in_double else surface
     device = getattr(surface, "device", torch.device("cpu"))
-    room = capacity or default_capacity(device)
+    systems = list(systems)
+    room = capacity or default_capacity(surface, systems, device)
     space = Space(cell=settings.cell, pressure=settings.pressure_GPa * GPA)
     stop = Stop(fmax=settings.fmax_eV_per_A, max_steps=settings.max_steps)
     groups: Iterable[Group] = (
@@ -180,9 +185,12 @@ def iter_relax(
         yield int(str(outcome.key)), _relaxation(outcome)
 
 
-def default_capacity(device: torch.device) -> Capacity:
-    """One system at a time on a CPU, so that results never depend on their neighbours; many on a GPU."""
-    return Capacity(systems=1) if device.type == "cpu" else Capacity(systems=4096, atoms=20_000)
+def default_capacity(surface: Surface, systems: Sequence[Atoms], device: torch.device) -> Capacity:
+    """One system at a time on a CPU, so that results never depend on their neighbours; what fits on a GPU."""
+    if device.type == "cpu" or not systems:
+        return Capacity(systems=1)
+    by_size = sorted(systems, key=len)
+    return device_capacity(surface, Batch.pack([by_size[-1], by_size[len(by_size) // 2]], device))
 
 
 def noisy(atoms: Atoms, noise: float, seed: int) -> Atoms:

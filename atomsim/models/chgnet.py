@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
@@ -115,6 +116,11 @@ class Chgnet:
         ]
         # on a CPU a search is one per cent of an evaluation: a skin would only add state
         self._pairs = SkinList(self.cutoff, self.skin) if self.device.type == "cuda" else None
+
+    @cached_property
+    def double(self) -> Chgnet:
+        """The same potential in float64; its weights were given in single precision."""
+        return replace(self, dtype=torch.float64)
 
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate all systems of the batch: in one pass on a GPU, one by one on a CPU.

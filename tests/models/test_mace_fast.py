@@ -23,28 +23,31 @@ LOUD = {"pair_repulsion": False, "atomic_inter_scale": 100.0, "atomic_inter_shif
 PLAIN, RESIDUAL = "RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock"
 DENSITY, DENSITY_RESIDUAL = "RealAgnosticDensityInteractionBlock", "RealAgnosticDensityResidualInteractionBlock"
 VARIANTS = {
-    "element skip, then residual": {"interaction_cls_first": PLAIN},
+    "element skip, repulsion": {"interaction_cls_first": PLAIN, "pair_repulsion": True},
     "residual": {"interaction_cls_first": RESIDUAL},
     "density": {"interaction_cls_first": DENSITY, "interaction_cls": DENSITY_RESIDUAL},
-    "scalars": {"hidden_irreps": "16x0e", "max_ell": 3, "interaction_cls_first": RESIDUAL},
+    "scalars, last readout only": {
+        "hidden_irreps": "16x0e",
+        "max_ell": 3,
+        "interaction_cls_first": RESIDUAL,
+        "use_last_readout_only": True,
+    },
     "up to l = 2": {"hidden_irreps": "8x0e + 8x1o + 8x2e"},
-    "three layers": {"num_interactions": 3},
-    "one layer": {"num_interactions": 1},
-    "second order": {"correlation": 2},
-    "first order": {"correlation": 1},
-    "envelope on weights": {"apply_cutoff": False},
+    "three layers, Gaussian basis": {
+        "num_interactions": 3,
+        "correlation": 2,
+        "radial_type": "gaussian",
+        "distance_transform": "None",
+    },
+    "one layer, first order, soft transform": {"num_interactions": 1, "correlation": 1, "distance_transform": "Soft"},
     "envelope on weights and density": {
         "apply_cutoff": False,
         "interaction_cls_first": DENSITY,
         "interaction_cls": DENSITY_RESIDUAL,
     },
-    "pseudo-tensors": {"hidden_irreps": "8x0e + 8x0o + 8x1o + 8x1e"},
-    "parity ignored": {"use_so3": True, "hidden_irreps": "8x0e + 8x1e"},
-    "product without elements": {"use_agnostic_product": True},
-    "last readout only": {"use_last_readout_only": True},
-    "repulsion": {"pair_repulsion": True},
-    "soft transform": {"distance_transform": "Soft"},
-    "Gaussian basis": {"radial_type": "gaussian", "distance_transform": "None"},
+    "pseudo-tensors": {"hidden_irreps": "8x0e + 8x0o + 8x1o + 8x1e", "correlation": 2},
+    "parity ignored": {"use_so3": True, "hidden_irreps": "8x0e + 8x1e", "correlation": 2},
+    "product without elements": {"use_agnostic_product": True, "correlation": 2},
 }
 
 

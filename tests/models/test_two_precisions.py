@@ -10,8 +10,9 @@ from ase.build import bulk
 
 from atomsim.batch import Batch
 from atomsim.errors import InputError
+from atomsim.models.load import load_potential
 from atomsim.models.pair import LennardJones, Morse
-from atomsim.models.precision import two_precisions
+from atomsim.models.precision import TwoPrecisions, finishing
 from atomsim.relaxation import RelaxSettings, iter_relax
 
 
@@ -40,7 +41,7 @@ def both() -> tuple[Counting, Counting]:
 
 def test_each_system_gets_the_precision_of_its_forces():
     single, double = both()
-    potential = two_precisions(single, double, fmax=0.001)
+    potential = TwoPrecisions(single, double, switch_at=0.005)
     batch = Batch.pack([argon(0.2), argon(1e-5), argon(0.2, 2), argon(2e-5)])
     found, coarse, fine = potential(batch), single.inner(batch), double.inner(batch)
     assert double.seen["systems"] == 2
@@ -52,7 +53,7 @@ def test_each_system_gets_the_precision_of_its_forces():
 
 
 def test_a_system_does_not_notice_the_others():
-    potential = two_precisions(*both(), fmax=0.001)
+    potential = TwoPrecisions(*both(), switch_at=0.005)
     systems = [argon(0.2), argon(1e-5)]
     together = potential(Batch.pack(systems))
     for n, atoms in enumerate(systems):
@@ -62,21 +63,41 @@ def test_a_system_does_not_notice_the_others():
 def test_a_relaxation_ends_in_double_precision_where_single_would_not_do():
     single, double = both()
     settings = RelaxSettings(fmax_eV_per_A=1e-6, cell=False)
-    ((_, found),) = iter_relax([argon(0.1)], two_precisions(single, double, 1e-6), settings)
+    single.double = double
+    ((_, found),) = iter_relax([argon(0.1)], single, settings)
     assert found.converged
     assert 0 < double.seen["systems"] < single.seen["systems"]
     again = double.inner(Batch.pack([found.atoms]))
     assert again.forces.abs().max() < 1e-6
 
 
-def test_a_coarse_relaxation_stays_in_single_precision():
+def test_only_a_fine_relaxation_in_single_precision_is_finished_in_double():
     single, double = both()
-    assert two_precisions(single, double, fmax=0.05) is single
+    single.double = double
+    assert finishing(single, fmax=0.05) is single
+    assert finishing(double, fmax=0.001) is double
+    assert isinstance(finishing(single, fmax=0.001), TwoPrecisions)
+
+
+def test_chgnet_and_mace_offer_their_own_double_precision():
+    from crystals import assorted
+    from random_mace import random_mace
+
+    from atomsim.models.mace import MacePotential
+
+    chgnet = load_potential("chgnet-0.3.0", "cpu", "float32")
+    mace = MacePotential(random_mace([3, 8]).double(), dtype=torch.float32)
+    exact = MacePotential(random_mace([3, 8]).double(), dtype=torch.float64)
+    for single, wanted in ((chgnet, load_potential("chgnet-0.3.0", "cpu", "float64")), (mace, exact)):
+        batch = Batch.pack(assorted([3, 8])[:2])
+        assert single.double.sha256 == single.sha256
+        assert single.double.dtype == torch.float64
+        torch.testing.assert_close(single.double(batch).forces, wanted(batch).forces, atol=1e-12, rtol=0)
 
 
 def test_different_potentials_are_refused():
     single, double = both()
     with pytest.raises(InputError, match="wanted float32 and float64"):
-        two_precisions(double, single, fmax=0.001)
+        TwoPrecisions(double, single, switch_at=0.005)
     with pytest.raises(InputError, match="one potential in two precisions"):
-        two_precisions(single, Morse(), fmax=0.001)
+        TwoPrecisions(single, Morse(), switch_at=0.005)

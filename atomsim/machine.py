@@ -1,0 +1,43 @@
+"""Settings of a process that pay on a CPU: threads and the allocator. Nothing is done at import."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+import torch
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEEP = (2**31 - 1, 2**30, 2**25)
+"""Thresholds tried in turn, bytes; glibc refuses what is above its own limit, at least 32 MiB."""
+
+
+def tune_process(threads: int = 1) -> bool:
+    """Set this process up for evaluating potentials on a CPU: call it once, at the start of a worker.
+
+    Returns:
+        Whether the allocator could be told to keep freed memory (see ``keep_freed_memory``).
+    """
+    torch.set_num_threads(threads)
+    return keep_freed_memory()
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc's malloc to keep freed blocks instead of returning them to the kernel.
+
+    An evaluation frees and asks for the same large arrays again and again; each time they come
+    fresh from the kernel, every page of them is a fault and is zeroed. The process keeps its
+    peak memory. See mallopt(3).
+
+    Returns:
+        False where there is no glibc (macOS, musl), and nothing was changed.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
+    kept = any(mallopt(_M_MMAP_THRESHOLD, size) for size in _KEEP)
+    return kept and bool(mallopt(_M_TRIM_THRESHOLD, _KEEP[0]))

@@ -1,0 +1,303 @@
+"""MACE's own function, computed with far fewer operations.
+
+For models built of the standard interaction blocks, plain or residual, energies are the same
+to rounding; what differs is how they are computed:
+
+- neighbours are laid out in a table, atom by atom, so that the sum over neighbours is a matrix
+  product (harmonics × neighbours) · (neighbours × channels); messages are never written out;
+- before the first convolution an atom is nothing but its element. Then the sum over neighbours
+  can be done before the radial network's last and largest layer, which acts on one row per
+  element and harmonic instead of one per neighbour;
+- what a bond's two directions share (radial basis, radial network, harmonics up to sign) is
+  computed once;
+- products with the one-hot element vector are a choice of matrix: atoms are sorted by element;
+- the symmetric contraction is a polynomial of third order per element and channel; its
+  coefficients are multiplied out once, and value and gradient come from the same product.
+
+Batatia et al., NeurIPS 35 (2022), arXiv:2206.07697; the first layer's order of sums is that of
+the atomic cluster expansion, Drautz, Phys. Rev. B 99, 014104 (2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atomsim.batch import Batch
+from atomsim.models.mace_product import contract
+from atomsim.models.mace_table import Table, neighbor_table
+from atomsim.models.mace_weights import (
+    Forms,
+    Mix,
+    NotStandardError,
+    Path,
+    convolution,
+    element_linear,
+    forms,
+    linear,
+    radial_layers,
+)
+from atomsim.neighbors import Neighbors
+
+Blocks = list[Tensor]
+"""Features of atoms, one tensor (n_atoms, 2l + 1, channels) per irrep."""
+
+_PLAIN = {"RealAgnosticInteractionBlock", "RealAgnosticDensityInteractionBlock"}
+_RESIDUAL = {"RealAgnosticResidualInteractionBlock", "RealAgnosticDensityResidualInteractionBlock"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One interaction and product block, for some elements."""
+
+    up: list[Mix]
+    paths: list[Path]
+    n_targets: int
+    skip: list[Mix]
+    """By element; on what the atom was before (residual) or on the message."""
+    residual: bool
+    forms: Forms
+    out: list[Mix]
+    of_elements: list[tuple[Path, Tensor]] | None
+    """On the first layer, for each path, all that acts after the sum over neighbours, (elements × hidden, channels)."""
+
+
+class FastMace:
+    """A MACE model's atomic energies from bond vectors.
+
+    Args:
+        model: a ``MACE`` or ``ScaleShiftMACE`` in evaluation mode, parameters frozen; kept, not changed.
+        head: index of the head.
+
+    Raises:
+        NotStandardError: if the model has a part that is not known here.
+    """
+
+    both_directions = False
+
+    def __init__(self, model: Any, head: int) -> None:
+        for interaction in model.interactions:
+            kind = type(interaction).__name__
+            if kind not in _PLAIN | _RESIDUAL:
+                raise NotStandardError(f"interactions of class {kind}")
+        self.model, self.head = model, head
+        self.path_message = path_message
+        self.rows = {int(z): k for k, z in enumerate(model.atomic_numbers)}
+        self._layers: dict[tuple[int, ...], list[Layer]] = {}
+        self._read((next(iter(self.rows)),))  # complain now, not at the first call
+
+    def atom_energies(self, batch: Batch, bonds: Neighbors, vectors: Tensor) -> Tensor:
+        """Return atomic energies, eV, (n_atoms,), in float64.
+
+        Args:
+            batch: the systems.
+            bonds: pairs within the cutoff, each in one direction.
+            vectors: from i to j, Å, (n_bonds, 3).
+        """
+        model, t = self.model, neighbor_table(batch, bonds)
+        layers = self._read(t.numbers)
+        dtype = model.r_max.dtype
+        x = vectors.to(dtype)
+        attributes = torch.nn.functional.one_hot(self._row(t)[t.kind], len(self.rows)).to(dtype)
+        ends = torch.stack([t.place[bonds.i], t.place[bonds.j]])
+        length = x.norm(dim=1, keepdim=True)
+        edge, envelope = model.radial_embedding(length, attributes, ends, model.atomic_numbers)
+        harmonics = self._harmonics(t, x)
+        heads = torch.full((batch.n_atoms,), self.head, dtype=torch.int64, device=batch.device)
+
+        energies = self._repulsion(length, attributes, ends)
+        features, readouts = [model.node_embedding(attributes)[:, None]], list(model.readouts)
+        for n, layer in enumerate(layers):
+            hidden = _radial(model.interactions[n].conv_tp_weights, edge, envelope)
+            density = self._density(n, t, edge, envelope)
+            edges = Edges(hidden, harmonics, density)
+            features = interact(layer, t, features, edges, self.path_message)
+            k = n if len(readouts) > 1 else n - len(layers) + 1
+            if 0 <= k < len(readouts):
+                energies = energies + readouts[k](_flat(features), heads)[:, self.head]
+        if hasattr(model, "scale_shift"):
+            energies = model.scale_shift(energies, heads)
+        alone = model.atomic_energies_fn(attributes)[:, self.head]
+        return (alone.to(torch.float64) + energies.to(torch.float64)).index_select(0, t.place)
+
+    def _row(self, t: Table) -> Tensor:
+        return torch.tensor([self.rows[z] for z in t.numbers], device=t.kind.device)
+
+    def _harmonics(self, t: Table, vectors: Tensor) -> Tensor:
+        """Spherical harmonics of each slot, 0 where it is empty, (n_atoms, n_slots, n_harmonics)."""
+        module = self.model.spherical_harmonics
+        parity = torch.cat([torch.full((ir.dim,), (-1) ** ir.l) for _, ir in module.irreps_out]).to(vectors)
+        sign = t.sign.to(vectors.dtype)[..., None]
+        return _slots(module(vectors), t.bond) * torch.where(sign < 0, sign.abs() * parity, sign)
+
+    def _repulsion(self, length: Tensor, attributes: Tensor, ends: Tensor) -> Tensor:
+        if not hasattr(self.model, "pair_repulsion"):
+            return torch.zeros_like(attributes[:, 0])
+        numbers = self.model.atomic_numbers
+        both = (self.model.pair_repulsion_fn(length, attributes, e, numbers) for e in (ends, ends.flip(0)))
+        return sum(both, torch.zeros_like(attributes[:, 0]))
+
+    def _density(self, n: int, t: Table, edge: Tensor, envelope: Tensor | None) -> Tensor | None:
+        """What a message is divided by, (n_atoms, 1, 1), in the blocks that normalise by density."""
+        interaction = self.model.interactions[n]
+        if not hasattr(interaction, "density_fn"):
+            return None
+        of_bond = torch.tanh(interaction.density_fn(edge) ** 2)
+        of_bond = of_bond if envelope is None else of_bond * envelope
+        slots = _slots(of_bond, t.bond) * t.sign.abs()[..., None]
+        return slots.sum(dim=1, keepdim=True) + 1
+
+    def _read(self, numbers: tuple[int, ...]) -> list[Layer]:
+        """Layers for these elements; kept, since a campaign has few sets of elements."""
+        if numbers not in self._layers:
+            if len(self._layers) >= 8:
+                self._layers.pop(next(iter(self._layers)))
+            rows = [self.rows[z] for z in numbers]
+            blocks = zip(self.model.interactions, self.model.products, strict=True)
+            layers = [_layer(interaction, product, rows) for interaction, product in blocks]
+            dtype, device = self.model.r_max.dtype, self.model.r_max.device
+            elements = torch.eye(len(self.rows), dtype=dtype, device=device)[rows]
+            layers[0] = _element_layer(layers[0], self.model.node_embedding(elements))
+            self._layers[numbers] = layers
+        return self._layers[numbers]
+
+
+def _layer(interaction: Any, product: Any, rows: list[int]) -> Layer:
+    residual = type(interaction).__name__ in _RESIDUAL
+    dense = hasattr(interaction, "density_fn")
+    used = not residual or product.use_sc
+    return Layer(
+        up=linear(interaction.linear_up),
+        paths=convolution(interaction, 1.0 if dense else float(interaction.avg_num_neighbors)),
+        n_targets=len(interaction.linear.irreps_out),
+        skip=element_linear(interaction.skip_tp, rows) if used else [],
+        residual=residual,
+        forms=forms(product.symmetric_contractions, rows),
+        out=linear(product.linear),
+        of_elements=None,
+    )
+
+
+def _element_layer(layer: Layer, embedded: Tensor) -> Layer:
+    """Make a layer the first one: what its convolution sees of an atom is its element's row of ``embedded``."""
+    raised = _mix(layer.up, [embedded])
+    weights = [torch.einsum("zc,hc,cd->zhd", raised[p.source], p.radial, p.mix).flatten(0, 1) for p in layer.paths]
+    return replace(layer, of_elements=list(zip(layer.paths, weights, strict=True)))
+
+
+@dataclass(frozen=True)
+class Edges:
+    """What a layer knows of bonds."""
+
+    hidden: Tensor
+    """Radial network before its last layer, (n_bonds, hidden)."""
+    harmonics: Tensor
+    """Spherical harmonics of each slot, 0 in empty ones, (n_atoms, n_slots, n_harmonics)."""
+    density: Tensor | None
+    """What messages are divided by, (n_atoms, 1, 1), if not by a constant."""
+
+
+def interact(layer: Layer, t: Table, features: Blocks, edges: Edges, one_path: Callable[..., Tensor]) -> Blocks:
+    """Return what the atoms' features become; ``one_path`` is ``path_message`` or equal to it."""
+    if layer.of_elements is not None:
+        message = _convolve_elements(layer, t, layer.of_elements, edges)
+    else:
+        message = _convolve(layer, t, _mix(layer.up, features), edges, one_path)
+    if edges.density is not None:
+        message = [m / edges.density for m in message]
+    if not layer.residual:
+        message = list(_mix_by_element(layer.skip, t, message).values())
+    product = _mix(layer.out, contract(layer.forms, t.spans, torch.cat(message, dim=1)))
+    if not layer.residual:
+        return product
+    skipped = _mix_by_element(layer.skip, t, features)
+    return [p + skipped[k] if k in skipped else p for k, p in enumerate(product)]
+
+
+def _convolve_elements(layer: Layer, t: Table, weights: list[tuple[Path, Tensor]], edges: Edges) -> Blocks:
+    """Convolve scalars that depend on the element alone: neighbours first, radial network last."""
+    hidden, harmonics = edges.hidden, edges.harmonics
+    n_kinds, n_harmonics = len(t.numbers), harmonics.shape[-1]
+    is_kind = torch.nn.functional.one_hot(t.kind.index_select(0, t.neighbor.flatten()), n_kinds).to(hidden.dtype)
+    left = harmonics[..., None] * is_kind.view(*t.neighbor.shape, 1, n_kinds)
+    # (atoms, harmonics × elements, slots) · (atoms, slots, hidden)
+    summed = left.flatten(2).mT @ _slots(hidden, t.bond)
+    summed = summed.view(len(t.kind), n_harmonics, n_kinds * hidden.shape[1])
+    # one source component: the coupling is (2l + 1, 1, 2l + 1)
+    return _by_target(layer, [p.coupling[:, 0].T @ (summed[:, p.harmonics] @ w) for p, w in weights])
+
+
+def _convolve(layer: Layer, t: Table, raised: Blocks, edges: Edges, one_path: Callable[..., Tensor]) -> Blocks:
+    hidden = _slots(edges.hidden, t.bond)
+    sources = [_slots(x.flatten(1), t.neighbor).unflatten(2, x.shape[1:]) for x in raised]
+    messages = []
+    for p in layer.paths:
+        harmonics = edges.harmonics[..., p.harmonics]
+        messages.append(one_path(sources[p.source], hidden, harmonics, p.radial, p.coupling, p.mix))
+    return _by_target(layer, messages)
+
+
+def _by_target(layer: Layer, products: list[Tensor]) -> Blocks:
+    parts: list[list[Tensor]] = [[] for _ in range(layer.n_targets)]
+    for path, product in zip(layer.paths, products, strict=True):
+        parts[path.target].append(product)
+    return [sum(p[1:], p[0]) for p in parts]
+
+
+def path_message(
+    source: Tensor, hidden: Tensor, harmonics: Tensor, radial: Tensor, coupling: Tensor, mix: Tensor
+) -> Tensor:
+    """Return one path's part of the message, (n_atoms, 2 l_target + 1, channels).
+
+    Args:
+        source: neighbours' features, (n_atoms, n_slots, 2 l_source + 1, channels).
+        hidden: radial network before its last layer, (n_atoms, n_slots, hidden).
+        harmonics: (n_atoms, n_slots, 2 l + 1).
+        radial: see ``Path``.
+        coupling: see ``Path``.
+        mix: see ``Path``.
+    """
+    # one row of the sum for each neighbour and component of its features
+    weighted = source * (hidden @ radial)[:, :, None]
+    coupled = (harmonics @ coupling.flatten(1)).unflatten(2, coupling.shape[1:])
+    return (coupled.flatten(1, 2).mT @ weighted.flatten(1, 2)) @ mix
+
+
+def _radial(network: Any, edge: Tensor, envelope: Tensor | None) -> Tensor:
+    """All but the last layer of the radial network, (n_bonds, hidden)."""
+    for layer in radial_layers(network)[:-1]:
+        edge = layer(edge)
+    return edge if envelope is None else edge * envelope
+
+
+def _slots(values: Tensor, index: Tensor) -> Tensor:
+    return values.index_select(0, index.flatten()).view(*index.shape, values.shape[1])
+
+
+def _mix(mixes: list[Mix], blocks: Blocks) -> Blocks:
+    found = _added(mixes, [blocks[m.source] @ m.matrix for m in mixes])
+    return [found[k] for k in range(len(found))]
+
+
+def _mix_by_element(mixes: list[Mix], t: Table, blocks: Blocks) -> dict[int, Tensor]:
+    products = []
+    for mix in mixes:
+        spans = zip(t.spans, mix.matrix, strict=True)
+        products.append(torch.cat([blocks[mix.source][span] @ matrix for span, matrix in spans]))
+    return _added(mixes, products)
+
+
+def _added(mixes: list[Mix], products: list[Tensor]) -> dict[int, Tensor]:
+    found: dict[int, Tensor] = {}
+    for mix, product in zip(mixes, products, strict=True):
+        found[mix.target] = found[mix.target] + product if mix.target in found else product
+    return found
+
+
+def _flat(blocks: Blocks) -> Tensor:
+    """The layout of e3nn: block by block, channel by channel."""
+    return torch.cat([b.mT.flatten(1) for b in blocks], dim=1)
