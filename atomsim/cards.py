@@ -2,11 +2,17 @@
 
 A card is a TOML file in ``potentials/``. It pins the weights by their SHA-256, so that a
 record that names a potential says exactly which numbers it came from.
+
+Weights that are not shipped lie in stores: the user's own folder, then those that
+``ATOMSIM_POTENTIALS`` names, which may be read-only. A store's card can add a potential, or the
+SHA-256 that a shipped card leaves open; it cannot change one that a shipped card gives.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,25 +42,34 @@ class Citation(_Strict):
 class Weights(_Strict):
     """Where the weights come from, and the one set of bytes that is accepted."""
 
-    origin: Literal["package", "file", "none"]
+    origin: Literal["package", "file", "url", "none"]
     """``package``: a file inside an installed Python package; ``file``: beside the card, or given
-    by path; ``none``: an analytic form, its numbers are the card's ``parameters``."""
+    by path; ``url``: to be fetched once; ``none``: an analytic form, its numbers are the card's
+    ``parameters``."""
     package: str = ""
     """Python package that holds the file."""
     file: str = ""
-    """Path inside the package, or relative to the card."""
+    """Path inside the package or relative to the card; for ``url`` its name once it is here."""
+    url: str = ""
+    """Where the authors publish the file."""
     sha256: str = ""
-    """SHA-256 of the file, 64 hexadecimal digits."""
+    """SHA-256 of the file, 64 hexadecimal digits. Empty for ``url`` only, where the authors publish
+    none: it is then recorded when the file is fetched first, with the user's consent."""
     size_bytes: int = 0
+    """Size of the file; 0 if not known."""
 
     @model_validator(mode="after")
     def _complete(self) -> Weights:
         if self.origin == "none":
             return self
-        wanted = ("package", "file", "sha256") if self.origin == "package" else ("file", "sha256")
-        missing = [key for key in wanted if not getattr(self, key)]
+        wanted = {"package": ("package", "file", "sha256"), "file": ("file", "sha256"), "url": ("url", "file")}
+        missing = [key for key in wanted[self.origin] if not getattr(self, key)]
         if missing:
             raise ValueError(f"origin {self.origin!r} needs {', '.join(missing)}")
+        if ".." in Path(self.file).parts or Path(self.file).is_absolute():
+            raise ValueError("wanted a file inside the card's folder")
+        if self.origin == "url" and (Path(self.file).name != self.file or not self.url.startswith("https://")):
+            raise ValueError("origin 'url' wants an https:// address and a file name without folders")
         return self
 
     @field_validator("sha256")
@@ -92,6 +107,8 @@ class PotentialCard(_Strict):
     """Known limits, in plain words."""
     parameters: dict[str, float] = {}
     """Numbers of an analytic form; units in the keys."""
+    head: str = ""
+    """Head of a multi-head model that ``functional`` and ``energies`` speak of."""
 
     @field_validator("elements")
     @classmethod
@@ -108,23 +125,43 @@ class PotentialCard(_Strict):
 
     @property
     def weights_path(self) -> Path | None:
-        """Where the weights are expected; None for an analytic form or a missing package."""
-        if self.weights.origin == "file":
-            return catalog.folder("potentials") / self.weights.file
+        """Where the weights are; None for an analytic form or if they are not on this machine."""
+        if self.weights.origin in ("file", "url"):
+            shipped = () if self.weights.origin == "url" else (catalog.folder("potentials"),)
+            places = [folder / self.weights.file for folder in (*shipped, *stores())]
+            return next((place for place in places if place.is_file()), None)
         spec = find_spec(self.weights.package) if self.weights.origin == "package" else None
         if spec is None or not spec.submodule_search_locations:
             return None
         return Path(spec.submodule_search_locations[0]) / self.weights.file
 
     @property
-    def state(self) -> Literal["analytic", "verified", "missing", "changed"]:
+    def state(self) -> Literal["analytic", "verified", "missing", "changed", "unpinned"]:
         """What is on this machine, compared with what the card pins."""
         if self.weights.origin == "none":
             return "analytic"
         path = self.weights_path
         if path is None or not path.is_file():
             return "missing"
+        if not self.weights.sha256:
+            return "unpinned"
         return "verified" if sha256_of(path) == self.weights.sha256 else "changed"
+
+    def pinned(self, sha256: str, size_bytes: int) -> PotentialCard:
+        """Return this card with the weights' hash and size."""
+        pin = {"sha256": sha256, "size_bytes": size_bytes}
+        return self.model_copy(update={"weights": self.weights.model_copy(update=pin)})
+
+
+def own_store() -> Path:
+    """The user's own folder for cards and weights; it need not exist."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "atomsim", "potentials")  # noqa: PTH111 - a home that cannot be found is no error here
+
+
+def stores() -> list[Path]:
+    """Folders of cards and weights that are not shipped: the user's own, then ``ATOMSIM_POTENTIALS``."""
+    shared = os.environ.get("ATOMSIM_POTENTIALS", "").split(os.pathsep)
+    return [own_store(), *(Path(folder) for folder in shared if folder)]
 
 
 def sha256_of(path: Path) -> str:
@@ -134,17 +171,17 @@ def sha256_of(path: Path) -> str:
 
 
 def card_names() -> list[str]:
-    """Names of the shipped cards, sorted."""
-    return sorted(path.stem for path in catalog.folder("potentials").glob("*.toml"))
+    """Names of all cards, shipped or in a store, sorted."""
+    return sorted({path.stem for folder in (catalog.folder("potentials"), *stores()) for path in folder.glob("*.toml")})
 
 
 def list_cards() -> list[PotentialCard]:
-    """Every shipped card, sorted by name."""
+    """Every card, sorted by name."""
     return [load_card(name) for name in card_names()]
 
 
 def load_card(name: str) -> PotentialCard:
-    """Read a shipped card by name.
+    """Read a card by name; what a shipped card leaves unpinned is taken from a store's.
 
     Raises:
         InputError: if there is no such card, or it is malformed.
@@ -155,7 +192,13 @@ def load_card(name: str) -> PotentialCard:
             f"unknown potential {name!r};{nearest(name, names)} wanted one of {', '.join(names)}, "
             "or a path to a .model file"
         )
-    return read_card(catalog.folder("potentials") / f"{name}.toml")
+    places = [folder / f"{name}.toml" for folder in (catalog.folder("potentials"), *stores())]
+    cards = (read_card(place) for place in places if place.is_file())
+    card = next(cards)
+    if card.weights.origin != "url" or card.weights.sha256:
+        return card
+    pin = next((other.weights for other in cards if other.weights.sha256), None)
+    return card if pin is None else card.pinned(pin.sha256, pin.size_bytes)
 
 
 def read_card(path: Path) -> PotentialCard:
@@ -169,14 +212,29 @@ def read_card(path: Path) -> PotentialCard:
     except OSError as error:
         raise InputError(f"cannot read the card {path}: {error.strerror}; check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name} is not TOML: {error}; correct that line") from error
+        raise InputError(f"{path} is not TOML: {error}; correct that line") from error
     try:
         card = PotentialCard.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path.name}: {_first_problem(error)}") from error
+        raise InputError(f"{path}: {_first_problem(error)}") from error
     if card.name != path.stem:
-        raise InputError(f"{path.name}: found name {card.name!r}, wanted {path.stem!r}, the file's own; rename one")
+        raise InputError(f"{path}: found name {card.name!r}, wanted {path.stem!r}, the file's own; rename one")
     return card
+
+
+def card_text(card: PotentialCard) -> str:
+    """Return a card as TOML that ``read_card`` reads back."""
+    content = card.model_dump(mode="json", exclude_defaults=True)
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    lines = [_assignment(key, value) for key, value in content.items() if key not in tables]
+    for key, table in tables.items():
+        lines += ["", f"[{key}]", *(_assignment(inner, value) for inner, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _assignment(key: str, value: Any) -> str:
+    # JSON's strings, numbers and lists are TOML's, but for the control character DEL
+    return f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -1,14 +1,14 @@
 """Barriers of hops against ASE: force calls, barriers reached, saddles proven, and time.
 
-    python benchmarks/barriers.py --hosts Li2RuO3 --hops 4 --json barriers.json
+    python -P benchmarks/barriers.py --hosts Li2RuO3 --hops 4 --json barriers.json
 
 Both sides see the same potential, supercell and relaxed ends. The peer is ASE's NEB (improved tangent,
 climbing image) with FIRE from the same noisy IDPP guess and to the same test (largest projected force
 0.05 eV/Å); it evaluates image by image. A force call is one evaluation of one image. Those of atomsim
 count its final evaluation and its proof; the host's Hessian and the ends are counted once per host. Every saddle,
 the peer's too, is put to the same proof. With ``--reference``, ASE's band goes on to 0.01 eV/Å. For
-all hops of a host ASE's calls are those of one hop of each kind times its multiplicity, and of
-its two ends, as without symmetry.
+all hops ASE's calls are those of one hop of each kind times its copies in the supercell, and of two ends
+for each, as without symmetry.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 from ase.mep import NEB
 from ase.optimize import FIRE
 
-from atomsim.mep.barrier import Ends, PathSettings, band_of, find_paths, path_tangents
+from atomsim.mep.barrier import Ends, band_of, find_paths, path_tangents
 from atomsim.mep.curvature import prove
 from atomsim.mep.legs import resolve
 from atomsim.mep.survey import Survey, SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
@@ -92,7 +92,7 @@ class _Known(PotentialCalculator):
         super().__init__(None)  # type: ignore[arg-type]
         self.known = {"energy": energy, "free_energy": energy, "forces": np.zeros((n_atoms, 3))}
 
-    def calculate(self, atoms=None, properties=None, system_changes=()) -> None:  # type: ignore[no-untyped-def] # noqa: ARG002, ANN001
+    def calculate(self, atoms=None, properties=None, system_changes=()) -> None:  # type: ignore[no-untyped-def] # noqa: ARG002
         self.atoms, self.results = atoms.copy(), dict(self.known)
 
 
@@ -129,7 +129,8 @@ def host_rows(name: str, n_hops: int, surface: Potential, *, reference: bool) ->
         rows.append(row)
         print(f"{name} {json.dumps(row)}", flush=True)
     shared = hessian.force_calls + sum(e.force_calls for e in relaxed.values())
-    return {"host": name, "atoms": view.cell.n_atoms, "shared_calls": shared, "shared_s": shared_s,
+    copies = view.cell.n_atoms // len(view.hops.host)
+    return {"host": name, "atoms": view.cell.n_atoms, "copies": copies, "shared_calls": shared, "shared_s": shared_s,
             "ase_end_calls": calls_of_end, "rows": rows}  # fmt: skip
 
 
@@ -137,7 +138,9 @@ def totals(host: dict[str, Any]) -> dict[str, Any]:
     """Ratios of one host."""
     rows = [r for r in host["rows"] if "problem" not in r]
     mine = host["shared_calls"] + sum(r["atomsim"]["force_calls"] for r in rows)
-    theirs = sum(r["multiplicity"] * (r["ase"]["force_calls"] + 2 * host["ase_end_calls"]) for r in rows)
+    theirs = sum(
+        host["copies"] * r["multiplicity"] * (r["ase"]["force_calls"] + 2 * host["ase_end_calls"]) for r in rows
+    )
     agree = [r for r in rows if abs(r["atomsim"]["barrier_eV"] - r["ase"]["barrier_eV"]) < 0.01]
     ratios = [r["atomsim"]["force_calls"] / r["ase"]["force_calls"] for r in agree]
     return {

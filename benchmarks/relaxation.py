@@ -36,6 +36,7 @@ from atomsim.structures.supercells import compact_supercell, expand
 from atomsim.tasks.hosts import host_of, known_hessians
 
 NOISE_A = 0.02
+SEED = 1
 OPTIMIZERS = {"FIRE": FIRE, "LBFGS": LBFGS, "BFGS": BFGS}
 MAX_STEPS = 500
 
@@ -61,15 +62,14 @@ def cells() -> list[Task]:
     ):
         made = delithiate(parent, "Li", x, orderings=orderings, max_atoms=len(parent), seed=0)
         for n, ordering in enumerate(made.orderings):
-            start = noisy(ordering.atoms, NOISE_A, seed=1)
             label = f"{name} x={ordering.x:g} {n}"
-            tasks.append(Task(label, "", "relax", label, atoms_to_json(start), made.tags(ordering, name)))
+            tasks.append(Task(label, "", "relax", label, atoms_to_json(ordering.atoms), made.tags(ordering, name)))
     return tasks
 
 
 def by_atomsim(tasks: list[Task], potential: Potential, fmax: float, *, check: bool) -> tuple[list[Result], int]:
     """Relax all cells; returns results and the calls of the hosts' Hessians."""
-    settings = RelaxSettings(fmax_eV_per_A=fmax, max_steps=MAX_STEPS, check_minimum=check)
+    settings = RelaxSettings(fmax_eV_per_A=fmax, max_steps=MAX_STEPS, check_minimum=check, noise_A=NOISE_A, seed=SEED)
     hessians = known_hessians(tasks, potential, settings)
     systems = [atoms_from_json(task.structure or {}) for task in tasks]
     found = dict(iter_relax(systems, potential, settings, hessians=hessians))
@@ -82,7 +82,7 @@ def by_ase(tasks: list[Task], calculator, optimizer: Callable, fmax: float) -> l
     """Relax all cells with one of ASE's optimizers."""
     results = []
     for task in tasks:
-        atoms = atoms_from_json(task.structure or {})
+        atoms = noisy(atoms_from_json(task.structure or {}), NOISE_A, SEED)
         atoms.calc = calculator
         run = optimizer(FrechetCellFilter(atoms), logfile=None)
         converged = run.run(fmax=fmax, steps=MAX_STEPS)

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from atomsim.cli import show
+from atomsim.cli import show, weights
 from atomsim.cli.show import Json
 from atomsim.errors import InputError
 
-potentials = typer.Typer(help="Potentials: method, elements, weights, known limits.", no_args_is_help=True)
+potentials = typer.Typer(help="Potentials: what they are, where they come from, known limits.", no_args_is_help=True)
 structures = typer.Typer(help="Prototype structures, with their sources.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
@@ -21,13 +21,22 @@ Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
+    weights.add_to(potentials)
     app.add_typer(potentials, name="potentials")
     app.add_typer(structures, name="structures")
 
 
 @potentials.command("list")
 def list_potentials(as_json: Json = False) -> None:
-    """List potentials and whether their weights are here, as pinned."""
+    """List potentials and whether their weights are here, as pinned.
+
+    \b
+    analytic  a formula, needs none
+    verified  here, and what the card pins
+    missing   to be fetched: 'atomsim potentials fetch NAME'
+    unpinned  here, but nobody said what they should be; not opened
+    changed   here, but not what the card pins; not opened
+    """  # noqa: D301 - click's mark for lines that must not be joined
     from atomsim.cards import list_cards
 
     rows = [{"name": c.name, "family": c.family, "weights": c.state, "summary": c.summary} for c in list_cards()]

@@ -98,16 +98,24 @@ def _looks_like_path(name_or_path: str | Path) -> bool:
 
 def _pinned_weights(card: PotentialCard) -> bytes:
     """Read the weights of a card and check that they are the ones it pins."""
-    path = card.weights_path
+    path, pin = card.weights_path, card.weights.sha256
+    fetch = f"run 'atomsim potentials fetch {card.name}{'' if pin else ' --pin'}'"
     if path is None or not path.is_file():
+        if card.weights.origin == "url":
+            raise InputError(f"weights of {card.name} are not on this machine: no {card.weights.file}; {fetch}")
         source = f"package {card.weights.package!r}" if card.weights.origin == "package" else "potentials folder"
         raise InputError(f"weights of {card.name} are missing: no {card.weights.file} in the {source}; reinstall it")
+    if not pin:
+        raise InputError(
+            f"{path.name} is not opened: no card pins its sha256 and a .model file can run any code; {fetch}"
+        )
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()
-    if found != card.weights.sha256:
+    if found != pin:
+        repair = fetch if card.weights.origin == "url" else "reinstall the package"
         raise InputError(
             f"weights of {card.name} are not the published ones: found sha256 {found[:12]}…, "
-            f"wanted {card.weights.sha256[:12]}…; reinstall the package, or give the file by path to use it as it is"
+            f"wanted {pin[:12]}…; {repair}, or give the file by path to use it as it is"
         )
     return data
 
@@ -136,7 +144,7 @@ def _from_weights(
     card: PotentialCard, data: bytes, device: torch.device, dtype: torch.dtype, head: str | None
 ) -> Potential:
     if card.family == "mace":
-        return _mace(data, card.name, card.weights.sha256, device, dtype, head)
+        return _mace(data, card.name, card.weights.sha256, device, dtype, head or card.head or None)
     from atomsim.models.chgnet import Chgnet
 
     weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)["model"]["state_dict"]

@@ -14,6 +14,7 @@ from ase.neighborlist import neighbor_list
 
 from atomsim.errors import InputError
 from atomsim.records import Record
+from atomsim.report.barriers import barriers_part
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Source, Table
 from atomsim.report.electrode import electrode_part
 from atomsim.report.parts import Part
@@ -61,6 +62,7 @@ def plain_part(step: str, records: Sequence[Record]) -> Part:
 
 
 PARTS: dict[str, Callable[[str, Sequence[Record]], Part]] = {
+    "barriers": lambda step, records: _with_statuses(step, records, barriers_part(step, records)),
     "delithiate": delithiate_part,
     "electrode": lambda step, records: _with_statuses(step, records, electrode_part(step, records)),
     "relax": relax_part,

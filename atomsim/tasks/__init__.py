@@ -13,6 +13,7 @@ MODULES = {
     "delithiate": "atomsim.tasks.delithiate",
     "relax": "atomsim.tasks.relax",
     "electrode": "atomsim.tasks.electrode",
+    "barriers": "atomsim.tasks.barriers",
 }
 """Module of each kind, imported when it is first used."""
 

@@ -73,16 +73,14 @@ def test_a_symmetric_start_without_noise_on_a_ridge_is_pushed_off_it():
     """A straight path over the top of a bump between two minima: the saddles lie on either side of it."""
 
     def bump(batch: Batch) -> Evaluation:
-        x, y = batch.positions[:, 0], batch.positions[:, 1]
-        hill = 0.5 * torch.exp(-4 * (x**2 + y**2))
-        energy = 0.2 * (x**2 - 1) ** 2 + 0.2 * (y**2 - 0.8) ** 2 * torch.exp(-(x**2)) + 0.3 * y**2 * (1 - torch.exp(-(x**2))) + hill
         positions = batch.positions.detach().requires_grad_()
         with torch.enable_grad():
             x, y = positions[:, 0], positions[:, 1]
             hill = 0.5 * torch.exp(-4 * (x**2 + y**2))
             well = 0.2 * (y**2 - 0.8) ** 2 * torch.exp(-(x**2)) + 0.3 * y**2 * (1 - torch.exp(-(x**2)))
-            total = (0.2 * (x**2 - 1) ** 2 + well + hill).sum() + 5.0 * (positions[:, 2] ** 2).sum()
-            (slope,) = torch.autograd.grad(total, positions)
+            energy = 0.2 * (x**2 - 1) ** 2 + well + hill + 5.0 * positions[:, 2] ** 2
+            (slope,) = torch.autograd.grad(energy.sum(), positions)
+        energy = energy.detach()
         return Evaluation(energy, -slope, slope.new_zeros(batch.n_systems, 3, 3))
 
     (left, right) = relax([Atoms("H", positions=[[s, 0, 0]]) for s in (-1, 1)], bump, cell=False, fmax_eV_per_A=1e-4)
@@ -121,7 +119,8 @@ def test_a_path_through_a_minimum_is_reported_as_two_hops():
 
 
 @pytest.mark.parametrize(
-    ("energies", "where"), [([0, 1, 2, 1, 0], None), ([0, 1, 0.2, 1, 0], 2), ([0, 1, 0.99, 1, 0], None), ([0, 1, 2], None)]
+    ("energies", "where"),
+    [([0, 1, 2, 1, 0], None), ([0, 1, 0.2, 1, 0], 2), ([0, 1, 0.99, 1, 0], None), ([0, 1, 2], None)],
 )
 def test_a_dip_is_told_from_roughness(energies, where):
     assert dip(np.array(energies, dtype=float)) == where

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from ase import Atoms
+from random_mace import random_mace
 
 from atomsim import catalog
 from atomsim.batch import Batch
-from atomsim.cards import card_names, load_card
+from atomsim.cards import card_text, list_cards, load_card, own_store, sha256_of
 from atomsim.errors import InputError
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential, resolve_device
@@ -21,7 +22,7 @@ from atomsim.models.load import load_potential, resolve_device
 WATER_SALT = Batch.pack([Atoms("LiO", positions=[[0, 0, 0], [1.8, 0.1, 0]], cell=[6, 6, 6], pbc=True)])
 
 
-@pytest.mark.parametrize("name", card_names())
+@pytest.mark.parametrize("name", [card.name for card in list_cards() if card.state != "missing"])
 def test_every_card_loads_and_evaluates(name):
     potential, card = load_potential(name, "cpu"), load_card(name)
     assert isinstance(potential, Potential)
@@ -92,6 +93,22 @@ def test_weights_are_verified(own_card):
     assert load_card("chgnet-0.3.0").state == "missing"
     with pytest.raises(InputError, match="are missing"):
         load_potential("chgnet-0.3.0", "cpu")
+
+
+def test_a_fetched_mace_has_the_head_that_its_card_speaks_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    own_store().mkdir(parents=True)
+    torch.save(random_mace([3, 8], heads=["pbe", "r2scan"]), own_store() / "two.model")
+    weights = {"origin": "url", "url": "https://models.invalid/two.model", "file": "two.model"}
+    weights["sha256"] = sha256_of(own_store() / "two.model")
+    foundation = load_card("mace-mh-1")
+    card = foundation.model_validate(
+        foundation.model_dump() | {"name": "two", "head": "r2scan", "dtype": "float64", "weights": weights}
+    )
+    (own_store() / "two.toml").write_text(card_text(card), encoding="utf-8")
+    energy = {head: load_potential("two", "cpu", head=head)(WATER_SALT).energy for head in (None, "pbe", "r2scan")}
+    assert torch.equal(energy[None], energy["r2scan"])
+    assert not torch.allclose(energy[None], energy["pbe"], atol=1e-3)
 
 
 def test_bad_names_and_files(tmp_path):

@@ -1,0 +1,270 @@
+"""``atomsim barriers`` and ``atomsim neb``: all hops of an ion in a host, or one path between two files."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atomsim.cli import show
+from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
+from atomsim.errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from atomsim.mep.barrier import Path as FoundPath
+    from atomsim.models.interface import Potential
+    from atomsim.records import Record
+
+PotentialOption = Annotated[
+    str, typer.Option("--potential", "-p", help="Name ('atomsim potentials list') or path of a .model file.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(barriers)
+    app.command()(neb)
+
+
+def barriers(
+    host: Annotated[str, typer.Argument(metavar="HOST", help="Structure file or prototype, with its ions.")],
+    ion: Annotated[str, typer.Option(help="Element that hops.")] = "Li",
+    max_length: Annotated[float, typer.Option(help="Longest hop, Å.")] = 4.0,
+    supercell_min: Annotated[float, typer.Option(help="Distance wanted between an ion and its image, Å.")] = 8.0,
+    max_atoms: Annotated[int, typer.Option(help="Largest supercell that may be used for it.")] = 120,
+    interstitials: Annotated[bool, typer.Option("--interstitials", help="Hop between empty sites too.")] = False,
+    divacancies: Annotated[bool, typer.Option("--divacancies", help="Hops beside a second vacancy too.")] = False,
+    images: Annotated[int, typer.Option(help="Images between the ends of a path.")] = 5,
+    fmax: Annotated[float, typer.Option(help="Converged when no projected force is larger, eV/Å.")] = 0.05,
+    starts: Annotated[int, typer.Option(help="Bands per hop with other noise; the lowest is kept.")] = 1,
+    prefactors: Annotated[bool, typer.Option("--prefactors", help="Attempt frequencies too (Vineyard).")] = False,
+    check_with: Annotated[
+        str, typer.Option(metavar="NAME,NAME", help="Further potentials to evaluate each path with.")
+    ] = "",
+    relax_host: Annotated[bool, typer.Option("--relax/--no-relax", help="Relax host and cell first.")] = True,
+    seed: Annotated[int, typer.Option(help="Seed of the noise on the guesses.")] = 0,
+    write_dft: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Also write inputs of every path's images: vasp or espresso.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/barriers-HOST if not given.")
+    ] = None,
+    potential: PotentialOption = "chgnet-0.3.0",
+    device: Device = None,
+    processes: Processes = None,
+    trust_file: TrustFile = False,
+    as_json: Json = False,
+    loader: Loader = None,
+) -> None:
+    """Find every symmetry-distinct hop of an ion, its path, barrier and saddle, and how the hops percolate.
+
+    Runs as a campaign of two steps in a folder of its own, so that an interrupted run goes on with the
+    same command. Paths are written as extended XYZ, hops as CSV, and everything as report.html. Exit
+    code 1 if a hop did not converge or its saddle is not of first order.
+
+    \b
+    Examples:
+      atomsim barriers Li2RuO3
+      atomsim barriers host.cif --ion Na --max-length 3.5 --check-with chgnet-r2scan
+    """  # noqa: D301 - click's mark for lines that must not be joined
+    from atomsim.campaign import load_campaign
+    from atomsim.mep.dft_inputs import CODES
+    from atomsim.report import write_report
+    from atomsim.worker import read_run, run_campaign
+    from atomsim.worker.engine import LOADER, Engine
+    from atomsim.worker.pool import available_cores
+
+    if write_dft is not None and write_dft not in CODES:
+        raise InputError(f"cannot write inputs for {write_dft!r}; wanted one of {', '.join(CODES)}")
+    folder = out or Path("runs") / f"barriers-{_stem(host)}"
+    keys: dict[str, Any] = {
+        "ion": ion,
+        "max_length_A": max_length,
+        "supercell_min_A": supercell_min,
+        "max_atoms": max_atoms,
+        "interstitials": interstitials,
+        "divacancies": divacancies,
+        "images": images,
+        "fmax_eV_per_A": fmax,
+        "starts": starts,
+        "prefactors": prefactors,
+        "check_with": [name.strip() for name in check_with.split(",") if name.strip()],
+    }
+    file = folder.with_name(f"{folder.name}.toml")
+    text = campaign_text(host, keys, potential, relax_host=relax_host, seed=seed)
+    _write_campaign(file, text)
+    cores = available_cores() if processes is None else processes
+    engine = Engine(potential, device or "auto", None, cores, trust_file, loader or LOADER)
+    with show.progress() as progress:
+        summary = run_campaign(load_campaign(file), folder, engine, progress=progress)
+    info, records = read_run(folder)
+    report = write_report(folder, info, records)
+    hops = records.get("hops", [])
+    written = write_paths(folder / "paths", hops, write_dft)
+    _print(hops, report, written, as_json)
+    if not summary.ok:
+        raise typer.Exit(1)
+
+
+def campaign_text(host: str, keys: dict[str, Any], potential: str, *, relax_host: bool, seed: int) -> str:
+    """Return the campaign file that stands for the command line."""
+    import json
+
+    source = host if _is_prototype(host) else str(Path(host).resolve())
+    lines = [
+        "[campaign]",
+        f"name = {json.dumps('barriers-' + _stem(host))}",
+        f"potential = {json.dumps(potential)}",
+        f"seed = {seed}",
+        "",
+    ]
+    if relax_host:
+        lines += ["[[step]]", 'name = "host"', 'kind = "relax"', f"structures = {json.dumps(source)}"]
+        lines += ["fmax_eV_per_A = 0.01", ""]
+    lines += ["[[step]]", 'name = "hops"', 'kind = "barriers"']
+    lines += [f"structures = {json.dumps('host' if relax_host else source)}"]
+    lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _is_prototype(word: str) -> bool:
+    from atomsim.structures.prototypes import prototype_names
+
+    return word in prototype_names()
+
+
+def _stem(host: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", host if _is_prototype(host) else Path(host).stem) or "host"
+
+
+def _write_campaign(file: Path, text: str) -> None:
+    from atomsim.records import write_atomically
+
+    if file.exists() and file.read_text(encoding="utf-8") != text:
+        raise InputError(f"{file} belongs to a run with other settings; give another folder with --out")
+    write_atomically(file, text)
+
+
+def write_paths(folder: Path, records: list[Record], code: str | None) -> list[Path]:
+    """Write each hop's images as extended XYZ, and as inputs of a DFT code where one is named."""
+    from atomsim.io import write_extxyz
+    from atomsim.mep.dft_inputs import write_inputs
+    from atomsim.tasks.barriers_record import path_images
+
+    written = []
+    for record in records:
+        images = path_images(record)
+        if not images:
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", record.label)
+        write_extxyz(folder / f"{name}.extxyz", images)
+        written.append(folder / f"{name}.extxyz")
+        if code is not None:
+            write_inputs(folder / f"{name}-{code}", images, code)
+    return written
+
+
+def _print(records: list[Record], report: Path, written: list[Path], as_json: bool) -> None:
+    from atomsim.tasks.barriers_network import host_summaries
+
+    hosts = host_summaries(records)
+    if as_json:
+        shown = [{"status": r.status, "message": r.message, **r.tags, **r.values} for r in records]
+        content = {"hops": shown, "hosts": hosts, "report": str(report.resolve()), "paths": [str(p) for p in written]}
+        show.print_json(content)
+        return
+    columns = ("hop", "per cell", "status", "barrier, eV", "reverse, eV", "negative modes", "force calls", "flags")
+    rows = [
+        (
+            r.tags["hop"],
+            r.tags["multiplicity"],
+            r.status,
+            *(f"{r.values[key]:.3f}" if key in r.values else "–" for key in ("barrier_eV", "reverse_barrier_eV")),
+            r.values.get("negative_modes", "–"),
+            r.values.get("force_calls", "–"),
+            "; ".join(r.values.get("flags", [])),
+        )
+        for r in records
+    ]
+    show.print_table(columns, rows)
+    for host in hosts:
+        for d in (1, 2, 3):
+            threshold = host.get(f"threshold_{d}D_eV")
+            told = "not reached" if threshold is None else f"{threshold:.3f} eV"
+            sys.stdout.write(f"{host['host']}: percolates in {d} dimension{'s' * (d > 1)}: {told}\n")
+    sys.stdout.write(f"report: {report.resolve()}\n")
+
+
+def neb(
+    start: Annotated[Path, typer.Argument(metavar="START", help="Structure file of one end.")],
+    end: Annotated[Path, typer.Argument(metavar="END", help="The other end, atoms in the same order.")],
+    images: Annotated[int, typer.Option(help="Images between the ends.")] = 5,
+    fmax: Annotated[float, typer.Option(help="Converged when no projected force is larger, eV/Å.")] = 0.05,
+    max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 200,
+    starts: Annotated[int, typer.Option(help="Bands with other noise; the lowest is kept.")] = 1,
+    relax_ends: Annotated[bool, typer.Option("--relax/--no-relax", help="Relax the ends first, at fixed cell.")] = True,
+    seed: Annotated[int, typer.Option(help="Seed of the noise on the guess.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Extended XYZ to write; START-path.extxyz if not given.")
+    ] = None,
+    potential: PotentialOption = "chgnet-0.3.0",
+    device: Device = None,
+    trust_file: TrustFile = False,
+    as_json: Json = False,
+    loader: Loader = None,
+) -> None:
+    """Find the minimum-energy path between two structures and prove its saddle.
+
+    \b
+    Example:
+      atomsim neb start.cif end.cif --images 7
+    """  # noqa: D301 - click's mark for lines that must not be joined
+    from atomsim.io import write_extxyz
+    from atomsim.mep.barrier import PathSettings
+    from atomsim.mep.single import find_path
+    from atomsim.worker.engine import LOADER, Engine
+
+    settings = PathSettings(images=images, fmax_eV_per_A=fmax, max_steps=max_steps, starts=starts, seed=seed)
+    first, last = (_one_structure(file) for file in (start, end))
+    surface: Potential = Engine(potential, device or "auto", None, 1, trust_file, loader or LOADER).load()
+    path = find_path(first, last, surface, settings, relax_ends=relax_ends)
+    target = out or Path(f"{start.stem}-path.extxyz")
+    write_extxyz(target, list(path.images), [{"energy": float(e)} for e in path.energies])
+    _print_path(path, target, as_json)
+    if path.status != "converged":
+        raise typer.Exit(1)
+
+
+def _one_structure(file: Path) -> Atoms:
+    from atomsim.io import read_structures
+
+    found = read_structures(file)
+    if len(found) != 1:
+        raise InputError(f"{file} holds {len(found)} structures; want one")
+    return found[0]
+
+
+def _print_path(path: FoundPath, target: Path, as_json: bool) -> None:
+    facts: dict[str, Any] = {
+        "status": path.status,
+        "barrier_eV": path.barrier,
+        "reverse_barrier_eV": path.reverse_barrier,
+        "reaction_energy_eV": path.reaction_energy,
+        "negative_modes": path.proof.negative_modes if path.proof else None,
+        "fmax_eV_per_A": path.residual,
+        "force_calls": path.force_calls,
+        "message": path.message,
+    }
+    if as_json:
+        energies = [float(e) for e in path.energies - path.energies[0]]
+        show.print_json(facts | {"energies_eV": energies, "file": str(target.resolve())})
+        return
+    rows = [(key, round(value, 4) if isinstance(value, float) else value) for key, value in facts.items() if value]
+    show.print_table(("", ""), rows)
+    sys.stdout.write(f"{target.resolve()}\n")

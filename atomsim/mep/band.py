@@ -1,0 +1,137 @@
+"""A band of images: what turns the forces on them into those that move the band.
+
+A band never evaluates anything. Its two ends are known and do not move; its images are the
+systems of one group, so that they share one optimizer state; and all bands in flight are
+projected together, without a loop over bands or images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from atomsim.batch import Batch, Evaluation
+from atomsim.optimize.drive import Group
+
+
+@dataclass(frozen=True)
+class Band(Group):
+    """Images between two fixed ends; positions are continuous from end to end, never wrapped."""
+
+    start: Batch = field(kw_only=True)
+    """The first end, one system."""
+    end: Batch = field(kw_only=True)
+    """The last end, one system."""
+    start_energy: float = field(kw_only=True)
+    """eV."""
+    end_energy: float = field(kw_only=True)
+    """eV."""
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """What the images of all bands in flight see of the images before and after them."""
+
+    before: Tensor
+    """From the image before, Å, (n_atoms, 3)."""
+    after: Tensor
+    """To the image after, Å, (n_atoms, 3)."""
+    energy_before: Tensor
+    """eV, (n_images,)."""
+    energy_after: Tensor
+    """eV, (n_images,)."""
+    first: Tensor
+    """Whether an image is the first of its band, (n_images,), bool."""
+    last: Tensor
+    """Whether it is the last."""
+
+
+@dataclass(frozen=True)
+class ElasticBand:
+    """Nudged elastic band: the projection that ``drive`` applies.
+
+    Improved tangent and spring force: Henkelman, Jónsson, J. Chem. Phys. 113, 9978 (2000), Eqs. 8–12;
+    climbing image: Henkelman, Uberuaga, Jónsson, J. Chem. Phys. 113, 9901 (2000), Eq. 5.
+    """
+
+    spring: float = 3.0
+    """Spring constant, eV/Å². Near the curvature of the potential, one inverse Hessian fits both."""
+    climb: bool = True
+    """Let the highest image of each band climb, where it lies above both ends."""
+
+    def __call__(self, batch: Batch, said: Evaluation, group: Tensor, bands: Sequence[Group]) -> Evaluation:
+        """Return the evaluation with the forces that move the band."""
+        near = neighbourhood(batch, said.energy, group, bands)
+        tangent = improved_tangent(batch, said.energy, near)
+        forces = torch.where(batch.fixed[:, None], 0.0, said.forces)
+        along = _dot(batch, forces, tangent)
+        length_after, length_before = _norm(batch, near.after), _norm(batch, near.before)
+        push = self.spring * (length_after - length_before)  # Eq. 12
+        if self.climb:
+            push = torch.where(climbing_image(said.energy, group, bands), -along, push)
+        return replace(said, forces=forces + (push - along)[batch.system, None] * tangent)
+
+
+def neighbourhood(batch: Batch, energy: Tensor, group: Tensor, bands: Sequence[Group]) -> Neighbourhood:
+    """Look up each image's neighbours on its band.
+
+    Args:
+        batch: the images of all bands, band after band.
+        energy: of the images, eV, (n_images,).
+        group: band of each image, (n_images,).
+        bands: the bands, each a ``Band``.
+    """
+    ends = [b for b in bands if isinstance(b, Band)]
+    change = torch.ones_like(group, dtype=torch.bool)
+    change[1:] = group[1:] != group[:-1]
+    first, last = change, change.roll(-1)
+    own = torch.arange(batch.n_atoms, device=batch.device)
+    size = batch.counts[batch.system]
+    before = batch.positions[(own - size).clamp(min=0)]
+    after = batch.positions[(own + size).clamp(max=batch.n_atoms - 1)]
+    before[first[batch.system]] = torch.cat([b.start.positions for b in ends])
+    after[last[batch.system]] = torch.cat([b.end.positions for b in ends])
+    energy_before, energy_after = energy.roll(1), energy.roll(-1)
+    energy_before[first] = energy.new_tensor([b.start_energy for b in ends])
+    energy_after[last] = energy.new_tensor([b.end_energy for b in ends])
+    return Neighbourhood(batch.positions - before, after - batch.positions, energy_before, energy_after, first, last)
+
+
+def improved_tangent(batch: Batch, energy: Tensor, near: Neighbourhood) -> Tensor:
+    """Unit tangent of each image, (n_atoms, 3) (Henkelman & Jónsson 2000, Eqs. 8–11)."""
+    up, down = near.energy_after - energy, near.energy_before - energy
+    rising = (up > 0) & (down < 0)
+    falling = (up < 0) & (down > 0)
+    larger, smaller = torch.maximum(up.abs(), down.abs()), torch.minimum(up.abs(), down.abs())
+    uphill = near.energy_after > near.energy_before
+    forward = torch.where(rising, 1.0, torch.where(falling, 0.0, torch.where(uphill, larger, smaller)))
+    backward = torch.where(rising, 0.0, torch.where(falling, 1.0, torch.where(uphill, smaller, larger)))
+    flat = (forward == 0) & (backward == 0)
+    forward, backward = torch.where(flat, 1.0, forward), torch.where(flat, 1.0, backward)
+    tangent = forward[batch.system, None] * near.after + backward[batch.system, None] * near.before
+    return tangent / _norm(batch, tangent).clamp(min=1e-12)[batch.system, None]
+
+
+def climbing_image(energy: Tensor, group: Tensor, bands: Sequence[Group]) -> Tensor:
+    """Whether an image is the highest of its band and above both ends, (n_images,), bool."""
+    top = energy.new_full((len(bands),), -torch.inf).scatter_reduce(0, group, energy, "amax")
+    ends = energy.new_tensor([max(b.start_energy, b.end_energy) for b in bands if isinstance(b, Band)])
+    highest = (energy == top[group]) & (top > ends)[group]
+    # of equal images the first climbs
+    order = torch.cumsum(highest, 0)
+    before = torch.zeros_like(top, dtype=order.dtype).scatter_reduce(
+        0, group, torch.where(highest, order, torch.iinfo(order.dtype).max), "amin", include_self=False
+    )
+    return highest & (order == before[group])
+
+
+def _dot(batch: Batch, a: Tensor, b: Tensor) -> Tensor:
+    """Scalar product within each image, (n_images,)."""
+    return a.new_zeros(batch.n_systems).index_add_(0, batch.system, (a * b).sum(dim=1))
+
+
+def _norm(batch: Batch, a: Tensor) -> Tensor:
+    return _dot(batch, a, a).sqrt()

@@ -1,0 +1,284 @@
+"""The ends of hops in a supercell: each relaxed once, the others had from it by symmetry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import spglib
+from ase import Atoms
+from ase.geometry import find_mic, minkowski_reduce
+from numpy.typing import NDArray
+
+from atomsim.errors import InputError
+from atomsim.structures.hops import Hop, HopSet
+from atomsim.structures.supercells import IntArray, compact_supercell, expand
+
+FloatArray = NDArray[np.float64]
+
+DRIFT_A = 1.0
+"""An ion that relaxes further than this from its site has left it, Å."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The supercell that the hops of a host are computed in."""
+
+    atoms: Atoms = field(repr=False)
+    matrix: IntArray = field(repr=False)
+    """Its vectors as rows, in units of the host's."""
+    image_distance_A: float
+    """Least distance between an atom and its own image."""
+    sites: FloatArray = field(repr=False)
+    """Fractional coordinates of the empty sites in it, (n, 3)."""
+    rotations: NDArray[np.int64] = field(repr=False)
+    """Of its own space group, (n_operations, 3, 3), fractional."""
+    permutations: IntArray = field(repr=False)
+    """Where each operation takes its atoms and then its empty sites, (n_operations, n)."""
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms of the host in it."""
+        return len(self.atoms)
+
+
+@dataclass(frozen=True, order=True)
+class End:
+    """What is missing in the supercell and what was added, as numbers of atoms and of empty sites."""
+
+    removed: tuple[int, ...]
+    added: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Short text: ``-12`` or ``-12+3``."""
+        return "".join(f"-{n}" for n in self.removed) + "".join(f"+{n}" for n in self.added) or "host"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A hop in the supercell."""
+
+    hop: Hop
+    start: End
+    end: End
+    kept: IntArray = field(repr=False)
+    """Atoms of the supercell that are there at both ends, besides the ion, in order."""
+    origin: FloatArray = field(repr=False)
+    """Where the ion starts before relaxation, Å, (3,)."""
+    target: FloatArray = field(repr=False)
+    """Where it ends, continuous with ``origin``, Å, (3,)."""
+    places: tuple[int, int] = (0, 0)
+    """Sites that it starts from and ends on: atoms of the supercell, then empty sites."""
+
+
+def choose_supercell(host: Atoms, least_image_A: float, max_atoms: int) -> IntArray:
+    """Return the smallest supercell whose images are ``least_image_A`` apart, else the best within ``max_atoms``.
+
+    Of supercells with as many atoms and images as far apart to 5 %, the one that keeps most of the point
+    group is taken: fewer ends are distinct.
+
+    Args:
+        host: cell with the ions in place.
+        least_image_A: distance between an ion and its image that is wanted, Å.
+        max_atoms: budget of atoms.
+
+    Returns:
+        Rows in units of the host's vectors, (3, 3).
+
+    Raises:
+        InputError: if the host itself has more than ``max_atoms``.
+    """
+    if len(host) > max_atoms:
+        raise InputError(f"{len(host)} atoms in the host are more than max_atoms = {max_atoms}; raise it")
+    best: tuple[FloatArray, IntArray] | None = None
+    rotations, conventional = _point_group(host)
+    for multiple in range(1, max_atoms // len(host) + 1):
+        choices = [compact_supercell(host.cell.array, multiple), *_regular(conventional, multiple)]
+        reached = [image_distance(m @ host.cell.array) for m in choices]
+        enough = min(0.95 * max(reached), least_image_A if max(reached) >= least_image_A else np.inf)
+        good = [k for k in range(len(choices)) if reached[k] >= enough]
+        chosen = max(good, key=lambda k: (_kept(rotations, choices[k]), round(reached[k], 6), -k))
+        lengths = _lengths(choices[chosen] @ host.cell.array)
+        if best is None or _wider(lengths, best[0]):
+            best = lengths, choices[chosen]
+        if best[0][0] >= least_image_A:
+            break
+    assert best is not None
+    return best[1]
+
+
+def _point_group(host: Atoms) -> tuple[NDArray[np.int64], list[IntArray]]:
+    """Rotations of the host in its own basis, and the bases to build regular supercells from: own and conventional."""
+    bases = [np.eye(3, dtype=np.int64)]
+    found = spglib.get_symmetry_dataset((host.cell.array, host.get_scaled_positions(), host.numbers), symprec=0.02)
+    if found is None:
+        return np.eye(3, dtype=np.int64)[None], bases
+    # rows of the inverse transpose are the conventional vectors in units of the host's
+    conventional = np.linalg.inv(found.transformation_matrix).T
+    rounded = np.round(conventional).astype(np.int64)
+    if np.allclose(conventional, rounded, atol=1e-6):
+        bases.append(rounded if np.linalg.det(rounded) > 0 else -rounded)
+    return np.unique(found.rotations, axis=0).astype(np.int64), bases
+
+
+def _kept(rotations: NDArray[np.int64], matrix: IntArray) -> int:
+    """Number of rotations that map a superlattice onto itself."""
+    image = matrix @ rotations.transpose(0, 2, 1) @ np.linalg.inv(matrix)
+    return int((np.abs(image - np.round(image)) < 1e-6).all(axis=(1, 2)).sum())
+
+
+def _regular(bases: list[IntArray], multiple: int) -> list[IntArray]:
+    """Supercells along the vectors of some bases."""
+    found: list[IntArray] = []
+    for basis in bases:
+        cells = round(float(np.linalg.det(basis)))
+        found += [
+            np.diag([a, b, multiple // (a * b * cells)]) @ basis
+            for a in range(1, multiple + 1)
+            for b in range(1, multiple // a + 1)
+            if multiple % (a * b * cells) == 0
+        ]
+    return found
+
+
+def image_distance(cell: FloatArray) -> float:
+    """Length of the shortest lattice vector, Å."""
+    return float(_lengths(cell)[0])
+
+
+def _lengths(cell: FloatArray) -> FloatArray:
+    """Lengths of the reduced vectors, ascending, Å, (3,)."""
+    return np.asarray(np.sort(np.linalg.norm(minkowski_reduce(cell)[0], axis=1)))
+
+
+def _wider(new: FloatArray, old: FloatArray) -> bool:
+    """Whether the first length that differs by more than 5 % is the longer one."""
+    differs = np.flatnonzero(np.abs(new / old - 1) > 0.05)
+    return bool(len(differs) and new[differs[0]] > old[differs[0]])
+
+
+def build_cell(hops: HopSet, matrix: IntArray, symprec: float = 0.02) -> Cell:
+    """Build the supercell of a host, its empty sites and its symmetry."""
+    bare = Atoms(hops.host.numbers, hops.host.positions, cell=hops.host.cell, pbc=True)
+    atoms, _ = expand(bare, matrix)
+    empty = [s for s in hops.sites if s.atom is None]
+    if empty:
+        marks = Atoms(f"X{len(empty)}", scaled_positions=[s.fractional for s in empty], cell=bare.cell, pbc=True)
+        sites = expand(marks, matrix)[0].get_scaled_positions()
+    else:
+        sites = np.zeros((0, 3))
+    rotations, permutations = _symmetry(atoms, sites, symprec)
+    return Cell(atoms, matrix, image_distance(atoms.cell.array), sites, rotations, permutations)
+
+
+def _symmetry(atoms: Atoms, sites: FloatArray, symprec: float) -> tuple[NDArray[np.int64], IntArray]:
+    scaled = atoms.get_scaled_positions()
+    found = spglib.get_symmetry((atoms.cell.array, scaled, atoms.numbers), symprec=symprec)
+    points = np.concatenate([scaled, sites])
+    kinds = np.concatenate([atoms.numbers, np.zeros(len(sites), dtype=int)])
+    rotations, permutations = [], []
+    if found is not None:
+        for rotation, translation in zip(found["rotations"], found["translations"], strict=True):
+            offset = (points @ rotation.T + translation)[:, None] - points[None]
+            offset -= np.round(offset)
+            length = np.linalg.norm(offset @ atoms.cell.array, axis=2)
+            length[kinds[:, None] != kinds[None]] = np.inf
+            image = length.argmin(axis=1)
+            if len(set(image)) == len(image) and (length.min(axis=1) < max(10 * symprec, 0.15)).all():
+                rotations.append(rotation)
+                permutations.append(image)
+    if not rotations:
+        rotations, permutations = [np.eye(3, dtype=np.int64)], [np.arange(len(points))]
+    return np.array(rotations, dtype=np.int64), np.array(permutations, dtype=np.int64)
+
+
+def place(hop: Hop, hops: HopSet, cell: Cell) -> Placed | None:
+    """Put a hop into the supercell; None where that is so small that its sites are images of each other."""
+    points = [(hop.start, (0, 0, 0)), (hop.end, hop.jimage), *hop.also_vacant]
+    where = [(np.array(hops.sites[s].fractional) + np.array(at)) @ hops.host.cell.array for s, at in points]
+    numbers = [_find(cell, w, hops.sites[s].atom is None) for w, (s, _) in zip(where, points, strict=True)]
+    if len(set(numbers)) < len(numbers):
+        return None
+    a, b = numbers[:2]
+    n = cell.n_atoms
+    gone = {s for s in numbers if s < n}
+    start, end = (End(tuple(sorted(gone - {s})), (s,) if s >= n else ()) for s in (a, b))
+    kept = np.array([k for k in range(n) if k not in gone], dtype=np.int64)
+    return Placed(hop, start, end, kept, where[0], where[1], (a, b))
+
+
+def _find(cell: Cell, position: FloatArray, empty: bool) -> int:
+    fractional = position @ np.linalg.inv(cell.atoms.cell.array)
+    points = cell.sites if empty else cell.atoms.get_scaled_positions()
+    offset = points - fractional
+    length = np.linalg.norm((offset - np.round(offset)) @ cell.atoms.cell.array, axis=1)
+    return int(length.argmin()) + (cell.n_atoms if empty else 0)
+
+
+def representative(end: End, cell: Cell) -> tuple[End, int]:
+    """Return the equivalent end that is first in order, and the operation that takes it to ``end``."""
+    best: tuple[End, int] | None = None
+    for number, permutation in enumerate(cell.permutations):
+        inverse = np.argsort(permutation)
+        moved = End(
+            tuple(sorted(int(inverse[s]) for s in end.removed)), tuple(sorted(int(inverse[s]) for s in end.added))
+        )
+        if best is None or moved < best[0]:
+            best = moved, number
+    assert best is not None
+    return best
+
+
+def structure_of(end: End, cell: Cell, ion: str) -> Atoms:
+    """Return an end before relaxation: the supercell's atoms in order, then the added ions."""
+    atoms = cell.atoms[[k for k in range(cell.n_atoms) if k not in end.removed]]
+    for site in end.added:
+        atoms += Atoms(ion, positions=[cell.sites[site - cell.n_atoms] @ cell.atoms.cell.array])
+    return atoms
+
+
+def shifts_of(end: End, relaxed: FloatArray, cell: Cell, ion: str) -> FloatArray:
+    """Displacements from the sites in a relaxed end, Å, (n_atoms + n_empty, 3), NaN where nobody is."""
+    ideal = structure_of(end, cell, ion)
+    moved = find_mic(relaxed - ideal.positions, cell.atoms.cell, cell.atoms.pbc)[0]
+    shifts = np.full((cell.n_atoms + len(cell.sites), 3), np.nan)
+    shifts[[*(k for k in range(cell.n_atoms) if k not in end.removed), *end.added]] = moved
+    return shifts
+
+
+def carried(shifts: FloatArray, cell: Cell, operation: int) -> FloatArray:
+    """Take displacements to where an operation takes their sites, Å."""
+    lattice = cell.atoms.cell.array.T
+    rotation = lattice @ cell.rotations[operation] @ np.linalg.inv(lattice)
+    moved = np.full_like(shifts, np.nan)
+    moved[cell.permutations[operation]] = shifts @ rotation.T
+    return moved
+
+
+def drifted(shifts: FloatArray) -> float | None:
+    """How far the atom that moved furthest has gone, if it has left its site, Å; else None."""
+    furthest = float(np.nanmax(np.linalg.norm(shifts, axis=1)))
+    return furthest if furthest > DRIFT_A else None
+
+
+def pair_of(placed: Placed, start: FloatArray, end: FloatArray, cell: Cell, ion: str) -> tuple[Atoms, FloatArray]:
+    """Return the first end of a hop, the ion last, and the displacement of every atom to the other.
+
+    The mean displacement of all atoms but the ion, a drift of the whole crystal, is taken out.
+
+    Args:
+        placed: the hop.
+        start: displacements from the sites at its start (``shifts_of``), Å.
+        end: at its end, Å.
+        cell: the supercell.
+        ion: element of the ion.
+    """
+    kept = placed.kept
+    first = cell.atoms[kept]
+    first.positions += start[kept]
+    a, b = placed.places
+    first += Atoms(ion, positions=[placed.origin + start[a]])
+    moved = np.concatenate([end[kept] - start[kept], [placed.target + end[b] - placed.origin - start[a]]])
+    moved -= moved[:-1].mean(axis=0)
+    return first, moved

@@ -1,0 +1,154 @@
+"""What a path is made from, and what it is when found."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+from torch import Tensor
+
+from atomsim.batch import Batch
+from atomsim.errors import InputError
+from atomsim.mep.band import Neighbourhood, improved_tangent
+from atomsim.mep.curvature import Proof
+from atomsim.optimize.space import Space
+from atomsim.optimize.springs import spring_hessian
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PathSettings:
+    """How to find a path."""
+
+    images: int = 5
+    """Images between the ends."""
+    fmax_eV_per_A: float = 0.05
+    """Converged when no projected force on an atom of an image is larger; on the climbing image, no true force."""
+    max_steps: int = 200
+    """Steps of a band; each evaluates all its images."""
+    spring_eV_per_A2: float = 3.0
+    climb: bool = True
+    guess: str = "idpp"
+    """``idpp`` or ``linear``."""
+    noise_A: float = 0.03
+    """Standard deviation of smooth seeded noise on the guess, Å: symmetric guesses end on symmetric ridges."""
+    starts: int = 1
+    """Bands per hop, each with other noise; the lowest proven one is kept."""
+    seed: int = 0
+    prove_saddle: bool = True
+    retries: int = 2
+    """How often a band may be pushed off a ridge."""
+
+    def __post_init__(self) -> None:
+        if self.guess not in ("idpp", "linear"):
+            raise InputError(f"unknown guess {self.guess!r}, wanted 'idpp' or 'linear'")
+        if min(self.images, self.starts, self.max_steps) < 1:
+            raise InputError("images, starts and max_steps must be at least 1")
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Two minima to be joined."""
+
+    key: Hashable
+    start: Atoms = field(repr=False)
+    moved: FloatArray = field(repr=False)
+    """Displacement of every atom to the other end, Å, (n_atoms, 3)."""
+    start_energy: float
+    """eV."""
+    end_energy: float
+    """eV."""
+    moving: tuple[int, ...]
+    """Atoms that travel."""
+    hessian: Tensor | None = field(default=None, repr=False)
+    """Of the start, or of its host, eV/Å², (3 n_atoms, 3 n_atoms); None for a model of springs."""
+
+    @property
+    def end(self) -> Atoms:
+        """The other end, positions continuous with the start's."""
+        return at_positions(self.start, self.start.positions + self.moved)
+
+    def curvature(self) -> Tensor:
+        """The Hessian that was given, or that of a model of springs; eV/Å², (3 n_atoms, 3 n_atoms)."""
+        return spring_hessian(Batch.pack([self.start]), Space()) if self.hessian is None else self.hessian
+
+
+@dataclass(frozen=True)
+class Path:
+    """A path as it was found; ``status`` says whether its barrier may be used."""
+
+    key: Hashable
+    images: tuple[Atoms, ...] = field(repr=False)
+    """Both ends among them, positions continuous."""
+    energies: FloatArray
+    """eV, (n_images,)."""
+    slopes: FloatArray = field(repr=False)
+    """dE/ds along the path, eV/Å, (n_images,)."""
+    forces: FloatArray = field(repr=False)
+    """True forces, eV/Å, (n_images, n_atoms, 3); zero at the ends, which are minima."""
+    magmoms: FloatArray | None = field(repr=False)
+    """μB, (n_images, n_atoms), NaN at the ends; or None."""
+    status: str
+    """``converged``; ``unproven``, where the highest image is no first-order saddle; or as ``drive`` says."""
+    message: str
+    residual: float
+    """Largest projected force, eV/Å."""
+    steps: int
+    force_calls: int
+    """Evaluations of single images, the proof's among them."""
+    proof: Proof | None = field(repr=False)
+    """None without a saddle between the ends, or where none was asked for."""
+    kicks: int = 0
+    """How often the band was pushed off a ridge."""
+
+    @property
+    def highest(self) -> int:
+        """Number of the highest image, the start being 0."""
+        return int(np.argmax(self.energies))
+
+    @property
+    def barrier(self) -> float:
+        """From the start, eV."""
+        return float(self.energies.max() - self.energies[0])
+
+    @property
+    def reverse_barrier(self) -> float:
+        """From the end, eV."""
+        return float(self.energies.max() - self.energies[-1])
+
+    @property
+    def reaction_energy(self) -> float:
+        """Of the end over the start, eV."""
+        return float(self.energies[-1] - self.energies[0])
+
+    @property
+    def lengths(self) -> FloatArray:
+        """Distance along the path in all coordinates, Å, (n_images,)."""
+        positions = np.array([a.positions for a in self.images])
+        return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(positions, axis=0), axis=(1, 2)))])
+
+
+def at_positions(atoms: Atoms, positions: FloatArray) -> Atoms:
+    """Return a copy at other positions, fixed atoms too, without results."""
+    placed = atoms.copy()
+    placed.calc = None
+    placed.set_positions(positions, apply_constraint=False)
+    return placed
+
+
+def path_tangents(images: Sequence[Atoms], energies: FloatArray) -> FloatArray:
+    """Unit tangents by the rule of the band, one-sided at the ends, (n_images, n_atoms, 3)."""
+    positions = torch.from_numpy(np.array([a.positions for a in images]))
+    step = torch.diff(positions, dim=0)
+    batch = Batch.pack(list(images[1:-1]))
+    energy = torch.from_numpy(energies)
+    none = torch.zeros(len(images) - 2, dtype=torch.bool)
+    near = Neighbourhood(step[:-1].flatten(0, 1), step[1:].flatten(0, 1), energy[:-2], energy[2:], none, none)
+    inner = improved_tangent(batch, energy[1:-1], near).view(len(images) - 2, -1, 3)
+    first, last = step[0] / step[0].norm(), step[-1] / step[-1].norm()
+    return torch.cat([first[None], inner, last[None]]).numpy()

@@ -1,0 +1,68 @@
+"""Rates by harmonic transition-state theory."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase.data import atomic_masses
+from ase.units import _amu, _e
+from numpy.typing import NDArray
+
+from atomsim.mep.barrier import Path
+from atomsim.mep.curvature import partial_hessian, shell
+from atomsim.models.interface import Surface
+from atomsim.units import KB
+
+DEFAULT_PREFACTOR = 1e13
+"""Attempt frequency that is assumed where none was computed, 1/s."""
+HZ = float(np.sqrt(_e / _amu) * 1e10 / (2 * np.pi))
+"""Frequency of a curvature of 1 eV/Å² and a mass of 1 u, Hz."""
+
+
+def frequencies(hessian: NDArray[np.float64], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Frequencies of a Hessian, Hz, ascending; imaginary ones negative.
+
+    Args:
+        hessian: eV/Å², (3 n, 3 n).
+        numbers: atomic numbers, (n,).
+    """
+    root = np.sqrt(np.repeat(atomic_masses[numbers], 3))
+    values = np.linalg.eigvalsh(0.5 * (hessian + hessian.T) / np.outer(root, root))
+    return np.asarray(np.sign(values) * np.sqrt(np.abs(values)) * HZ)
+
+
+def vineyard(start: NDArray[np.float64], saddle: NDArray[np.float64], numbers: NDArray[np.int64]) -> float | None:
+    """Attempt frequency, Hz: the product of all frequencies at the start over that of the real ones at the saddle.
+
+    Vineyard, J. Phys. Chem. Solids 3, 121 (1957), Eq. 16.
+
+    Args:
+        start: Hessian at the minimum, eV/Å², (3 n, 3 n).
+        saddle: Hessian at the saddle for the same atoms.
+        numbers: their atomic numbers, (n,).
+
+    Returns:
+        None if the start is no minimum or the saddle not of first order, for these atoms.
+    """
+    low, high = frequencies(start, numbers), frequencies(saddle, numbers)
+    if low[0] <= 0 or high[0] >= 0 or high[1] <= 0:
+        return None
+    return float(np.exp(np.log(low).sum() - np.log(high[1:]).sum()))
+
+
+def prefactor(
+    path: Path, moving: tuple[int, ...], surface: Surface, systems_at_once: int = 1
+) -> tuple[float | None, int]:
+    """Attempt frequency of a path, Hz, and its force calls.
+
+    From partial Hessians at start and saddle, of the atoms that travel and their first shell at the
+    saddle; None if these do not show a minimum and a first-order saddle.
+    """
+    top = path.images[path.highest]
+    chosen = shell(top, moving)
+    (low, calls), (high, more) = (partial_hessian(a, chosen, surface, systems_at_once) for a in (path.images[0], top))
+    return vineyard(low, high, top.numbers[list(chosen)]), calls + more
+
+
+def rate(barrier: float, temperature: float, attempt: float = DEFAULT_PREFACTOR) -> float:
+    """Rate of a hop, 1/s; barrier in eV, temperature in K, attempt frequency in Hz."""
+    return attempt * float(np.exp(-barrier / (KB * temperature)))

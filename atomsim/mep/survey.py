@@ -1,0 +1,164 @@
+"""All hops of a host: supercell, ends relaxed once each, one Hessian, and all paths as one flight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+from torch import Tensor
+
+from atomsim.mep.barrier import Ends, PathSettings
+from atomsim.mep.ends import (
+    Cell,
+    End,
+    Placed,
+    build_cell,
+    carried,
+    choose_supercell,
+    drifted,
+    pair_of,
+    place,
+    representative,
+    shifts_of,
+    structure_of,
+)
+from atomsim.models.interface import Surface
+from atomsim.optimize.hessian import Hessian, hessian
+from atomsim.relaxation import RelaxSettings, iter_relax
+from atomsim.structures.hops import HopSet, find_hops
+
+FREE_ION = 3.0
+"""Curvature assumed for an added ion, which the host has no row for, eV/Å²."""
+
+
+@dataclass(frozen=True)
+class SurveySettings:
+    """Which hops, in what supercell, and how."""
+
+    max_length_A: float = 4.0
+    interstitials: bool = False
+    divacancies: bool = False
+    supercell_min_A: float = 8.0
+    """Distance between an ion and its image that is wanted, Å."""
+    max_atoms: int = 200
+    end_fmax_eV_per_A: float = 0.02
+    end_max_steps: int = 300
+    path: PathSettings = field(default_factory=PathSettings)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The hops of a host and the supercell that they are computed in; no force call yet."""
+
+    hops: HopSet
+    cell: Cell
+    placed: tuple[Placed, ...]
+    """Those that can be computed: not blocked by an atom, not onto an image."""
+    left_out: tuple[tuple[str, str], ...]
+    """Names of the others, and why."""
+
+
+@dataclass(frozen=True)
+class RelaxedEnd:
+    """An end that stands for all that symmetry makes of it."""
+
+    end: End
+    shifts: NDArray[np.float64] = field(repr=False)
+    """From the sites, Å, (n_atoms + n_empty, 3), NaN where nobody is."""
+    energy: float
+    """eV."""
+    status: str
+    message: str
+    force_calls: int
+
+
+def survey(host: Atoms, ion: str, settings: SurveySettings) -> Survey:
+    """Find the hops of a host and put them into a supercell.
+
+    Raises:
+        InputError: if the ion is absent, no hop is short enough, or the host exceeds the budget of atoms.
+    """
+    found = find_hops(
+        host,
+        ion,
+        max_length_A=settings.max_length_A,
+        interstitials=settings.interstitials,
+        divacancies=settings.divacancies,
+    )
+    cell = build_cell(found, choose_supercell(found.host, settings.supercell_min_A, settings.max_atoms))
+    placed, left_out = [], []
+    for hop in found.hops:
+        if hop.blocked_by is not None:
+            atom = f"{found.host.symbols[hop.blocked_by]}{hop.blocked_by + 1}"
+            left_out.append((hop.name, f"the straight line runs into {atom}"))
+            continue
+        one = place(hop, found, cell)
+        if one is None:
+            left_out.append((hop.name, "its sites are images of each other in this supercell; raise max_atoms"))
+        else:
+            placed.append(one)
+    return Survey(found, cell, tuple(placed), tuple(left_out))
+
+
+def needed_ends(chosen: Iterable[Placed], cell: Cell) -> list[End]:
+    """Return the ends to be relaxed, one for all that are equivalent, in order."""
+    return sorted({representative(end, cell)[0] for p in chosen for end in (p.start, p.end)})
+
+
+def relax_ends(ends: Sequence[End], view: Survey, settings: SurveySettings, surface: Surface) -> list[RelaxedEnd]:
+    """Relax ends at fixed cell, all in one flight."""
+    ion, cell = view.hops.ion, view.cell
+    how = RelaxSettings(fmax_eV_per_A=settings.end_fmax_eV_per_A, max_steps=settings.end_max_steps, cell=False)
+    found = dict(iter_relax([structure_of(e, cell, ion) for e in ends], surface, how))
+    relaxed = []
+    for n, end in enumerate(ends):
+        one = found[n]
+        shifts = shifts_of(end, one.atoms.positions, cell, ion)
+        status, message = one.status, one.message
+        gone = drifted(shifts) if one.converged else None
+        if gone is not None:
+            status = "drifted"
+            message = f"an atom relaxed {gone:.2f} Å away from its site: the end is in another basin"
+        relaxed.append(RelaxedEnd(end, shifts, one.energy, status, message, one.force_calls))
+    return relaxed
+
+
+def host_hessian(view: Survey, surface: Surface) -> Hessian:
+    """Hessian of the supercell without defects; symmetry saves most of its force calls."""
+    on_gpu = getattr(surface, "device", torch.device("cpu")).type != "cpu"
+    return hessian(view.cell.atoms, surface, systems_at_once=64 if on_gpu else 1)
+
+
+def ends_of(placed: Placed, view: Survey, relaxed: dict[End, RelaxedEnd], host: Hessian) -> Ends | str:
+    """Return the two minima of a hop, or why they cannot be used."""
+    cell, ion = view.cell, view.hops.ion
+    shifts, energies = [], []
+    for end in (placed.start, placed.end):
+        known, operation = representative(end, cell)
+        one = relaxed[known]
+        if one.status != "converged":
+            return f"end {known.name}: {one.status}: {one.message}"
+        shifts.append(carried(one.shifts, cell, operation))
+        energies.append(one.energy)
+    first, moved = pair_of(placed, shifts[0], shifts[1], cell, ion)
+    return Ends(
+        key=placed.hop.name,
+        start=first,
+        moved=moved,
+        start_energy=energies[0],
+        end_energy=energies[1],
+        moving=(len(first) - 1,),
+        hessian=_child(host, placed, cell),
+    )
+
+
+def _child(host: Hessian, placed: Placed, cell: Cell) -> Tensor:
+    """The host's Hessian for the atoms of a path; the ion takes the row of a site that it joins."""
+    own = [s for s in placed.places if s < cell.n_atoms]
+    if own:
+        return host.of_child([*placed.kept, own[0]]).matrix(cell=False)
+    return torch.block_diag(host.of_child(placed.kept).matrix(cell=False), FREE_ION * torch.eye(3, dtype=torch.float64))

@@ -1,0 +1,160 @@
+"""The part of a ``barriers`` step: hops, profiles, percolation, and what to be careful with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from atomsim.records import Record
+from atomsim.report.barriers_charts import histogram_chart, profile_charts, threshold_chart, x_chart
+from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Table
+from atomsim.report.parts import Part
+from atomsim.tasks.barriers_network import host_summaries
+
+Summary = Mapping[str, Any]
+
+LEAD = (
+    "Each hop stands for all that symmetry makes of it. Barriers are those of a lone carrier in an otherwise perfect "
+    "crystal, by the climbing-image nudged elastic band; negative modes are counted at the highest image."
+)
+
+
+def barriers_part(step: str, records: Sequence[Record]) -> Part:
+    """Report the records of one ``barriers`` step."""
+    hosts = host_summaries(records)
+    several = len(hosts) > 1
+    blocks: list[Block] = [hop_table(records, several=several), *profile_charts(records), host_table(hosts)]
+    blocks += [c for c in (threshold_chart(hosts), x_chart(hosts), histogram_chart(records)) if c is not None]
+    blocks += [site_table(records), jump_table(records)]
+    title = f"Hops of {records[0].tags['ion']}" if records and "ion" in records[0].tags else "Hops"
+    return Part(tuple(_headlines(hosts)), tuple(_notices(step, records)), (Section(step, title, blocks, LEAD),))
+
+
+def _headlines(hosts: Sequence[Summary]) -> list[Number]:
+    known = [h for h in hosts if "lowest_barrier_eV" in h]
+    if len(hosts) != 1 or not known:
+        return []
+    host = known[0]
+    found = [
+        Number(
+            "Lowest barrier",
+            f"{host['lowest_barrier_eV']:.2f}",
+            "eV",
+            f"{host['good']} of {host['hops']} distinct hops, up to {host['highest_barrier_eV']:.2f} eV",
+        )
+    ]
+    threshold = host[f"threshold_{host['dimensions']}D_eV"] if host["dimensions"] else None
+    if threshold is not None:
+        remark = f"saddles over the lowest end that must be passed in {host['dimensions']} dimensions"
+        found.append(Number("Percolating barrier", f"{threshold:.2f}", "eV", remark))
+    return found
+
+
+def _notices(step: str, records: Sequence[Record]) -> list[Notice]:
+    flagged = [f"{r.label}: {', '.join(r.values['flags'])}" for r in records if r.values.get("flags")]
+    found = []
+    if flagged:
+        text = "Read these barriers with the profile beside them."
+        found.append(Notice("note", f"{step}: flags on {len(flagged)} of {len(records)} hops", text, flagged))
+    apart = [r for r in records if r.values.get("barrier_spread_eV", 0.0) > 0.05]
+    if apart:
+        ranked = sorted(apart, key=lambda r: -r.values["barrier_spread_eV"])
+        lines = [f"{r.label}: {r.values['barrier_spread_eV']:.3f} eV between potentials" for r in ranked]
+        text = "Worth a density-functional calculation first, the most in need at the top."
+        found.append(Notice("warning", f"{step}: potentials disagree on {len(apart)} barriers", text, lines))
+    left_out = {tuple(entry) for r in records for entry in r.tags.get("left_out", [])}
+    if left_out:
+        lines = [f"{name}: {why}" for name, why in sorted(left_out)]
+        found.append(Notice("note", f"{step}: {len(left_out)} hops were not computed", "", lines))
+    return found
+
+
+def hop_table(records: Sequence[Record], *, several: bool) -> Table:
+    """One line for each distinct hop."""
+    columns = [
+        *([Column("Host")] if several else []),
+        Column("Hop"),
+        Column("Mechanism"),
+        Column("Per cell", "d"),
+        Column("Length (Å)", ".3f"),
+        Column("Bottleneck (Å)", ".2f"),
+        Column("Status"),
+        Column("Barrier (eV)", ".3f"),
+        Column("Reverse (eV)", ".3f"),
+        Column("ΔE (eV)", "+.3f"),
+        Column("Negative modes", "d"),
+        Column("Overlap", ".2f"),
+        Column("ν (THz)", ".1f"),
+        Column("Spread (eV)", ".3f"),
+        Column("Force calls", "d"),
+        Column("Flags"),
+    ]
+    rows: list[list[Cell]] = []
+    for r in records:
+        v = r.values
+        attempt = v.get("prefactor_Hz")
+        rows.append([
+            *([r.tags.get("host")] if several else []),
+            r.tags.get("hop"), r.tags.get("mechanism"), r.tags.get("multiplicity"), r.tags.get("length_A"),
+            r.tags.get("bottleneck_A"), r.status, v.get("barrier_eV"), v.get("reverse_barrier_eV"),
+            v.get("reaction_energy_eV"), v.get("negative_modes"), v.get("overlap_with_path"),
+            None if attempt is None else attempt / 1e12, v.get("barrier_spread_eV"), v.get("force_calls"),
+            "; ".join(v.get("flags", [])) or None,
+        ])  # fmt: skip
+    bad = frozenset(k for k, r in enumerate(records) if not r.good)
+    assumed = any(r.values.get("prefactor_from") == "assumed" for r in records)
+    caption = "Attempt frequencies ν of 10 THz are assumed, not computed. " if assumed else ""
+    caption += "Marked: not to be used." if bad else ""
+    return Table("hops", "Hops", columns, rows, caption, flagged=bad)
+
+
+def host_table(hosts: Sequence[Summary]) -> Table:
+    """One line for each host: percolation and diffusivity."""
+    keys = {
+        "host": ("Host", ""),
+        "x": ("x", "g"),
+        "hops": ("Hops", "d"),
+        "good": ("Good", "d"),
+        "lowest_barrier_eV": ("Lowest (eV)", ".3f"),
+        "dimensions": ("Dimensions", "d"),
+        "threshold_1D_eV": ("1D (eV)", ".3f"),
+        "threshold_2D_eV": ("2D (eV)", ".3f"),
+        "threshold_3D_eV": ("3D (eV)", ".3f"),
+        "diffusivity_300K_cm2_per_s": ("D, 300 K (cm²/s)", ".3g"),
+        "kmc_300K_cm2_per_s": ("D, kinetic Monte Carlo", ".3g"),
+        "kmc_error_cm2_per_s": ("± (standard error)", ".2g"),
+        "activation_energy_eV": ("Activation energy (eV)", ".3f"),
+        "force_calls": ("Force calls", "d"),
+    }
+    shown = [key for key in keys if any(h.get(key) is not None for h in hosts)]
+    rows: list[list[Cell]] = [[h.get(key) for key in shown] for h in hosts]
+    caption = (
+        "1D, 2D, 3D: the highest saddle, over the lowest end of all, on the easiest network that spans so many "
+        "dimensions. D is that of one vacancy (or interstitial); times its concentration it is that of the ions."
+    )
+    return Table("percolation", "Percolation and diffusion", [Column(*keys[key]) for key in shown], rows, caption)
+
+
+def site_table(records: Sequence[Record]) -> Table:
+    """Sites of each host, for kinetic Monte Carlo codes; an export."""
+    hosts = {r.tags["host"]: r.tags for r in records if "sites" in r.tags}
+    rows: list[list[Cell]] = [
+        [name, n, site["name"], *site["fractional"]] for name, t in hosts.items() for n, site in enumerate(t["sites"])
+    ]
+    columns = [Column(c) for c in ("host", "site", "kind", "a", "b", "c")]
+    return Table("sites", "Sites", columns, rows, shown=False)
+
+
+def jump_table(records: Sequence[Record]) -> Table:
+    """Every copy of every hop with barriers and attempt frequency, for kinetic Monte Carlo codes; an export."""
+    rows: list[list[Cell]] = [
+        [
+            r.tags["host"], r.tags["hop"], *copy, r.values["barrier_eV"], r.values["reverse_barrier_eV"],
+            r.values.get("prefactor_Hz"),
+        ]
+        for r in records
+        if r.good
+        for copy in r.tags.get("copies", [])
+    ]  # fmt: skip
+    names = "host hop from_site to_site cell_a cell_b cell_c barrier_eV reverse_barrier_eV attempt_Hz"
+    return Table("jumps", "Jumps", [Column(c) for c in names.split()], rows, shown=False)

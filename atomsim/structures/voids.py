@@ -1,0 +1,148 @@
+"""Empty sites of a crystal where one more ion would fit: corners of the Voronoi cells of its atoms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import spglib
+from ase import Atoms
+from ase.data import chemical_symbols
+from ase.geometry import get_distances
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial import Voronoi, distance_matrix
+
+from atomsim.errors import InputError
+
+ANIONS = frozenset({"N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I"})
+SAME_A = 0.7
+"""Voronoi corners nearer to each other than this are one void, Å."""
+FIRST_SHELL = 1.3
+"""Anions within this factor of the nearest belong to the first shell."""
+SHAPES = {4: "tetrahedral", 5: "five-fold", 6: "octahedral", 8: "cubic"}
+
+
+@dataclass(frozen=True)
+class Void:
+    """An empty site."""
+
+    fractional: tuple[float, float, float]
+    anion_A: float
+    """Distance to the nearest anion, Å."""
+    cation_A: float
+    """Distance to the nearest cation, Å; infinite where there is none."""
+    coordination: int
+    """Anions of the first shell."""
+
+    @property
+    def shape(self) -> str:
+        """Name of the polyhedron: ``tetrahedral``, ``octahedral`` and so on."""
+        return SHAPES.get(self.coordination, f"{self.coordination}-fold")
+
+
+def find_voids(
+    atoms: Atoms, *, anion_min_A: float = 1.6, cation_min_A: float = 1.6, symprec: float = 0.02
+) -> list[Void]:
+    """Return the voids of a crystal, all symmetry copies, ordered by distance to anions, widest first.
+
+    Args:
+        atoms: periodic crystal.
+        anion_min_A: voids nearer to an anion are left out, Å.
+        cation_min_A: likewise for cations, Å.
+        symprec: tolerance of the symmetry that copies of a void are averaged by, Å.
+
+    Raises:
+        InputError: if it is not periodic in three dimensions, or has no anions.
+    """
+    if not atoms.pbc.all():
+        raise InputError(
+            f"{atoms.get_chemical_formula()} is not periodic in 3 dimensions; voids are those of a crystal"
+        )
+    anion = np.array([s in ANIONS for s in atoms.symbols])
+    if not anion.any():
+        known = ", ".join(sorted(ANIONS))
+        raise InputError(f"{atoms.get_chemical_formula()} has no anions; voids are found between {known}")
+    corners = _merged(_corners(atoms), atoms)
+    complete = _symmetrised(corners, atoms, symprec)
+    voids = [_void(f, atoms, anion) for f in complete]
+    kept = [v for v in voids if v.anion_A >= anion_min_A and v.cation_A >= cation_min_A]
+    return sorted(kept, key=lambda v: (-round(v.anion_A, 2), tuple(round(x, 4) for x in v.fractional)))
+
+
+def _corners(atoms: Atoms) -> np.ndarray:
+    """Fractional coordinates of the Voronoi corners in the cell, (n, 3)."""
+    shifts = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    scaled = atoms.get_scaled_positions()
+    cloud = (scaled[None] + shifts[:, None]).reshape(-1, 3) @ atoms.cell.array
+    corners = Voronoi(cloud).vertices @ np.linalg.inv(atoms.cell.array)
+    inside = ((corners > -1e-6) & (corners < 1 - 1e-6)).all(axis=1)
+    return corners[inside] % 1.0
+
+
+def _merged(corners: np.ndarray, atoms: Atoms) -> np.ndarray:
+    """Average corners that lie together; (n, 3)."""
+    if len(corners) < 2:
+        return corners
+    length = _distances(corners, corners, atoms)
+    groups = fcluster(linkage(length[np.triu_indices(len(corners), 1)], "average"), SAME_A, "distance")
+    merged = []
+    for group in range(1, int(groups.max()) + 1):
+        members = corners[groups == group]
+        near = members - members[0]
+        merged.append((members[0] + (near - np.round(near)).mean(axis=0)) % 1.0)
+    return np.array(merged)
+
+
+def _symmetrised(points: np.ndarray, atoms: Atoms, symprec: float) -> np.ndarray:
+    """Move each point onto the average of its images that lie by it, and add the images that are missing."""
+    symmetry = spglib.get_symmetry((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=symprec)
+    if symmetry is None:
+        return points
+    complete: list[np.ndarray] = []
+    for point in points:
+        if complete and _distances(np.array(complete), point[None], atoms).min() < SAME_A:
+            continue
+        images = np.einsum("oij,j->oi", symmetry["rotations"], point) + symmetry["translations"]
+        offset = images - point
+        offset -= np.round(offset)
+        by_it = np.linalg.norm(offset @ atoms.cell.array, axis=1) < SAME_A
+        centre = point + offset[by_it].mean(axis=0)
+        orbit = np.einsum("oij,j->oi", symmetry["rotations"], centre) + symmetry["translations"]
+        for image in orbit % 1.0:
+            if not complete or _distances(np.array(complete), image[None], atoms).min() > 0.1:
+                complete.append(image)
+    return np.array(complete).reshape(-1, 3)
+
+
+def _distances(a: np.ndarray, b: np.ndarray, atoms: Atoms) -> np.ndarray:
+    if a is b and len(a) > 400:  # get_distances would hold n² vectors
+        return distance_matrix(a @ atoms.cell.array, b @ atoms.cell.array)
+    return np.asarray(get_distances(a @ atoms.cell.array, b @ atoms.cell.array, cell=atoms.cell, pbc=True)[1])
+
+
+def _void(fractional: np.ndarray, atoms: Atoms, anion: np.ndarray) -> Void:
+    shifts = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    away = (atoms.get_scaled_positions()[:, None] + shifts - fractional) @ atoms.cell.array
+    length = np.linalg.norm(away, axis=2)
+    to_anions = np.sort(length[anion].ravel())
+    cations = length[~anion]
+    return Void(
+        fractional=tuple(float(x) for x in np.round(fractional % 1.0, 8) % 1.0),  # type: ignore[arg-type]
+        anion_A=float(to_anions[0]),
+        cation_A=float(cations.min()) if cations.size else float("inf"),
+        coordination=int((to_anions < FIRST_SHELL * to_anions[0]).sum()),
+    )
+
+
+def mobile_radius(ion: str) -> float:
+    """Ionic radius of a mobile ion, Å (Shannon, Acta Cryst. A 32, 751 (1976), six-fold).
+
+    Raises:
+        InputError: if the ion is not known.
+    """
+    radii = {"Li": 0.76, "Na": 1.02, "K": 1.38, "Mg": 0.72, "Ag": 1.15, "Zn": 0.74, "Ca": 1.00}
+    if ion not in radii:
+        known = ", ".join(radii)
+        hint = "" if ion in chemical_symbols else " it is not an element;"
+        raise InputError(f"no ionic radius for {ion!r};{hint} known mobile ions are {known}")
+    return radii[ion]

@@ -1,0 +1,178 @@
+"""Step kind ``barriers``: the hops of an ion, their minimum-energy paths and barriers, each saddle proven.
+
+One task is one symmetry-distinct hop, so that processes share the work and an interruption loses one hop
+at most. What the hops of a host share (its Hessian, its relaxed ends) is computed once in each process
+and is the same in all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from atomsim.errors import InputError
+from atomsim.records import Record, Task, task_id
+from atomsim.tasks.base import (
+    Context,
+    Inputs,
+    Origin,
+    StepSettings,
+    Structures,
+    count_statuses,
+    make_task,
+    origins,
+    record_of,
+)
+
+if TYPE_CHECKING:
+    from atomsim.mep.survey import Survey, SurveySettings
+    from atomsim.models.interface import Surface
+
+KIND = "barriers"
+NEEDS_POTENTIAL = True
+
+
+class Settings(StepSettings):
+    """Keys of a ``barriers`` step."""
+
+    structures: Structures = Field(
+        min_length=1, description="relaxed hosts with their ions: an earlier step, prototypes or files"
+    )
+    ion: str = Field(default="Li", description="element that hops")
+    max_length_A: float = Field(default=4.0, gt=0, le=10, description="longest hop, Å")
+    interstitials: bool = Field(default=False, description="hop between empty sites too, found by void analysis")
+    divacancies: bool = Field(default=False, description="also hops beside a second vacancy")
+    supercell_min_A: float = Field(default=8.0, gt=0, description="distance wanted between an ion and its image, Å")
+    max_atoms: int = Field(default=120, ge=2, description="largest supercell that may be used for it")
+    images: int = Field(default=5, ge=1, le=50, description="images between the ends of a path")
+    fmax_eV_per_A: float = Field(default=0.05, gt=0, description="converged when no projected force is larger, eV/Å")
+    end_fmax_eV_per_A: float = Field(default=0.02, gt=0, description="the same for the ends")
+    max_steps: int = Field(default=200, ge=1, description="steps of a band before it is given up")
+    guess: Literal["idpp", "linear"] = Field(default="idpp", description="first guess of a path")
+    noise_A: float = Field(default=0.03, ge=0, le=0.5, description="seeded noise on the guess, Å: leaves ridges")
+    starts: int = Field(default=1, ge=1, le=20, description="bands per hop with other noise; the lowest is kept")
+    prefactors: bool = Field(default=False, description="attempt frequencies from partial Hessians (Vineyard)")
+    check_with: list[str] = Field(default=[], description="further potentials to evaluate each path with")
+
+
+def survey_settings(settings: Settings, seed: int) -> SurveySettings:
+    """Return the engine's settings."""
+    from atomsim.mep.barrier import PathSettings
+    from atomsim.mep.survey import SurveySettings
+
+    return SurveySettings(
+        max_length_A=settings.max_length_A,
+        interstitials=settings.interstitials,
+        divacancies=settings.divacancies,
+        supercell_min_A=settings.supercell_min_A,
+        max_atoms=settings.max_atoms,
+        end_fmax_eV_per_A=settings.end_fmax_eV_per_A,
+        path=PathSettings(
+            images=settings.images,
+            fmax_eV_per_A=settings.fmax_eV_per_A,
+            max_steps=settings.max_steps,
+            guess=settings.guess,
+            noise_A=settings.noise_A,
+            starts=settings.starts,
+            seed=seed,
+        ),
+    )
+
+
+def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
+    """Make one task for each distinct hop of each host.
+
+    Raises:
+        InputError: if the ion is not in a host, no hop is short enough, a host exceeds ``max_atoms``,
+            or an element is unknown to the potential or to one of ``check_with``.
+    """
+    from atomsim.mep.survey import survey
+    from atomsim.structures.sanity import check_structure
+
+    hosts = origins(settings.structures, inputs, context)
+    _check_potentials(settings)
+    tasks = []
+    for host in hosts:
+        check_structure(host.atoms, context.elements)
+        try:
+            view = survey(host.atoms, settings.ion, survey_settings(settings, context.seed))
+        except InputError as error:
+            raise InputError(f"step {context.step!r}, {host.label}: {error}") from error
+        if not view.placed:
+            reasons = "; ".join(f"{name}: {why}" for name, why in view.left_out[:3])
+            raise InputError(f"step {context.step!r}, {host.label}: no hop can be computed ({reasons})")
+        for placed in view.placed:
+            label = placed.hop.name if len(hosts) == 1 else f"{host.label} {placed.hop.name}"
+            origin = Origin(label, host.atoms, host.tags | _tags(host, placed.hop.name, view), host.parents)
+            tasks.append(make_task(origin, KIND, settings, context))
+    return tasks
+
+
+def _check_potentials(settings: Settings) -> None:
+    from atomsim.cards import load_card
+
+    for name in settings.check_with:
+        load_card(name)
+
+
+def _tags(host: Origin, name: str, view: Survey) -> dict[str, Any]:
+    hop = next(h for h in view.hops.hops if h.name == name)
+    sites = view.hops.sites
+    return {
+        "host": host.label,
+        "ion": view.hops.ion,
+        "hop": hop.name,
+        "from": sites[hop.start].name,
+        "to": sites[hop.end].name,
+        "length_A": hop.length_A,
+        "mechanism": hop.mechanism,
+        "multiplicity": hop.multiplicity,
+        "bottleneck_A": hop.bottleneck_A,
+        "reversible": hop.reversible,
+        "copies": [[k[0][0], k[1][0], *k[1][1]] for k in hop.members] if not hop.also_vacant else [],
+        "sites": [{"name": s.name, "fractional": [float(x) for x in s.fractional]} for s in sites],
+        "space_group": view.hops.space_group,
+        "hops_of_host": len(view.hops.hops),
+        "left_out": [list(entry) for entry in view.left_out],
+        "cell_A": view.hops.host.cell.array.tolist(),
+        "supercell": view.cell.matrix.tolist(),
+        "image_distance_A": view.cell.image_distance_A,
+        "n_host_atoms": len(view.hops.host),
+    }
+
+
+def run(
+    tasks: Sequence[Task], settings: Settings, inputs: Inputs, context: Context, surface: Surface | None = None
+) -> Iterator[Record]:
+    """Find all paths in one flight; yield each hop's record as its path is done."""
+    from atomsim.mep.hop_paths import HopRequest, compute
+    from atomsim.records import atoms_from_json
+    from atomsim.tasks.barriers_record import failed_values, path_record
+
+    del inputs
+    assert surface is not None
+    how = survey_settings(settings, context.seed)
+    requests = [
+        HopRequest(n, task_id(task.structure), atoms_from_json(task.structure or {}), task.tags["hop"])
+        for n, task in enumerate(tasks)
+    ]
+    for result in compute(requests, settings.ion, how, surface, prefactors=settings.prefactors):
+        task = tasks[result.key]
+        if result.path is None:
+            yield record_of(task, result.status, result.message, values=failed_values(result))
+        else:
+            yield path_record(task, result, settings.check_with, surface)
+
+
+def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
+    """Count statuses and force calls; for each host barriers and percolation."""
+    from atomsim.tasks.barriers_network import host_summaries
+
+    del settings
+    return {
+        "statuses": count_statuses(records),
+        "force_calls": sum(r.values.get("force_calls", 0) for r in records),
+        "hosts": host_summaries(records),
+    }

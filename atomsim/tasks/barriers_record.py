@@ -1,0 +1,180 @@
+"""What the record of one hop says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from atomsim.mep.barrier import Path
+from atomsim.mep.hop_paths import HopResult
+from atomsim.mep.rates import DEFAULT_PREFACTOR, rate
+from atomsim.records import Record, Task, atoms_to_json
+from atomsim.tasks.base import record_of
+
+if TYPE_CHECKING:
+    from atomsim.models.interface import Potential, Surface
+
+ROOM_K = 300.0
+CHANGED_MUB = 0.4
+"""A moment that changes by more along the path says that a metal changes its oxidation state, μB."""
+BELOW_EV = 0.01
+"""An image lower than the end on its side by more says that the end is not the bottom of its basin, eV."""
+LOW_OVERLAP = 0.3
+"""Below this the unstable mode is not the motion along the path."""
+D_METALS = frozenset([*range(21, 31), *range(39, 49), *range(72, 81)])
+
+
+def failed_values(result: HopResult) -> dict[str, Any]:
+    """Values of a hop whose ends could not be used."""
+    return {"force_calls": 0, "shared_force_calls": _shared(result)}
+
+
+def path_record(task: Task, result: HopResult, check_with: Sequence[str], surface: Surface) -> Record:
+    """Return the record of a hop; its structure is the highest image."""
+    path = result.path
+    assert path is not None
+    top = path.highest
+    arrays = {"forces": path.forces[top]}
+    if path.magmoms is not None and np.isfinite(path.magmoms[top]).all():
+        arrays["magmoms"] = path.magmoms[top]
+    values = _values(path, result) | _rates(path, result) | _redox(path)
+    if check_with and path.status == "converged":
+        values |= _checked(path, check_with, surface)
+    values["flags"] = flags(path, result, values)
+    structure = atoms_to_json(path.images[top], arrays) if np.isfinite(path.energies).all() else None
+    return record_of(task, path.status, path.message, values=values, structure=structure)
+
+
+def _shared(result: HopResult) -> dict[str, Any]:
+    return {"hessian": result.hessian_calls, "ends": result.end_calls}
+
+
+def _values(path: Path, result: HopResult) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "n_atoms": len(path.images[0]),
+        "n_images": len(path.images),
+        "steps": path.steps,
+        "force_calls": path.force_calls,
+        "shared_force_calls": _shared(result),
+        "kicks": path.kicks,
+    }
+    if not np.isfinite(path.energies).all():
+        return values
+    values |= {
+        "barrier_eV": path.barrier,
+        "reverse_barrier_eV": path.reverse_barrier,
+        "reaction_energy_eV": path.reaction_energy,
+        "start_energy_eV": float(path.energies[0]),
+        "fmax_eV_per_A": float(path.residual),
+        "saddle_image": path.highest,
+        "path": _full_path(path),
+        "legs": [{"barrier_eV": p.barrier, "reverse_barrier_eV": p.reverse_barrier} for p in result.legs],
+    }
+    if path.proof is not None:
+        values["negative_modes"] = path.proof.negative_modes
+        values["lowest_curvatures_eV_per_A2"] = list(path.proof.curvatures)
+        values["overlap_with_path"] = path.proof.overlap
+    return values
+
+
+def _full_path(path: Path) -> dict[str, Any]:
+    moments = None if path.magmoms is None else [None if np.isnan(m).any() else m.tolist() for m in path.magmoms]
+    return {
+        "length_A": path.lengths.tolist(),
+        "energy_eV": path.energies.tolist(),
+        "slope_eV_per_A": path.slopes.tolist(),
+        "positions_A": [a.positions.tolist() for a in path.images],
+        "forces_eV_per_A": path.forces.tolist(),
+        "magmoms_muB": moments,
+    }
+
+
+def _rates(path: Path, result: HopResult) -> dict[str, Any]:
+    if path.status != "converged":
+        return {}
+    attempt = result.attempt_Hz or DEFAULT_PREFACTOR
+    return {
+        "prefactor_Hz": attempt,
+        "prefactor_from": "vineyard" if result.attempt_Hz else "assumed",
+        "rate_300K_per_s": rate(path.barrier, ROOM_K, attempt),
+        "reverse_rate_300K_per_s": rate(path.reverse_barrier, ROOM_K, attempt),
+    }
+
+
+def _redox(path: Path) -> dict[str, Any]:
+    """The metal whose moment changes most between the images."""
+    metals = [n for n, z in enumerate(path.images[0].numbers) if int(z) in D_METALS]
+    if path.magmoms is None or not metals:
+        return {}
+    known = path.magmoms[~np.isnan(path.magmoms).any(axis=1)][:, metals]
+    if not len(known):
+        return {}
+    change = np.ptp(np.abs(known), axis=0)
+    most = int(change.argmax())
+    return {"largest_moment_change_muB": float(change[most]), "largest_moment_change_atom": metals[most]}
+
+
+def _checked(path: Path, check_with: Sequence[str], surface: Surface) -> dict[str, Any]:
+    """The barrier along the same images by other potentials, and how much all of them differ."""
+    from atomsim.batch import Batch
+
+    device = str(getattr(surface, "device", torch.device("cpu")))
+    found = {}
+    for name in check_with:
+        other = _potential(name, device)
+        energy = other(Batch.pack(list(path.images), other.device)).energy.cpu().numpy()
+        found[name] = {"barrier_eV": float(energy.max() - energy[0]), "highest_image": int(energy.argmax())}
+    barriers = [path.barrier, *(entry["barrier_eV"] for entry in found.values())]
+    return {"checked_with": found, "barrier_spread_eV": float(np.ptp(barriers))}
+
+
+@cache
+def _potential(name: str, device: str) -> Potential:
+    from atomsim.models.load import load_potential
+
+    return load_potential(name, device=device)
+
+
+def flags(path: Path, result: HopResult, values: dict[str, Any]) -> list[str]:
+    """What a reader must know before using the barrier; empty where nothing is wrong."""
+    found = []
+    if path.proof is None and path.status == "converged" and path.highest in (0, len(path.images) - 1):
+        found.append("no saddle between the ends")
+    if path.status == "unproven":
+        found.append("no first-order saddle")
+    if values.get("overlap_with_path", 1.0) < LOW_OVERLAP:
+        found.append("unstable mode is not along the path")
+    if result.legs:
+        found.append("passes an intermediate minimum")
+    before, after = path.energies[: path.highest + 1], path.energies[path.highest :]
+    if before.min() < path.energies[0] - BELOW_EV or after.min() < path.energies[-1] - BELOW_EV:
+        found.append("an end is not the lowest point of its basin")
+    if values.get("largest_moment_change_muB", 0.0) > CHANGED_MUB:
+        found.append("a metal changes its oxidation state")
+    return found
+
+
+def path_images(record: Record) -> list[Atoms]:
+    """Return the images of a record's path, both ends among them, with energies and forces where they are known."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    known = record.values.get("path")
+    if record.structure is None or known is None:
+        return []
+    plain = Atoms(record.structure["numbers"], cell=record.structure["cell"], pbc=record.structure["pbc"])
+    images = []
+    for n, positions in enumerate(known["positions_A"]):
+        image = plain.copy()
+        image.positions = positions
+        results = {"energy": known["energy_eV"][n]}
+        if 0 < n < len(known["positions_A"]) - 1:
+            results["forces"] = np.array(known["forces_eV_per_A"][n])
+        image.calc = SinglePointCalculator(image, **results)
+        image.info |= {"hop": record.tags.get("hop", record.label), "image": n, "path_length_A": known["length_A"][n]}
+        images.append(image)
+    return images

@@ -1,0 +1,87 @@
+"""The commands ``barriers`` and ``neb``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ase.build import bulk
+from ase.io import read, write
+from typer.testing import CliRunner
+
+from atomsim.cli import app
+
+LOADER = ["--loader", "emt_potential:load", "--potential", "emt", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def _found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "tasks"))
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*words: str):
+    return CliRunner().invoke(app, [*words, *LOADER])
+
+
+def test_barriers_of_a_file_gives_hops_paths_and_a_report():
+    write("copper.extxyz", bulk("Cu", "fcc", a=3.59))
+    words = ("barriers", "copper.extxyz", "--ion", "Cu", "--max-length", "2.8", "--supercell-min", "5")
+    found = call(*words, "--max-atoms", "8", "--images", "3", "--no-relax", "-n", "0", "--write-dft", "vasp", "--json")
+    assert found.exit_code == 0, found.output
+    content = json.loads(found.stdout)
+    (hop,) = content["hops"]
+    assert hop["status"] == "converged"
+    assert content["hosts"][0]["dimensions"] == 3
+    (path,) = content["paths"]
+    assert len(read(path, ":")) == 5
+    assert Path(content["report"]).is_file()
+    inputs = sorted(Path(path).parent.glob("*-vasp/*/POSCAR"))
+    assert [p.parent.name for p in inputs] == ["00", "01", "02", "03", "04"]
+    again = call(*words, "--max-atoms", "8", "--images", "4", "--no-relax", "-n", "0")
+    assert again.exit_code == 2
+    assert "other settings" in str(again.output) + str(again.stderr)
+
+
+def test_neb_joins_two_files_and_writes_the_path():
+    cell = bulk("Cu", "fcc", a=3.59).repeat(2)
+    start = cell[1:]
+    end = start.copy()
+    end.positions[0] = cell.positions[0]
+    write("start.extxyz", start)
+    write("end.extxyz", end)
+    found = call("neb", "start.extxyz", "end.extxyz", "--images", "3", "--json")
+    assert found.exit_code == 0, found.output
+    content = json.loads(found.stdout)
+    assert content["negative_modes"] == 1
+    assert content["barrier_eV"] == pytest.approx(content["reverse_barrier_eV"], abs=2e-3)
+    images = read(content["file"], ":")
+    energies = [image.get_potential_energy() for image in images]
+    assert max(energies) - energies[0] == pytest.approx(content["barrier_eV"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [("identical", "two different minima"), ("missing", "does not exist"), ("cell", "one cell")],
+)
+def test_ends_that_cannot_be_joined_give_one_line_and_exit_code_two(change, words):
+    start = bulk("Cu", "fcc", a=3.59).repeat(2)[1:]
+    end = start.copy()
+    if change == "cell":
+        end.set_cell(end.cell * 1.02)
+    write("start.extxyz", start)
+    if change != "missing":
+        write("end.extxyz", end)
+    found = call("neb", "start.extxyz", "end.extxyz")
+    assert found.exit_code == 2
+    text = str(found.output) + str(found.stderr)
+    assert words in text
+    assert "Traceback" not in text
+
+
+def test_an_unknown_code_is_refused_before_anything_is_computed():
+    write("copper.extxyz", bulk("Cu", "fcc", a=3.59))
+    found = call("barriers", "copper.extxyz", "--ion", "Cu", "--write-dft", "abinit")
+    assert found.exit_code == 2
+    assert not Path("runs").exists()
