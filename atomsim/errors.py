@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-
 UNIT = re.compile(r"(_(eV|per|A|A2|A3|GPa|K|fs|s|h))+$")
 """Units at the end of a key."""
 
