@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ import typer
 
 from atomsim.cli import show
 from atomsim.cli.show import Device, Json, Loader, PotentialName, Processes, TrustFile
+from atomsim.cli.slurm import checked_interval, print_status
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -116,15 +118,39 @@ def check(
         )
 
 
-def status(folder: RunDir, as_json: Json = False) -> None:
+def status(
+    folder: RunDir,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(help="Seconds between looks.")] = 30.0,
+    as_json: Json = False,
+) -> None:
     """Show how far a run is; safe while it runs.
 
+    Of a submitted campaign it shows what the ledger says, and asks Slurm for its queue once.
+
     \b
-    Example:
+    Examples:
       atomsim status runs/li2ruo3-delithiation
+      atomsim status runs/li2ruo3-delithiation --watch
     """  # noqa: D301 - click's mark for lines that must not be joined
+    checked_interval(every)
+    while True:
+        _print_status(folder, as_json)
+        if not watch:
+            return
+        time.sleep(every)
+
+
+def _print_status(folder: Path, as_json: bool) -> None:
+    from atomsim.slurm.journal import Journal
     from atomsim.worker.status import read_status
 
+    if Journal(folder).exists:
+        from atomsim.slurm.client import RealSlurm
+        from atomsim.slurm.status import read_cluster_status
+
+        print_status(read_cluster_status(folder, RealSlurm()), str(folder), as_json)
+        return
     steps = read_status(folder)
     if as_json:
         show.print_json([asdict(step) for step in steps])

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atomsim.worker.checkpoint import Remembering
 
 POLL_S = 0.5
 """How long it may outlive a parent that was killed."""
@@ -20,6 +24,7 @@ POLL_S = 0.5
 
 def main() -> None:
     """Serve tasks until there are no more."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # Slurm's warning is for the parent, which acts on it
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to the log, not among the replies
     first = sys.stdin.readline()
@@ -31,15 +36,15 @@ def main() -> None:
 
 
 def _serve(spec: dict[str, Any], replies: IO[str]) -> None:
-    import torch
-
     from atomsim.errors import AtomsimError
+    from atomsim.machine import tune_process
     from atomsim.records import Task, to_line
     from atomsim.tasks import kind_of
     from atomsim.tasks.base import Context
+    from atomsim.worker.checkpoint import Remembering
     from atomsim.worker.engine import Engine, Job, guarded
 
-    torch.set_num_threads(1)  # this process is atomsim's own
+    tune_process(threads=1)  # this process is atomsim's own
     elements = spec["context"]["elements"]
     context = Context(
         **spec["context"]
@@ -55,12 +60,22 @@ def _serve(spec: dict[str, Any], replies: IO[str]) -> None:
     except AtomsimError as error:
         _reply(replies, {"error": str(error)})
         return
+    if isinstance(potential, Remembering):
+        signal.signal(signal.SIGTERM, lambda *_: _leave(potential))
     _reply(replies, {"ready": potential.sha256})
     for line in sys.stdin:
         content = json.loads(line)
         task = Task(**content | {"parents": tuple(content["parents"])})
         outcome = guarded(job, task, potential)
         _reply(replies, {"record": to_line(outcome.record), "wall_s": outcome.wall_s})
+
+
+def _leave(potential: Remembering) -> None:
+    """End when asked to, with what was evaluated on disk."""
+    try:
+        potential.flush()
+    finally:
+        os._exit(1)
 
 
 def _reply(replies: IO[str], content: dict[str, Any]) -> None:

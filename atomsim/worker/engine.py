@@ -49,6 +49,10 @@ class Engine:
     """Load a .model file that no card pins; such a file can run any code."""
     loader: str = LOADER
     """``module:function`` that makes the potential, in this process and in the others."""
+    checkpoints: str | None = None
+    """Folder where evaluations are kept, so that an interrupted task goes on (``worker.checkpoint``)."""
+    checkpoint_s: float = 30.0
+    """How often they are written, s."""
 
     def load(self) -> Potential:
         """Build the potential.
@@ -58,7 +62,12 @@ class Engine:
         """
         module, _, function = self.loader.partition(":")
         build: Callable[..., Potential] = getattr(import_module(module), function)
-        return build(self.potential, device=self.device, dtype=self.dtype, trust_file=self.trust_file)
+        potential = build(self.potential, device=self.device, dtype=self.dtype, trust_file=self.trust_file)
+        if self.checkpoints is None:
+            return potential
+        from atomsim.worker.checkpoint import Remembering  # torch is imported only where it is needed
+
+        return Remembering(potential, Path(self.checkpoints), self.checkpoint_s)
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class Job:
 
 
 class Counted:
-    """A potential that tells how many systems it has evaluated."""
+    """A potential that tells how many systems it has evaluated; those remembered do not count."""
 
     def __init__(self, potential: Potential, tell: Callable[[int], None]) -> None:
         self.potential = potential
@@ -86,17 +95,17 @@ class Counted:
 
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate; tell at most twice a second."""
+        remembered = getattr(self.potential, "replayed", 0)
         said = self.potential(batch)
-        self.calls += batch.n_systems
+        self.calls += batch.n_systems - (getattr(self.potential, "replayed", 0) - remembered)
         if time.monotonic() - self.told > TELL_S:
             self.settle()
         return said
 
     def settle(self) -> None:
-        """Tell what was not told yet."""
-        if self.calls:
-            self.tell(self.calls)
-        self.calls, self.told = 0, time.monotonic()
+        """Tell what was not told yet; also that it was nothing, as that is a sign of life."""
+        calls, self.calls, self.told = self.calls, 0, time.monotonic()
+        self.tell(calls)
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the potential's."""
@@ -191,6 +200,8 @@ def guarded(job: Job, task: Task, potential: Potential | None) -> Outcome:
         record = failed(task, error)
     if surface is not None:
         surface.settle()
+    if potential is not None and hasattr(potential, "next_task"):  # it keeps checkpoints
+        potential.next_task()
     return Outcome(record, time.monotonic() - start)
 
 

@@ -6,6 +6,7 @@
     run.json                          resolved settings, potential and its sha256, versions
     steps/01-name/tasks.jsonl         what is to be done: a header, then one task a line
     steps/01-name/records.jsonl       what is done: one checksummed record a line
+    steps/01-name/rounds/  chunks/    the same from a cluster (see ``atomsim.worker.chunks``)
     steps/01-name/structures.extxyz   the good structures, once the step is complete
     report.html  exports/  figures/   what the report writes
     log.txt                           when what was started, and complaints in full
@@ -32,6 +33,7 @@ from atomsim.errors import AtomsimError, InputError
 from atomsim.records import Ledger, Record, Task, task_id, write_atomically
 from atomsim.tasks.base import usable
 from atomsim.units import GPA
+from atomsim.worker.chunks import read_step
 from atomsim.worker.engine import versions
 
 if TYPE_CHECKING:
@@ -50,6 +52,12 @@ class RunFolder:
     def log(self) -> Path:
         """The log file."""
         return self.path / "log.txt"
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether jobs of a cluster may be at work here, or will be (see ``atomsim.slurm.journal``)."""
+        slurm = self.path / "slurm"
+        return (slurm / "settings.json").exists() and not (slurm / "closed.json").exists()
 
     def step(self, folder: str) -> Path:
         """Folder of a step."""
@@ -97,10 +105,14 @@ class RunFolder:
         stale = inputs_sha256 is not None and header["inputs_sha256"] != inputs_sha256
         return None if stale or header["tasks"] != len(tasks) else tasks
 
+    def done(self, folder: str) -> dict[str, Record]:
+        """Return a step's records by task, whichever machines wrote them."""
+        return read_step(self.step(folder)).done
+
     def records(self, folder: str) -> tuple[list[Record], int]:
         """Return a step's records in the order of its tasks, and the number of its tasks."""
         tasks = self.read_tasks(folder) or []
-        done = self.ledger(folder).read()
+        done = self.done(folder)
         return [done[t.id] for t in tasks if t.id in done], len(tasks)
 
     def say(self, message: str) -> None:

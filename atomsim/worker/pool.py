@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,8 @@ from atomsim.worker.engine import Engine, Job, Outcome
 
 ATTEMPTS = 2
 """How often a task may take its process down before it is given up."""
+LEAVE_S = 3.0
+"""How long processes may take to write their checkpoints when the work is stopped."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
@@ -187,6 +190,13 @@ def _listen(child: Child, replies: SimpleQueue[tuple[Child, dict[str, Any] | Non
 
 
 def _kill(pool: Pool) -> None:
+    if pool.engine.checkpoints is not None:
+        for child in pool.children:
+            child.process.terminate()  # it writes its checkpoint and ends
+        deadline = time.monotonic() + LEAVE_S
+        for child in pool.children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(max(0.0, deadline - time.monotonic()))
     for child in pool.children:
         child.process.kill()
     for child in pool.children:

@@ -151,14 +151,16 @@ def run_campaign(
     chosen = choose(campaign, only)
     check_processes(engine.processes)
     folder = RunFolder(out)
+    if folder.on_cluster:
+        raise InputError(f"{out} is being run on a cluster; 'atomsim cancel {out}' first, or choose another --out")
     with folder.locked():
         potential = engine.load() if campaign.needs_potential else None
         open_run(folder, campaign, describe(potential) if potential else None)
         folder.say(f"started: steps {', '.join(s.name for s in chosen)}, processes {engine.processes}")
         run = Run(campaign, folder, engine, potential, progress or Silent())
-        before = {step.name: frozenset(folder.ledger(step.folder).read()) for step in chosen}
+        before = {step.name: frozenset(folder.done(step.folder)) for step in chosen}
         _prepare(run, chosen)
-        summary = RunSummary(out, tuple(_run_step(run, step, before[step.name]) for step in chosen))
+        summary = RunSummary(out, tuple(run_step(run, step, before[step.name]) for step in chosen))
         folder.say("finished: " + ("all good" if summary.ok else "some records are not good"))
     return summary
 
@@ -204,7 +206,7 @@ def takes_results(campaign: Campaign, step: Step) -> bool:
     return any(s.module.NEEDS_POTENTIAL or takes_results(campaign, s) for s in needed)
 
 
-def _run_step(run: Run, step: Step, before: frozenset[str]) -> StepSummary:
+def run_step(run: Run, step: Step, before: frozenset[str]) -> StepSummary:
     """Bring one step to its end, and say how it went; ``before`` are the tasks done by earlier runs."""
     inputs = run.inputs(step)
     if inputs is None:
@@ -214,7 +216,7 @@ def _run_step(run: Run, step: Step, before: frozenset[str]) -> StepSummary:
         tasks = run.tasks(step, inputs)
     except AtomsimError as error:
         return _gave_up(run, step, str(error))
-    done = run.folder.ledger(step.folder).read()
+    done = run.folder.done(step.folder)
     done_before = sum(task.id in before for task in tasks)
     run.progress.step_started(step, len(tasks), sum(task.id in done for task in tasks))
     _run_tasks(run, step, tasks, inputs)
@@ -237,7 +239,7 @@ def _run_step(run: Run, step: Step, before: frozenset[str]) -> StepSummary:
 def _run_tasks(run: Run, step: Step, tasks: Sequence[Task], inputs: Inputs) -> None:
     """Run the tasks that have no record, and write each record as it comes."""
     ledger = run.folder.ledger(step.folder)
-    done = ledger.read()
+    done = run.folder.done(step.folder)
     pending = [task for task in tasks if task.id not in done]
     if not pending:
         return

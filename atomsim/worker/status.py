@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atomsim.tasks.base import count_statuses
+from atomsim.worker.chunks import read_step
 from atomsim.worker.folder import RunFolder
 
 
@@ -45,7 +46,7 @@ def read_status(path: Path) -> list[StepStatus]:
                 good=sum(r.good for r in records),
                 statuses=count_statuses(records),
                 force_calls=sum(r.values.get("force_calls", 0) for r in records),
-                damaged_lines=folder.ledger(step["folder"]).damage(),
+                damaged_lines=read_step(folder.step(step["folder"])).damaged,
             )
         )
     return found

@@ -1,0 +1,235 @@
+"""What a run on a cluster remembers, beside its records: settings, submissions, who plans.
+
+::
+
+    slurm/settings.json              engine, cluster profile, versions; how to plan
+    slurm/jobs/TOKEN.json            the intent to submit, durable before sbatch is called
+    slurm/jobs/TOKEN.sh              the script
+    slurm/jobs/TOKEN.accepted.json   the id that Slurm gave
+    slurm/plans/0007.json            the seventh planner; .done.json when it has finished
+    slurm/closed.json                why nothing more is submitted: finished, cancelled, stopped
+    slurm/logs/                      what jobs print
+
+A job is known by its token, never by its id: ids that a controller lost are given again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from atomsim.errors import AtomsimError, InputError
+from atomsim.records import write_atomically
+from atomsim.slurm.profile import Cluster, parse_profile
+from atomsim.slurm.script import ArrayJob, PlannerJob
+from atomsim.worker.chunks import publish
+from atomsim.worker.engine import Engine
+
+LEASE_S = 90.0
+"""A planner that has not been heard of for so long is taken for dead."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """With what a campaign runs on a cluster; written once by ``submit``."""
+
+    run: str
+    """Short id of this run, part of every token."""
+    campaign: str
+    """Path of the campaign file."""
+    engine: dict[str, Any]
+    cluster_name: str
+    cluster: dict[str, Any]
+    versions: dict[str, str]
+    """Versions of the code that results depend on; workers with others refuse to work."""
+
+    @property
+    def profile(self) -> Cluster:
+        """The cluster's profile."""
+        return parse_profile(self.cluster, self.cluster_name)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """An intent to submit, and what came of it."""
+
+    token: str
+    kind: str
+    """``array`` or ``planner``."""
+    content: dict[str, Any]
+    job: str | None
+    """Id that Slurm gave; None where nobody lived to write it down."""
+    time: float
+
+    def is_piece(self, step: str, round_number: int, first: int) -> bool:
+        """Whether it submits these chunks."""
+        about = (self.content.get("step"), self.content.get("round"), self.content.get("first"))
+        return self.kind == "array" and about == (step, round_number, first)
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The folder ``slurm/`` of a run."""
+
+    run: Path
+
+    @property
+    def path(self) -> Path:
+        """Where it all is."""
+        return self.run / "slurm"
+
+    @property
+    def exists(self) -> bool:
+        """Whether this run was ever submitted."""
+        return (self.path / "settings.json").exists()
+
+    def write_settings(self, settings: Settings) -> None:
+        """Write or replace the settings."""
+        (self.path / "logs").mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / "settings.json", json.dumps(asdict(settings), indent=2) + "\n")
+
+    def settings(self) -> Settings:
+        """Read the settings.
+
+        Raises:
+            InputError: if this run was not submitted.
+        """
+        try:
+            return Settings(**json.loads((self.path / "settings.json").read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            raise InputError(f"{self.run} was not submitted to a cluster; 'atomsim submit' does that") from error
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{self.path / 'settings.json'} cannot be read ({error}); submit again") from error
+
+    def intend(self, token: str, job: ArrayJob | PlannerJob, script: str) -> Path:
+        """Write down that a job is about to be submitted; return its script."""
+        kind = "array" if isinstance(job, ArrayJob) else "planner"
+        content = {"kind": kind, "time": time.time(), "content": asdict(job)}
+        path = self.path / "jobs" / f"{token}.sh"
+        write_atomically(path, script)
+        if not publish(path.with_suffix(".json"), json.dumps(content) + "\n"):
+            raise AtomsimError(f"token {token} is taken: another planner is at work; run 'atomsim status'")
+        return path
+
+    def accepted(self, token: str, job: str) -> None:
+        """Write down the id that Slurm gave."""
+        publish(self.path / "jobs" / f"{token}.accepted.json", json.dumps({"job": job, "time": time.time()}) + "\n")
+
+    def submissions(self) -> list[Submission]:
+        """Return every intent, in the order of time."""
+        found = []
+        for path in (self.path / "jobs").glob("*.json"):
+            if path.name.endswith(".accepted.json"):
+                continue
+            content = json.loads(path.read_text(encoding="utf-8"))
+            accepted = path.with_suffix(".accepted.json")
+            job = json.loads(accepted.read_text(encoding="utf-8"))["job"] if accepted.exists() else None
+            found.append(Submission(path.stem, content["kind"], content["content"], job, content["time"]))
+        return sorted(found, key=lambda s: (s.time, s.token))
+
+    def close(self, why: str, message: str = "") -> None:
+        """Write down that nothing more is to be submitted."""
+        content = {"why": why, "message": message, "time": time.time()}
+        write_atomically(self.path / "closed.json", json.dumps(content) + "\n")
+
+    def closed(self) -> dict[str, Any] | None:
+        """Return why nothing more is submitted; None while the campaign goes on."""
+        try:
+            content = json.loads((self.path / "closed.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def reopen(self) -> None:
+        """Let planners go on."""
+        (self.path / "closed.json").unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def planning(self, wait_s: float = LEASE_S + 30.0) -> Iterator[Lease]:
+        """Be the one planner of this run.
+
+        Two planners at once would do no harm, as chunks are fenced, but would waste a cluster's time.
+
+        Raises:
+            InputError: if another one is at work.
+        """
+        deadline = time.monotonic() + wait_s
+        while True:
+            number, holder = self._last_lease()
+            if holder is None:
+                lease = Lease(self.path / "plans" / f"{number + 1:04d}.json")
+                me = os.getpid()
+                content = {"host": socket.gethostname(), "pid": me, "birth": _birth(me), "time": time.time()}
+                if publish(lease.path, json.dumps(content) + "\n"):
+                    break
+                continue
+            if time.monotonic() > deadline:
+                raise InputError(f"{self.run} is being planned by {holder}; wait for it, then 'atomsim status'")
+            time.sleep(0.5)
+        threading.Thread(target=lease.keep, daemon=True).start()
+        try:
+            yield lease
+        finally:
+            lease.over.set()
+            publish(lease.path.with_suffix(".done.json"), json.dumps({"time": time.time()}) + "\n")
+
+    def _last_lease(self) -> tuple[int, str | None]:
+        """Return the number of the last lease, and who holds it, if anybody alive does."""
+        numbers = sorted(int(p.stem) for p in (self.path / "plans").glob("[0-9]*[0-9].json") if p.stem.isdecimal())
+        if not numbers:
+            return 0, None
+        path = self.path / "plans" / f"{numbers[-1]:04d}.json"
+        if path.with_suffix(".done.json").exists():
+            return numbers[-1], None
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        gone = time.time() - path.stat().st_mtime > LEASE_S
+        if holder["host"] == socket.gethostname() and holder["birth"]:
+            gone = gone or _birth(holder["pid"]) != holder["birth"]
+        return numbers[-1], None if gone else f"process {holder['pid']} on {holder['host']}"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to plan, for as long as no later lease exists."""
+
+    path: Path
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def keep(self) -> None:
+        """Say now and then that this planner is alive."""
+        while not self.over.wait(LEASE_S / 6):
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+
+    def renew(self) -> None:
+        """Say that this planner is alive.
+
+        Raises:
+            AtomsimError: if another one has taken over.
+        """
+        later = self.path.with_name(f"{int(self.path.stem) + 1:04d}.json")
+        if later.exists():
+            raise AtomsimError("another planner has taken over; run 'atomsim status'")
+        os.utime(self.path)
+
+
+def engine_of(settings: Settings) -> Engine:
+    """Return the engine that a campaign was submitted with."""
+    return Engine(**settings.engine)
+
+
+def _birth(pid: int) -> str:
+    """Return what tells a process from a later one with its number; empty if it does not live."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]  # state; start time since boot (proc(5), fields 3 and 22)

@@ -1,0 +1,36 @@
+"""What a planner did, for a person to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job that was submitted."""
+
+    token: str
+    job: str
+    what: str
+
+
+@dataclass
+class Outlook:
+    """What a planner found and did."""
+
+    submitted: list[Submitted] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    """Steps whose jobs are in the queue."""
+    problems: dict[str, str] = field(default_factory=dict)
+    """Why steps cannot go on, by step."""
+    notes: list[str] = field(default_factory=list)
+    complete: list[str] = field(default_factory=list)
+    finished: bool = False
+    """Whether every step is complete."""
+    planner: str = ""
+    """The job that will go on by itself; empty if a person must, with ``atomsim resume``."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there are jobs to wait for."""
+        return bool(self.waiting)

@@ -1,0 +1,190 @@
+"""Cluster profiles: what a chemist must know of a cluster, in one strict TOML file."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from atomsim import catalog
+from atomsim.errors import InputError, nearest
+from atomsim.tasks.base import StepSettings
+from atomsim.tasks.keys import explain
+
+TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d{2})(?::(\d{2}))?")
+
+
+class Allocation(StepSettings):
+    """Keys of ``[slurm]``: what every element of a job array asks for."""
+
+    partition: str = Field(min_length=1, description="partition to run in ('sinfo' lists them)")
+    account: str = Field(default="", description="account to charge; the site's default if empty")
+    qos: str = Field(default="", description="quality of service; the site's default if empty")
+    constraint: str = Field(default="", description="node features, e.g. a100")
+    walltime: str = Field(description="time limit of one job, [days-]hours:minutes[:seconds]")
+    gpus_per_worker: int = Field(default=1, ge=0, le=1, description="1, or 0 on nodes without GPUs")
+    gpu_type: str = Field(default="", description="type of GPU, e.g. a100, where the site wants it named")
+    workers_per_job: int = Field(
+        default=1, ge=1, le=64, description="workers side by side in one job: 4 where a node with 4 GPUs is given whole"
+    )
+    cores_per_worker: int = Field(default=1, ge=1, description="CPU cores for each worker")
+    memory_per_worker_MB: int = Field(default=0, ge=0, description="memory for each worker; the site's default if 0")
+    options: list[str] = Field(default=[], description="more sbatch options, e.g. ['--exclusive']")
+
+    @field_validator("walltime")
+    @classmethod
+    def _time(cls, value: str) -> str:
+        if not TIME.fullmatch(value):
+            raise ValueError(f"found {value!r}, wanted [days-]hours:minutes[:seconds], e.g. '04:00:00'")
+        if seconds_of(value) < 60:
+            raise ValueError(f"found {value!r}, wanted at least a minute")
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _options(cls, value: list[str]) -> list[str]:
+        for option in value:
+            if not re.fullmatch(r"--?[A-Za-z][^\n]*", option):
+                raise ValueError(f"found {option!r}, wanted an sbatch option such as '--exclusive'")
+            word = option.partition("=")[0].split()[0]
+            if word in OURS:
+                raise ValueError(f"{word} is set by atomsim: leave it out")
+        return value
+
+
+OURS = frozenset({"--array", "-a", "--job-name", "-J", "--comment", "--dependency", "-d", "--signal", "--output", "-o"})
+
+
+class Limits(StepSettings):
+    """Keys of ``[limits]``: what the site allows, and what is polite."""
+
+    max_array_size: int = Field(
+        default=1001, ge=1, description="'scontrol show config | grep MaxArraySize'; indices stay below it"
+    )
+    max_submitted: int = Field(default=1000, ge=3, description="jobs, array elements counted, submitted at once")
+    max_running: int = Field(default=16, ge=1, description="jobs running at once")
+
+
+class Environment(StepSettings):
+    """Keys of ``[environment]``: how a node finds atomsim."""
+
+    setup: list[str] = Field(default=[], description="lines of shell before Python, e.g. 'module load cuda'")
+    python: str = Field(default="", description="Python with atomsim; the one that submits if empty")
+
+
+class Working(StepSettings):
+    """Keys of ``[worker]``: how a worker works."""
+
+    device: Literal["cuda", "cpu"] = Field(default="cuda", description="where forces are computed")
+    processes: int = Field(default=1, ge=0, description="processes on a CPU, one thread each")
+    checkpoint_s: float = Field(default=30.0, gt=0, description="work that a kill may cost")
+    stop_before_s: float = Field(default=120.0, ge=5, description="stop so long before the time limit")
+    hang_s: float = Field(default=1800.0, gt=0, description="a worker without any sign of work for so long is ended")
+    chunk_s: float = Field(default=0.0, ge=0, description="aim of a chunk; half the walltime if 0")
+    seconds_per_atom: float = Field(
+        default=0.5, gt=0, description="first guess: a worker's time for one atom of one task; then it is measured"
+    )
+
+
+class Planning(StepSettings):
+    """Keys of ``[planner]``: the small job after each step."""
+
+    submits: bool = Field(default=True, description="whether jobs on nodes may sbatch; else 'atomsim resume' by hand")
+    partition: str = Field(default="", description="where it runs; the workers' partition if empty")
+    walltime: str = Field(default="00:30:00", pattern=TIME.pattern, description="its time limit")
+    memory_MB: int = Field(default=0, ge=0, description="its memory; the site's default if 0")
+    options: list[str] = Field(default=[], description="more sbatch options")
+
+
+TABLES: dict[str, type[BaseModel]] = {
+    "slurm": Allocation,
+    "limits": Limits,
+    "environment": Environment,
+    "worker": Working,
+    "planner": Planning,
+}
+
+
+class Cluster(BaseModel, frozen=True):
+    """What a cluster profile says."""
+
+    name: str
+    slurm: Allocation
+    limits: Limits
+    environment: Environment
+    worker: Working
+    planner: Planning
+
+    @property
+    def walltime_s(self) -> int:
+        """Time limit of a job, s."""
+        return seconds_of(self.slurm.walltime)
+
+    @property
+    def work_s(self) -> float:
+        """How long a worker works before it stops by itself, s."""
+        return max(self.walltime_s - self.worker.stop_before_s, 0.1 * self.walltime_s)
+
+
+def seconds_of(walltime: str) -> int:
+    """Return the seconds of ``[days-]hours:minutes[:seconds]``."""
+    match = TIME.fullmatch(walltime)
+    assert match is not None
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def read_profile(path: Path | str) -> Cluster:
+    """Read and check a profile: a path, or the name of a shipped one.
+
+    Raises:
+        InputError: with one line for every problem found.
+    """
+    path = _find(Path(path))
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the cluster profile {path}: {error}; check the path") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path.name}: not valid TOML: {error}; correct that line") from error
+    return parse_profile(raw, path.stem)
+
+
+def parse_profile(raw: dict[str, Any], name: str) -> Cluster:
+    """Check the content of a profile.
+
+    Raises:
+        InputError: with one line for every problem found.
+    """
+    problems = [
+        f"unknown table or key {key!r};{nearest(key, TABLES)} wanted {', '.join(f'[{t}]' for t in TABLES)}"
+        for key in raw
+        if key not in TABLES
+    ]
+    tables: dict[str, Any] = {}
+    for table, model in TABLES.items():
+        try:
+            tables[table] = model.model_validate(raw.get(table, {}))
+        except ValidationError as error:
+            problems += explain(error, model, f"[{table}]")
+    if not problems and tables["worker"].device == "cuda" and tables["slurm"].gpus_per_worker == 0:
+        problems.append("[worker] device is cuda with [slurm] gpus_per_worker = 0; make one of them fit the other")
+    if problems:
+        raise InputError("\n".join(f"{name}.toml: {problem}" for problem in problems))
+    return Cluster(name=name, **tables)
+
+
+def _find(path: Path) -> Path:
+    if path.is_file():
+        return path
+    shipped = catalog.folder("slurm")
+    if (shipped / f"{path}.toml").is_file():
+        return shipped / f"{path}.toml"
+    names = sorted(p.stem for p in shipped.glob("*.toml"))
+    raise InputError(
+        f"no cluster profile {path};{nearest(str(path), names)} copy one of {', '.join(names)} from {shipped} "
+        "and edit it"
+    )

@@ -1,0 +1,250 @@
+"""One step's rounds: opens the next, submits what is not submitted, knows what is over."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atomsim.errors import AtomsimError
+from atomsim.records import Ledger, Task
+from atomsim.slurm import policy
+from atomsim.slurm.chunking import PLANNERS, arrays, plan_chunks, weight
+from atomsim.slurm.client import Queued, RejectedError, Slurm
+from atomsim.slurm.journal import Journal, Lease, Settings, Submission
+from atomsim.slurm.outlook import Outlook, Submitted
+from atomsim.slurm.script import ArrayJob, array_script, elements
+from atomsim.tasks.base import record_of
+from atomsim.worker.chunks import (
+    Attempt,
+    Chunk,
+    Manifest,
+    attempts,
+    claim,
+    key_of,
+    read_chunks,
+    read_header,
+    rounds,
+    seals_for_next,
+    task_spans,
+    write_manifest,
+)
+
+if TYPE_CHECKING:
+    from atomsim.campaign import Step
+    from atomsim.tasks.base import Context
+
+SUBMISSIONS = 3
+"""A piece of which no worker ever started is submitted so often."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What every decision of a planner rests on."""
+
+    journal: Journal
+    settings: Settings
+    slurm: Slurm
+    lease: Lease
+    queued: Mapping[str, Sequence[Queued]]
+    """What is in the queue, by token."""
+    submissions: Sequence[Submission]
+    outlook: Outlook
+
+    def room(self) -> int:
+        """Array elements that may still be submitted."""
+        planners = {s.token for s in self.submissions if s.kind == "planner"}
+        lines = [line for token, lines in self.queued.items() if token not in planners for line in lines]
+        taken = sum(max(1, len(line.elements)) for line in lines)
+        taken += sum(int(s.what.split()[0]) for s in self.outlook.submitted)
+        return self.settings.profile.limits.max_submitted - PLANNERS - taken
+
+
+def go_on(desk: Desk, folder: Path, step: Step, tasks: Sequence[Task], done: set[str], context: Context) -> None:
+    """Bring a step one decision further: wait, submit, or open the next round."""
+    numbers = rounds(folder)
+    tried = attempts(folder)
+    if numbers:
+        header = read_header(folder, numbers[-1])
+        state = [_piece_state(desk, header, step.folder, piece, tried) for piece in header.pieces]
+        if "live" in state or "new" in state or "lost" in state:
+            _submit(desk, step.folder, header, state)
+            desk.outlook.waiting.append(step.name)
+            return
+        if "never" in state:
+            desk.outlook.problems[step.name] = (
+                f"workers of round {header.round} were submitted {SUBMISSIONS} times and never started; "
+                f"see {desk.journal.path / 'logs'} and 'atomsim clusters check'"
+            )
+            return
+    history = _history(folder, numbers, tried, done)
+    _open_next(desk, folder, step, [t for t in tasks if t.id not in done], context, history)
+
+
+def _piece_state(
+    desk: Desk, header: Manifest, step: str, piece: tuple[int, int], tried: Mapping[str, Sequence[Attempt]]
+) -> str:
+    """Return live, new (never submitted), lost (submitted, not there, never started), never or over."""
+    first, count = piece
+    mine = [s for s in desk.submissions if s.is_piece(step, header.round, first)]
+    if any(s.token in desk.queued for s in mine):
+        return "live"
+    if not mine:
+        return "new"
+    if any(key_of(header.round, n) in tried for n in range(first, first + count)):
+        return "over"
+    return "lost" if len(mine) < SUBMISSIONS else "never"
+
+
+def _submit(desk: Desk, step: str, header: Manifest, state: Sequence[str]) -> None:
+    """Submit the pieces that are not in the queue, as far as there is room."""
+    cluster = desk.settings.profile
+    for piece, each in zip(header.pieces, state, strict=True):
+        count = elements(piece[1], header.workers_per_element)
+        if each not in {"new", "lost"}:
+            continue
+        if count > desk.room():
+            desk.outlook.notes.append(f"{count} more jobs of {step} wait until the limit of submitted jobs allows them")
+            return
+        number = header.pieces.index(piece)
+        token = f"as-{desk.settings.run}-{step[:2]}r{header.round:03d}p{number:03d}-{secrets.token_hex(3)}"
+        job = ArrayJob(token, step, header.round, piece[0], piece[1], tuple(header.job.get("exclude", ())))
+        script = array_script(cluster, job, desk.journal.run.resolve())
+        try:
+            job_id = hand_in(desk, token, job, script)
+        except RejectedError as error:
+            if not error.by_limit or not (desk.outlook.submitted or desk.queued):
+                raise
+            desk.outlook.notes.append(f"{error}; the rest of {step} is submitted later")
+            return
+        if each == "lost":
+            desk.outlook.notes.append(f"a job array of {step} was lost or never started; it was submitted again")
+        desk.outlook.submitted.append(Submitted(token, job_id, f"{count} jobs of step {step}, round {header.round}"))
+
+
+def hand_in(desk: Desk, token: str, job: Any, script: str) -> str:
+    """Write the intent, submit, write the answer; a refused job leaves no intent."""
+    desk.lease.renew()
+    path = desk.journal.intend(token, job, script)
+    try:
+        job_id = desk.slurm.submit(path)
+    except RejectedError:
+        path.with_suffix(".json").unlink()
+        raise
+    desk.journal.accepted(token, job_id)
+    return job_id
+
+
+def _history(
+    folder: Path, numbers: Sequence[int], tried: Mapping[str, Sequence[Attempt]], done: set[str]
+) -> policy.History:
+    headers = [read_header(folder, number) for number in numbers]
+    chunks = {key_of(n, c.number): c for n in numbers for c in read_chunks(folder, n)}
+    since = {task: header.round for header in headers for task in header.discards}
+    return policy.judge(folder, tried, chunks, done, since)
+
+
+def _open_next(
+    desk: Desk, folder: Path, step: Step, pending: Sequence[Task], context: Context, history: policy.History
+) -> None:
+    """Give up what killed its workers, and open a round for the rest."""
+    last = max(rounds(folder), default=0)
+    if problem := policy.refusal(history, last):
+        desk.outlook.problems[step.name] = f"workers refused to work: {problem}"
+        return
+    if last and policy.idle_rounds(history, last) >= policy.IDLE_ROUNDS:
+        desk.outlook.problems[step.name] = (
+            f"{policy.IDLE_ROUNDS} rounds one after another brought nothing; see {desk.journal.path / 'logs'}, "
+            "then 'atomsim resume'"
+        )
+        return
+    lost = policy.given_up(history)
+    _record_given_up(desk, folder, last, [t for t in pending if t.id in lost], lost)
+    left = [task for task in pending if task.id not in lost]
+    if not left:
+        return
+    why = "first" if not last else f"{len(left)} tasks were left by round {last}"
+    open_round(desk, folder, step, left, context, history, last + 1, why=why)
+    header = read_header(folder, last + 1)
+    _submit(desk, step.folder, header, ["new"] * len(header.pieces))
+    desk.outlook.waiting.append(step.name)
+
+
+def _record_given_up(desk: Desk, folder: Path, last: int, tasks: Sequence[Task], reasons: Mapping[str, str]) -> None:
+    if not tasks:
+        return
+    mine = claim(folder, key_of(last, policy.PLANNERS_CHUNK), {"token": "planner", "host": ""})
+    for task in tasks:
+        Ledger(folder / mine.ledger).append(record_of(task, "crashed", reasons[task.id]))
+        desk.outlook.notes.append(f"{task.label} is given up: {reasons[task.id]}")
+
+
+def open_round(
+    desk: Desk,
+    folder: Path,
+    step: Step,
+    tasks: Sequence[Task],
+    context: Context,
+    history: policy.History,
+    number: int,
+    *,
+    discards: Sequence[str] = (),
+    why: str = "",
+) -> None:
+    """Write the manifest of a round.
+
+    Raises:
+        AtomsimError: if another planner has just done so.
+    """
+    cluster = desk.settings.profile
+    settings = step.settings.model_dump(mode="json")
+    rate = measured_rate(folder) or cluster.worker.seconds_per_atom
+    spans = task_spans(folder)
+    chunks = plan_chunks(tasks, spans, settings, cluster, rate, history.deaths)
+    about = asdict(context)
+    elements_known = sorted(context.elements) if context.elements is not None else None
+    job = {
+        "step": step.name,
+        "kind": step.kind,
+        "settings": settings,
+        "context": about | {"base_dir": str(context.base_dir), "elements": elements_known},
+        "versions": desk.settings.versions,
+        "exclude": policy.excluded(history, number - 1),
+        "seconds_per_atom": rate,
+    }
+    manifest = Manifest(
+        round=number,
+        job=job,
+        chunks=len(chunks),
+        pieces=arrays(len(chunks), cluster),
+        workers_per_element=cluster.slurm.workers_per_job,
+        seals=seals_for_next(folder),
+        discards=tuple(discards),
+        why=why,
+    )
+    desk.lease.renew()
+    if not write_manifest(folder, manifest, chunks):
+        raise AtomsimError(f"another planner has just opened round {number} of {step.name}; run 'atomsim status'")
+
+
+def measured_rate(folder: Path) -> float | None:
+    """Return a worker's time for one atom of one task, s, from what attempts at a step took; None if unknown."""
+    spent = atoms = 0.0
+    for each in attempts(folder).values():
+        for attempt in each:
+            told = attempt.read(folder, "end") or attempt.read(folder, "beat") or {}
+            spent += told.get("work_s", 0.0)
+            atoms += told.get("weight", 0.0)
+    return spent / atoms if atoms and spent else None
+
+
+def chunk_weight(tasks: Sequence[Task], settings: Mapping[str, Any]) -> float:
+    """Return the size of several tasks, as costs are counted."""
+    return sum(weight(task, settings) for task in tasks)
+
+
+def all_chunks(folder: Path) -> dict[str, Chunk]:
+    """Return the chunks of every round by key."""
+    return {key_of(n, c.number): c for n in rounds(folder) for c in read_chunks(folder, n)}

@@ -1,0 +1,280 @@
+"""Where a submitted campaign stands: from the ledger, and one look at the queue."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from atomsim.slurm.client import Queued, Slurm, SlurmUnreachableError
+from atomsim.slurm.journal import Journal, Settings
+from atomsim.slurm.watch import BEAT_S
+from atomsim.worker.chunks import (
+    LOCAL,
+    Attempt,
+    Manifest,
+    attempts,
+    key_of,
+    ledger_lines,
+    lengths,
+    read_chunks,
+    read_header,
+    read_step,
+    rounds,
+)
+from atomsim.worker.folder import RunFolder
+
+QUIET_S = 8 * BEAT_S
+"""A running worker not heard of for so long is called silent."""
+
+
+@dataclass
+class ClusterStep:
+    """How far a step is."""
+
+    name: str
+    kind: str
+    tasks: int | None
+    """None until its tasks are known."""
+    statuses: dict[str, int] = field(default_factory=dict)
+    """Finished tasks by status."""
+    running: int = 0
+    """Unfinished tasks in chunks that a worker is working on."""
+    queued: int = 0
+    """Unfinished tasks in chunks whose job is in the queue."""
+    waiting: int = 0
+    """Unfinished tasks that are in no job now."""
+    unknown: int = 0
+    """Unfinished tasks of which nothing can be said: Slurm does not answer, or a worker is silent."""
+    round: int = 0
+    per_hour: float | None = None
+    """Tasks finished per hour while workers worked, all workers together."""
+    eta_s: float | None = None
+    gpu_hours: float = 0.0
+    """Time of workers so far, h: of GPUs, or of CPU allocations where workers have none."""
+    gpu_hours_left: float | None = None
+
+    @property
+    def done(self) -> int:
+        """Finished tasks."""
+        return sum(self.statuses.values())
+
+    @property
+    def good(self) -> int:
+        """Tasks that ended well."""
+        return self.statuses.get("converged", 0) + self.statuses.get("done", 0)
+
+
+@dataclass
+class ClusterStatus:
+    """Where a campaign stands."""
+
+    state: str
+    """``running``, ``waiting for a person``, or why it is closed: ``finished``, ``cancelled``, ``stopped``."""
+    message: str
+    steps: list[ClusterStep]
+    stuck: list[str]
+    """Jobs that may wait for ever, and why."""
+    silent: list[str]
+    """Workers that Slurm says are running but that say nothing."""
+    unsure: list[str]
+    """Submissions of which nobody knows whether Slurm took them."""
+    slurm: str
+    """``asked``, or why not."""
+    time: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything, JSON-able."""
+        return asdict(self) | {"steps": [asdict(s) | {"done": s.done, "good": s.good} for s in self.steps]}
+
+
+def read_cluster_status(run: Path, slurm: Slurm | None) -> ClusterStatus:
+    """Find out where a campaign stands, with at most one call of Slurm.
+
+    Args:
+        run: folder of the run.
+        slurm: asked for its queue; None to read the ledger alone.
+
+    Raises:
+        InputError: if this is no run that was submitted.
+    """
+    journal, folder = Journal(run), RunFolder(run)
+    settings = journal.settings()
+    queued, said = _ask(slurm, settings)
+    silent: list[str] = []
+    steps = [_step(folder, about, queued, settings, silent) for about in folder.read_info()["steps"]]
+    closed = journal.closed()
+    alive = queued is None or bool(queued)
+    state = closed["why"] if closed else "running" if alive else "waiting for a person: 'atomsim resume'"
+    tokens = set(queued or ())
+    unsure = [s.token for s in journal.submissions() if s.job is None and s.token not in tokens]
+    return ClusterStatus(
+        state=state,
+        message=(closed or {}).get("message", ""),
+        steps=steps,
+        stuck=sorted({f"{q.name} ({q.job}): {q.reason}" for qs in (queued or {}).values() for q in qs if q.stuck}),
+        silent=silent,
+        unsure=unsure,
+        slurm=said,
+        time=time.time(),
+    )
+
+
+def _ask(slurm: Slurm | None, settings: Settings) -> tuple[dict[str, list[Queued]] | None, str]:
+    """Return this run's part of the queue by token; None if nobody knows."""
+    if slurm is None:
+        return None, "not asked"
+    try:
+        lines = slurm.queue()
+    except SlurmUnreachableError as error:
+        return None, str(error)
+    found: dict[str, list[Queued]] = {}
+    for line in lines:
+        if line.name.startswith(f"as-{settings.run}-"):
+            found.setdefault(line.name, []).append(line)
+    return found, "asked"
+
+
+def _step(
+    folder: RunFolder,
+    about: Mapping[str, Any],
+    queued: Mapping[str, Sequence[Queued]] | None,
+    settings: Settings,
+    silent: list[str],
+) -> ClusterStep:
+    path = folder.step(about["folder"])
+    step = ClusterStep(about["name"], about["kind"], _count_tasks(path))
+    tried = attempts(path)
+    headers = [read_header(path, number) for number in rounds(path)]
+    step.statuses, per_chunk = _statuses(path, tried, headers)
+    if not headers or step.tasks is None:
+        step.waiting = (step.tasks or 0) - step.done
+        return step
+    step.round = headers[-1].round
+    workers = _place_unfinished(step, path, headers[-1], tried, per_chunk, queued, settings.run, silent)
+    _cost(step, path, tried, workers)
+    return step
+
+
+def _count_tasks(path: Path) -> int | None:
+    import json
+
+    try:
+        with (path / "tasks.jsonl").open(encoding="utf-8") as file:
+            return int(json.loads(file.readline())["tasks"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _statuses(
+    path: Path, tried: Mapping[str, Sequence[Attempt]], headers: Sequence[Manifest]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Count records by status, and by chunk of the newest round.
+
+    A ledger's counts are taken from its worker's last word where that is about all the bytes that
+    count; else the ledger is read. Where tasks may have several records, everything is read.
+    """
+    local = path / LOCAL
+    if any(h.discards for h in headers) or (headers and local.exists()) or not headers:
+        done = read_step(path).done
+        counts = Counter(r.status for r in done.values())
+        return dict(sorted(counts.items(), key=lambda i: (-i[1], i[0]))), _by_chunk(path, headers, set(done))
+    total: Counter[str] = Counter()
+    chunks: dict[str, int] = {}
+    by_name = {a.ledger: a for each in tried.values() for a in each}
+    for name, length in lengths(path, tried).items():
+        attempt = by_name[name]
+        told = attempt.read(path, "end") or attempt.read(path, "beat") or {}
+        if told.get("bytes") == length:
+            counts = Counter(told["counts"])
+        else:
+            counts = Counter(r.status for _, r in ledger_lines(path / name, length) if r is not None)
+        total += counts
+        chunks[attempt.key] = chunks.get(attempt.key, 0) + counts.total()
+    return dict(sorted(total.items(), key=lambda i: (-i[1], i[0]))), chunks
+
+
+def _by_chunk(path: Path, headers: Sequence[Manifest], done: set[str]) -> dict[str, int]:
+    if not headers:
+        return {}
+    number = headers[-1].round
+    return {key_of(number, c.number): sum(t in done for t in c.tasks) for c in read_chunks(path, number)}
+
+
+def _place_unfinished(
+    step: ClusterStep,
+    path: Path,
+    header: Manifest,
+    tried: Mapping[str, Sequence[Attempt]],
+    per_chunk: Mapping[str, int],
+    queued: Mapping[str, Sequence[Queued]] | None,
+    run: str,
+    silent: list[str],
+) -> int:
+    """Tell where each unfinished task is; return the number of workers at work."""
+    state = _chunk_states(header, queued, f"as-{run}-{path.name[:2]}r{header.round:03d}p")
+    workers = 0
+    for chunk in read_chunks(path, header.round):
+        key = key_of(header.round, chunk.number)
+        left = len(chunk.tasks) - per_chunk.get(key, 0)
+        if left <= 0:
+            continue
+        last = tried.get(key, [None])[-1]
+        ended = last is not None and last.read(path, "end") is not None
+        where = state.get(chunk.number, "" if queued is not None else "?")
+        if last is not None and not ended and where in {"RUNNING", "?"} and not _quiet(path, last):
+            step.running += left
+            workers += 1
+        elif where == "RUNNING" and last is not None and not ended:
+            silent.append(f"{last.claim['job']} on {last.claim['host']} (chunk {key})")
+            step.unknown += left
+        elif where == "?":
+            step.unknown += left
+        elif where:
+            step.queued += left
+    assert step.tasks is not None
+    step.waiting = max(0, step.tasks - step.done - step.running - step.queued - step.unknown)
+    return workers
+
+
+def _chunk_states(header: Manifest, queued: Mapping[str, Sequence[Queued]] | None, prefix: str) -> dict[int, str]:
+    """Return Slurm's state of every chunk of a round that is in the queue."""
+    states: dict[int, str] = {}
+    parallel = header.workers_per_element
+    for token, lines in (queued or {}).items():
+        if not token.startswith(prefix):
+            continue
+        first = header.pieces[int(token.removeprefix(prefix)[:3])][0]
+        for line in lines:
+            for element in line.elements:
+                for chunk in range(first + element * parallel, first + (element + 1) * parallel):
+                    states[chunk] = line.state
+    return states
+
+
+def _quiet(path: Path, attempt: Attempt) -> bool:
+    try:
+        return time.time() - (path / f"{attempt.stem}.beat.json").stat().st_mtime > QUIET_S
+    except OSError:
+        return True
+
+
+def _cost(step: ClusterStep, path: Path, tried: Mapping[str, Sequence[Attempt]], workers: int) -> None:
+    """Count what was spent, and estimate what is left from it."""
+    wall = work = done = 0.0
+    for each in tried.values():
+        for attempt in each:
+            told = attempt.read(path, "end") or attempt.read(path, "beat") or {}
+            wall += told.get("wall_s", 0.0)
+            work += told.get("work_s", 0.0)
+            done += sum(told.get("counts", {}).values())
+    step.gpu_hours = wall / 3600
+    left = (step.tasks or 0) - step.done
+    if done and work and left:
+        step.gpu_hours_left = left * work / done / 3600
+        if workers:
+            step.per_hour = 3600 * workers * done / work
+            step.eta_s = left * work / done / workers

@@ -1,0 +1,324 @@
+"""A worker: one process with one GPU (or some cores) that takes a chunk to its end, or to its time's end.
+
+The tasks themselves go through ``worker.engine.run_job``, as those of ``atomsim run`` do.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atomsim.errors import AtomsimError, InputError
+from atomsim.records import Ledger, Record, Task
+from atomsim.slurm.chunking import weight
+from atomsim.slurm.client import Slurm
+from atomsim.slurm.journal import Journal, Settings, engine_of
+from atomsim.slurm.profile import Cluster
+from atomsim.slurm.watch import BEAT_S, Stopped, Watch
+from atomsim.tasks import kind_of
+from atomsim.tasks.base import Context
+from atomsim.worker.chunks import (
+    Attempt,
+    Manifest,
+    attempts,
+    claim,
+    key_of,
+    ledger_lines,
+    lengths,
+    read_chunks,
+    read_header,
+    read_tasks,
+    rounds,
+    superseded,
+)
+from atomsim.worker.engine import Engine, Job, run_job, versions
+
+if TYPE_CHECKING:
+    from atomsim.models.interface import Potential
+
+DEVICE_FAULTS = (
+    "CUDA error",
+    "cudaError",
+    "CUDNN_STATUS",
+    "CUBLAS_STATUS",
+    "device-side assert",
+    "uncorrectable ECC",
+    "AcceleratorError",
+    "no CUDA-capable device",
+    "GPU is lost",
+)
+"""A device that has said one of these says nothing of use any more; the structure is not to blame."""
+RESTARTED = "ATOMSIM_RESTARTED"
+
+
+class BadDeviceError(AtomsimError):
+    """The GPU is broken, or this process has broken it."""
+
+
+class RefusedError(AtomsimError):
+    """What is to be done is not what was planned; no work is better than wrong work."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which chunk a process is to take, and where it runs."""
+
+    run: Path
+    step: str
+    """Folder of the step."""
+    round: int
+    chunk: int
+    token: str
+    job: str = ""
+    """What to requeue, ``ARRAY_ELEMENT``; empty where siblings share the job."""
+    host: str = ""
+    restarts: int = 0
+    ends: float | None = None
+    """When Slurm ends the job, ``time.time()``, where it says so."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the step."""
+        return self.run / "steps" / self.step
+
+
+def place_of(
+    run: Path, step: str, number: int, first: int, chunks: int, token: str, env: Mapping[str, str]
+) -> Place | None:
+    """Find this process's chunk from what Slurm has put into the environment; None if there is none."""
+    element, process = int(env.get("SLURM_ARRAY_TASK_ID", "0")), int(env.get("SLURM_PROCID", "0"))
+    parallel = read_header(run / "steps" / step, number).workers_per_element
+    chunk = first + element * parallel + process
+    if chunk >= first + chunks:
+        return None
+    array = env.get("SLURM_ARRAY_JOB_ID", "")
+    ends = env.get("SLURM_JOB_END_TIME", "")
+    return Place(
+        run=run,
+        step=step,
+        round=number,
+        chunk=chunk,
+        token=token,
+        job=f"{array}_{element}" if array and parallel == 1 else "",
+        host=env.get("SLURMD_NODENAME", "") or socket.gethostname(),
+        restarts=int(env.get("SLURM_RESTART_COUNT", "0")),
+        ends=float(ends) if ends.isdecimal() else None,
+    )
+
+
+def work(place: Place, slurm: Slurm) -> int:
+    """Take a chunk; return the process's exit code.
+
+    Raises:
+        AtomsimError: if records cannot be written.
+    """
+    journal = Journal(place.run)
+    settings = journal.settings()
+    header = read_header(place.folder, place.round)
+    reason = _nothing_to_do(place, journal)
+    if reason:
+        _say(f"nothing to do: {reason}")
+        return 0
+    key = key_of(place.round, place.chunk)
+    who = {
+        "token": place.token,
+        "job": place.job,
+        "host": place.host,
+        "pid": os.getpid(),
+        "restarts": place.restarts,
+        "time": time.time(),
+    }
+    attempt = claim(place.folder, key, who)
+    _say(f"chunk {key}, attempt {attempt.number}, on {place.host}")
+    cluster = settings.profile
+    watch = _watch(place, attempt, cluster)
+    watch.hard = lambda: _put_back(place, journal, slurm, watch)
+    watch.start()
+    return _guarded(place, journal, settings, header, attempt, watch, slurm)
+
+
+def _guarded(
+    place: Place, journal: Journal, settings: Settings, header: Manifest, attempt: Attempt, watch: Watch, slurm: Slurm
+) -> int:
+    """Run the chunk; whatever ends it is written down."""
+    try:
+        _run(place, journal, settings, header, attempt, watch)
+    except Stopped as stop:
+        watch.finish(str(stop))
+        _say(f"stopped: {stop}")
+        _put_back(place, journal, slurm, watch)
+        return 0
+    except RefusedError as error:
+        watch.finish("refused", str(error))
+        _say(f"error: {error}")
+        return 2
+    except BadDeviceError as error:
+        watch.finish("bad_device" if RESTARTED in os.environ else "restart", str(error))
+        _say(f"error: {error}")
+        if RESTARTED not in os.environ:
+            os.environ[RESTARTED] = "1"
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command again
+        return 1
+    except Exception as error:
+        watch.finish("error", f"{type(error).__name__}: {error}")
+        raise
+    watch.finish("done")
+    shutil.rmtree(_checkpoints(place), ignore_errors=True)
+    _say(f"done: {watch.tally.counts}")
+    return 0
+
+
+def _nothing_to_do(place: Place, journal: Journal) -> str:
+    """Return why this chunk needs no work of this process; empty if it does."""
+    closed = journal.closed()
+    if closed is not None and closed["why"] == "cancelled":
+        return "the campaign was cancelled"
+    if place.round < rounds(place.folder)[-1]:
+        return "a later round has begun"
+    before = attempts(place.folder, key_of(place.round, place.chunk)).get(key_of(place.round, place.chunk), [])
+    if not before:
+        return ""
+    last = before[-1]
+    end = last.read(place.folder, "end")
+    if end is not None and end["why"] == "done":
+        return "the chunk is done"
+    if end is None and last.claim["token"] != place.token and _fresh(place.folder / f"{last.stem}.beat.json"):
+        return f"job {last.claim['job']} is working on it"
+    return ""
+
+
+def _fresh(beat: Path) -> bool:
+    try:
+        return time.time() - beat.stat().st_mtime < 4 * BEAT_S
+    except OSError:
+        return False
+
+
+def _watch(place: Place, attempt: Attempt, cluster: Cluster) -> Watch:
+    deadline = time.time() + cluster.work_s
+    if place.ends is not None:
+        deadline = min(deadline, max(place.ends - cluster.worker.stop_before_s, time.time() + 1.0))
+    return Watch(
+        step=place.folder,
+        attempt=attempt,
+        host=place.host,
+        deadline=deadline,
+        hang_s=cluster.worker.hang_s,
+        grace_s=max(2.0, min(cluster.worker.stop_before_s, cluster.walltime_s - cluster.work_s) / 2),
+    )
+
+
+def _run(place: Place, journal: Journal, settings: Settings, header: Manifest, attempt: Attempt, watch: Watch) -> None:
+    """Run the tasks of a chunk that have no record yet."""
+    chunk = next(c for c in read_chunks(place.folder, place.round) if c.number == place.chunk)
+    try:
+        tasks = read_tasks(place.folder, chunk)
+    except AtomsimError as error:
+        raise RefusedError(str(error)) from error
+    pending = [task for task in tasks if task.id not in _done(place.folder, attempt)]
+    if not pending:
+        return
+    engine = replace(engine_of(settings), checkpoints=str(_checkpoints(place)))
+    potential = _load(engine, header)
+    watch.check()
+    watch.work_started = time.time()
+    log = journal.path / "logs" / f"{place.step}-{attempt.key}.a{attempt.number:03d}.log"
+    kind = header.job["kind"]
+    job = Job(
+        kind=kind,
+        settings=kind_of(kind).Settings.model_validate(header.job["settings"]),
+        tasks=pending,
+        context=context_from(header),
+        inputs={},
+        log=log,
+        on_calls=watch.worked,
+    )
+    ledger = Ledger(place.folder / attempt.ledger)
+    by_id = {task.id: task for task in tasks}
+    try:
+        for record in run_job(job, engine, potential):
+            _keep(record, by_id[record.task], header, ledger, place, attempt, watch)
+    finally:
+        if hasattr(potential, "flush"):
+            potential.flush()
+
+
+def _keep(
+    record: Record, task: Task, header: Manifest, ledger: Ledger, place: Place, attempt: Attempt, watch: Watch
+) -> None:
+    """Write a record, unless it is not to be believed or nobody would read it."""
+    watch.check()
+    if not record.good and any(words in record.message for words in DEVICE_FAULTS):
+        raise BadDeviceError(f"{record.label}: {record.message}")
+    if superseded(place.folder, attempt):
+        raise Stopped("fenced")
+    run = record.run | {"attempt": attempt.number, "host": place.host, "chunk": attempt.key}
+    ledger.append(replace(record, run=run))
+    watch.tally.add(record, weight(task, header.job["settings"]), ledger.path.stat().st_size)
+    if not record.good:
+        _say(f"{record.label}: {record.status} {record.message}")
+
+
+def _load(engine: Engine, header: Manifest) -> Potential:
+    """Load the potential, and refuse to work if it or the code is not what was planned with."""
+    now, planned = versions(), header.job["versions"]
+    changed = sorted(k for k in now.keys() | planned.keys() if now.get(k) != planned.get(k))
+    if changed:
+        what = ", ".join(f"{k} is {now.get(k)} here, was {planned.get(k)}" for k in changed)
+        raise RefusedError(f"packages on this node differ from those that planned: {what}; use one environment")
+    try:
+        potential: Potential = engine.load()
+    except InputError as error:
+        raise RefusedError(str(error)) from error
+    except RuntimeError as error:
+        if any(words in f"{type(error).__name__}: {error}" for words in DEVICE_FAULTS):
+            raise BadDeviceError(str(error).splitlines()[0]) from error
+        raise
+    wanted = header.job["context"]["potential_sha256"]
+    if potential.sha256 != wanted:
+        raise RefusedError(
+            f"the weights of {potential.name} are {potential.sha256[:12]} here, {wanted[:12]} were planned with; "
+            "restore them, or submit into a new folder"
+        )
+    return potential
+
+
+def context_from(header: Manifest) -> Context:
+    """Return the context of a step as its manifest has it."""
+    content = dict(header.job["context"])
+    elements = content["elements"]
+    content["base_dir"] = Path(content["base_dir"])
+    content["elements"] = frozenset(elements) if elements is not None else None
+    return Context(**content)
+
+
+def _done(folder: Path, attempt: Attempt) -> set[str]:
+    """Return the tasks that earlier attempts at this chunk have finished."""
+    tried = attempts(folder, attempt.key)
+    found: set[str] = set()
+    for name, length in lengths(folder, tried).items():
+        found |= {record.task for _, record in ledger_lines(folder / name, length) if record is not None}
+    return found
+
+
+def _checkpoints(place: Place) -> Path:
+    return place.folder / "chunks" / f"{key_of(place.round, place.chunk)}.evals"
+
+
+def _put_back(place: Place, journal: Journal, slurm: Slurm, watch: Watch) -> None:
+    """Have the job run again if its time was up, it got on, and nobody wants it gone."""
+    got_on = watch.tally.calls > 0 or watch.tally.counts
+    if watch.why == "walltime" and place.job and got_on and journal.closed() is None:
+        _say("put back into the queue" if slurm.requeue(place.job) else "not put back: the planner will go on")
+
+
+def _say(message: str) -> None:
+    sys.stdout.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {message}\n")
+    sys.stdout.flush()

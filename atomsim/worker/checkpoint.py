@@ -1,0 +1,202 @@
+"""Checkpoints: what a potential said, kept so that a task that is begun again need not ask.
+
+Optimizers, bands and searches are functions of what the surface says. So the state of anything
+under way is the list of evaluations so far, and going on after a kill is to run the same code
+from the start with the answers at hand: bitwise the same path, at next to no cost, for every
+kind of task, and for a structure that moves from a GPU's batch to another batch. An answer is
+found by the hash of the very system that was asked about, so a wrong one cannot be given: if
+anything has changed, the system differs and is evaluated.
+
+A file belongs to one process, and grows by blocks that carry a checksum and are fsynced; a block
+torn by a kill or flipped by a disk is skipped, and the ones before it are used. A process that
+runs its tasks one by one keeps two files: the task under way and the one before, whose record
+may not be on disk yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from atomsim.batch import Batch, Evaluation
+from atomsim.errors import AtomsimError
+
+if TYPE_CHECKING:
+    from atomsim.models.interface import Potential
+
+INTERVAL_S = 30.0
+"""Work that a kill may cost, s."""
+MAX_BYTES = 2**30
+"""A process that has written so much for one file stops; a kill then costs more than one interval."""
+MAGIC = b"atomsim1"
+BLOCK = struct.Struct("<8sQ32s")
+ENTRY = struct.Struct("<16sIBB")
+DTYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f8"), 2: np.dtype("<f4")}
+Key = bytes
+
+
+class Remembering:
+    """A potential that remembers what it said, also what another process said before it was killed."""
+
+    def __init__(self, potential: Potential, folder: Path, interval_s: float = INTERVAL_S) -> None:
+        self.potential = potential
+        self.folder = folder
+        self.interval_s = interval_s
+        self.known: dict[Key, bytes] = dict(_read_all(folder))
+        self.replayed = 0
+        """Systems answered from memory."""
+        self.buffer: list[bytes] = []
+        self.flushed = time.monotonic()
+        self.files: list[Path] = []
+        self.written = 0
+        self.spent_s = 0.0
+        """Time that remembering took, s."""
+        self._begin()
+
+    def __call__(self, batch: Batch) -> Evaluation:
+        """Answer from memory where possible; evaluate the other systems together."""
+        start = time.perf_counter()
+        keys = _keys(batch)
+        unknown = [n for n, key in enumerate(keys) if key not in self.known]
+        self.spent_s += time.perf_counter() - start
+        if len(unknown) == len(keys):
+            said = self.potential(batch)
+            self._note(keys, batch, said)
+            return said
+        self.replayed += len(keys) - len(unknown)
+        parts = {n: _unpack(self.known[key], batch) for n, key in enumerate(keys) if key in self.known}
+        if unknown:
+            asked = batch.take(unknown)
+            said = self.potential(asked)
+            self._note([keys[n] for n in unknown], asked, said)
+            parts |= {n: said.take(asked, [i]) for i, n in enumerate(unknown)}
+        return Evaluation.join([parts[n] for n in range(len(keys))])
+
+    def next_task(self) -> None:
+        """Begin a new file: all but the last finished task's are no longer needed."""
+        self.flush()
+        while len(self.files) > 1:
+            self.files.pop(0).unlink(missing_ok=True)
+        self._begin()
+
+    def flush(self) -> None:
+        """Write what was said since the last time, durably.
+
+        Raises:
+            AtomsimError: if the disk is full.
+        """
+        start = time.perf_counter()
+        self.flushed = time.monotonic()
+        if self.buffer and self.written < MAX_BYTES:
+            payload = b"".join(self.buffer)
+            head = BLOCK.pack(MAGIC, len(payload), hashlib.sha256(payload).digest())
+            try:
+                with self.files[-1].open("ab") as file:
+                    file.write(head + payload)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise AtomsimError(f"cannot write a checkpoint: {error.strerror}; make room, then resume") from error
+            self.written += len(payload)
+        self.buffer = []
+        self.spent_s += time.perf_counter() - start
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the potential's."""
+        return getattr(self.potential, name)
+
+    def _begin(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"{os.uname().nodename}-{os.getpid()}-{time.time_ns()}.evals"
+        self.files.append(self.folder / name)
+        self.written = 0
+
+    def _note(self, keys: list[Key], batch: Batch, said: Evaluation) -> None:
+        start = time.perf_counter()
+        self.buffer += _pack(keys, batch, said)
+        self.spent_s += time.perf_counter() - start
+        if time.monotonic() - self.flushed >= self.interval_s:
+            self.flush()
+
+
+def _keys(batch: Batch) -> list[Key]:
+    """Hash each system: numbers, positions, cell and periodicity, to the bit."""
+    positions, numbers = batch.positions.detach().cpu().numpy(), batch.numbers.cpu().numpy()
+    cells, periodic = batch.cell.detach().cpu().numpy(), batch.pbc.cpu().numpy()
+    keys, start = [], 0
+    for n, size in enumerate(batch.sizes):
+        digest = hashlib.blake2b(digest_size=16)
+        for array in (numbers[start : start + size], positions[start : start + size], cells[n], periodic[n]):
+            digest.update(np.ascontiguousarray(array).data)
+        keys.append(digest.digest())
+        start += size
+    return keys
+
+
+def _pack(keys: list[Key], batch: Batch, said: Evaluation) -> Iterator[bytes]:
+    energy, stress = (t.detach().cpu().numpy().astype("<f8", copy=False) for t in (said.energy, said.stress))
+    forces = said.forces.detach().cpu().numpy().astype("<f8", copy=False)
+    optional = [None if t is None else t.detach().cpu().numpy() for t in (said.magmoms, said.energies)]
+    codes = [0 if a is None else next(c for c, d in DTYPES.items() if d == a.dtype) for a in optional]
+    start = 0
+    for n, (key, size) in enumerate(zip(keys, batch.sizes, strict=True)):
+        span = slice(start, start + size)
+        rows = [energy[n], stress[n], forces[span], *(a[span] for a in optional if a is not None)]
+        yield ENTRY.pack(key, size, *codes) + b"".join(np.ascontiguousarray(row).tobytes() for row in rows)
+        start += size
+
+
+def _unpack(entry: bytes, batch: Batch) -> Evaluation:
+    _, size, magnetic, atomic = ENTRY.unpack_from(entry)
+    offset = ENTRY.size
+
+    def tensor(shape: tuple[int, ...], dtype: np.dtype[Any]) -> torch.Tensor:
+        nonlocal offset
+        count = int(np.prod(shape))
+        array = np.frombuffer(entry, dtype, count, offset).reshape(shape).copy()
+        offset += count * dtype.itemsize
+        return torch.as_tensor(array).to(batch.device)
+
+    energy, stress, forces = (tensor(shape, DTYPES[1]) for shape in ((1,), (1, 3, 3), (size, 3)))
+    optional = [tensor((size,), DTYPES[code]) if code else None for code in (magnetic, atomic)]
+    return Evaluation(energy, forces, stress, *optional)
+
+
+def _entry_size(size: int, *codes: int) -> int:
+    return ENTRY.size + 8 * (10 + 3 * size) + sum(size * DTYPES[code].itemsize for code in codes if code)
+
+
+def _read_all(folder: Path) -> Iterator[tuple[Key, bytes]]:
+    for path in sorted(folder.glob("*.evals")) if folder.is_dir() else ():
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:  # its owner is done with it
+            continue
+        for payload in _blocks(data):
+            offset = 0
+            while offset < len(payload):
+                key, *facts = ENTRY.unpack_from(payload, offset)
+                size = _entry_size(*facts)
+                yield key, payload[offset : offset + size]
+                offset += size
+
+
+def _blocks(data: bytes) -> Iterator[bytes]:
+    """Yield the sound blocks of a file; after a damaged one, look for the next."""
+    offset = 0
+    while 0 <= offset <= len(data) - BLOCK.size:
+        magic, length, digest = BLOCK.unpack_from(data, offset)
+        payload = data[offset + BLOCK.size : offset + BLOCK.size + length]
+        if magic == MAGIC and len(payload) == length and hashlib.sha256(payload).digest() == digest:
+            yield payload
+            offset += BLOCK.size + length
+        else:
+            offset = data.find(MAGIC, offset + 1)

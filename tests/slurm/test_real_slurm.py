@@ -1,0 +1,292 @@
+"""A real Slurm on this machine, and what it does to campaigns."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ase.build import bulk
+from ase.io import write
+from conftest_slurm import CAMPAIGN, outcomes
+
+from atomsim.campaign import load_campaign
+from atomsim.slurm.client import RealSlurm
+from atomsim.slurm.journal import Journal
+from atomsim.worker import Engine, run_campaign
+from atomsim.worker.chunks import attempts
+
+pytestmark = [pytest.mark.slurm]
+HERE = Path(__file__).parents[1]
+PROFILE = """
+[slurm]
+partition = "gpu"
+walltime = "{walltime}"
+gpus_per_worker = 1
+memory_per_worker_MB = 1500
+{slurm}
+[limits]
+max_running = 2
+{limits}
+[worker]
+device = "cpu"
+processes = 0
+checkpoint_s = 0.5
+stop_before_s = {stop_before}
+chunk_s = {chunk}
+[planner]
+memory_MB = 1500
+submits = {submits}
+"""
+
+
+class Site:
+    """A folder that a shell would trip over, a campaign in it, and the command line."""
+
+    def __init__(self, folder: Path, structures: int, element: str = "He") -> None:
+        self.folder = folder / 'it\'s a "strange" $(path) Å'
+        self.folder.mkdir()
+        for n in range(structures):
+            write(self.folder / f"s{n:03d}.extxyz", bulk(element, "fcc", 3.2 + 0.05 * (n % 12), cubic=True))
+        text = CAMPAIGN.replace('"lj-test"', '"faulty"')
+        (self.folder / "mine.toml").write_text(text, encoding="utf-8")
+        self.run = self.folder / "run"
+        self.profile()
+
+    def profile(self, **keys: object) -> None:
+        known = {"walltime": "00:10:00", "stop_before": 30, "chunk": 16, "submits": "true", "slurm": "", "limits": ""}
+        (self.folder / "site.toml").write_text(PROFILE.format(**known | keys), encoding="utf-8")
+
+    def atomsim(self, *words: str, code: int | None = 0) -> str:
+        command = [sys.executable, "-P", "-m", "atomsim.cli", *words]
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment(), capture_output=True, text=True, check=False, timeout=120
+        )
+        assert code is None or done.returncode == code, f"{done.returncode}: {done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def submit(self) -> str:
+        return self.atomsim("submit", "mine.toml", "-c", "site.toml", "-o", "run", "--loader", "faulty_potentials:load")
+
+    def status(self) -> dict[str, Any]:
+        return json.loads(self.atomsim("status", "run", "--json"))
+
+    def wait(self, condition: Callable[[], object], limit_s: float = 100.0) -> None:
+        deadline = time.monotonic() + limit_s
+        while not condition():
+            assert time.monotonic() < deadline, self.story()
+            time.sleep(0.3)
+
+    def closed(self) -> str:
+        return (Journal(self.run).closed() or {"why": ""})["why"]
+
+    def finish(self, limit_s: float = 120.0) -> None:
+        self.wait(self.closed, limit_s)
+        assert self.closed() == "finished", self.story()
+
+    def running(self) -> list[str]:
+        """Jobs that are working on a chunk."""
+        return [
+            a.claim["job"]
+            for step in (self.run / "steps").iterdir()
+            for each in attempts(step).values()
+            for a in each[-1:]
+            if a.read(step, "end") is None
+        ]
+
+    def ends(self) -> list[str]:
+        """How attempts ended; ``none`` where nobody lived to say it."""
+        return [
+            (a.read(step, "end") or {"why": "none"})["why"]
+            for step in sorted((self.run / "steps").iterdir())
+            for each in attempts(step).values()
+            for a in each
+        ]
+
+    def story(self) -> str:
+        logs = sorted((self.run / "slurm" / "logs").glob("*"))
+        queue = subprocess.run(["squeue"], capture_output=True, text=True, check=False).stdout
+        return "\n".join([queue, *((p.name + ":\n" + p.read_text()[-1500:]) for p in [self.run / "log.txt", *logs])])
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def expected(site: Site) -> dict[str, list[dict]]:
+    """What one machine gives."""
+    campaign = load_campaign(site.folder / "mine.toml")
+    run_campaign(campaign, site.folder / "local", Engine("faulty", processes=0, loader="faulty_potentials:load"))
+    return outcomes(site.folder / "local")
+
+
+@pytest.fixture(autouse=True)
+def _paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(HERE))
+
+
+@pytest.fixture
+def site(tmp_path: Path, slurm: object) -> Iterator[Callable[..., Site]]:
+    yield lambda *arguments, **options: Site(tmp_path, *arguments, **options)
+    deadline = time.monotonic() + 30
+    while RealSlurm().queue() and time.monotonic() < deadline:
+        subprocess.run(["scancel", "--me"], check=False)
+        time.sleep(0.5)
+
+
+def test_a_campaign_goes_through_by_itself(site: Callable[..., Site]) -> None:
+    here = site(6)
+    said = here.submit()
+    assert "goes on when these have ended" in said
+    assert "was submitted already" in here.atomsim(
+        "submit", "mine.toml", "-c", "site.toml", "-o", "run", "--loader", "faulty_potentials:load", code=2
+    )
+    assert "is being run on a cluster" in here.atomsim(
+        "run", "mine.toml", "-o", "run", "--loader", "faulty_potentials:load", code=2
+    )
+    here.finish()
+    assert outcomes(here.run) == expected(here)
+    status = here.status()
+    assert status["state"] == "finished"
+    assert [s["done"] for s in status["steps"]] == [6, 6, 6]
+    assert (here.run / "report.html").exists()
+    table = here.atomsim("collect", "run")
+    assert "records.csv" in table
+    assert "records.db" in table
+
+
+@pytest.mark.slow
+def test_node_death_preemption_and_a_short_walltime(site: Callable[..., Site], slurm: Callable[..., Any]) -> None:
+    """One chunk is too long for the walltime, one is preempted, one loses its node."""
+    here = site(8, element="Ne")  # slow
+    here.profile(walltime="00:01:00", stop_before=50, chunk=1000)
+    here.submit()
+    here.wait(here.running)
+    # preemption: a more urgent job wants all of both nodes
+    time.sleep(2)
+    urgent = ["sbatch", "-p", "urgent", "--exclusive", "-N2", "--mem=100M", "-o", "/dev/null", "--wrap", "sleep 3"]
+    subprocess.run(urgent, check=True, capture_output=True, cwd="/tmp")
+    here.wait(lambda: len(here.ends()) >= 2)
+    here.wait(here.running)
+    time.sleep(2)
+    job = here.running()[0]
+    node = subprocess.run(["squeue", "-h", "-j", job, "-o", "%N"], capture_output=True, text=True, check=True).stdout
+    if node.strip():
+        slurm("kill-node", node.strip())
+        time.sleep(1)
+        slurm("start-node", node.strip())
+    here.finish(240.0)
+    assert outcomes(here.run) == expected(here)
+    assert len(here.ends()) > 3
+
+
+def test_the_controller_dies_after_accepting(site: Callable[..., Site], slurm: Callable[..., Any]) -> None:
+    here = site(4)
+    here.submit()
+    slurm("kill-controller")
+    assert "queue is unknown" in here.atomsim("status", "run")
+    slurm("start-controller")
+    here.wait(lambda: _answers())
+    time.sleep(1)
+    if here.status()["state"] != "running":
+        here.atomsim("resume", "run")
+    deadline = time.monotonic() + 100
+    while not here.closed() and time.monotonic() < deadline:
+        time.sleep(2)
+        if here.status()["state"].startswith("waiting") or here.status()["stuck"]:
+            here.atomsim("resume", "run")
+    here.finish()
+    assert outcomes(here.run) == expected(here)
+
+
+def _answers() -> bool:
+    return subprocess.run(["squeue", "-h"], capture_output=True, check=False, timeout=60).returncode == 0
+
+
+def test_cancel_and_resume_by_a_person(site: Callable[..., Site]) -> None:
+    here = site(6, element="Ne")
+    here.profile(submits="false")
+    said = here.submit()
+    assert "run 'atomsim resume run'" in said
+    here.wait(here.running)
+    here.atomsim("cancel", "run")
+    here.wait(lambda: not RealSlurm().queue())
+    assert here.status()["state"] == "cancelled"
+    here.profile(submits="false")
+    here.atomsim("resume", "run")
+    for _ in range(40):
+        here.wait(lambda: not RealSlurm().queue(), 60)
+        if here.closed():
+            break
+        here.atomsim("resume", "run", code=None)
+    here.finish()
+    assert outcomes(here.run) == expected(here)
+
+
+@pytest.mark.slow
+def test_a_structure_that_kills_its_worker(site: Callable[..., Site]) -> None:
+    """Its worker gets SIGKILL, as from a host out of memory: isolated, given up, and said so."""
+    here = site(4)
+    healthy = expected(here)
+    write(here.folder / "s999.extxyz", bulk("Ar", "fcc", 3.5, cubic=True))
+    here.submit()
+    here.finish(240.0)
+    found = {r["label"]: r for r in outcomes(here.run)["relaxed"]}
+    killer = found.pop("s999")
+    assert killer["status"] == "crashed"
+    assert "its worker died 3 times with nothing else to do" in killer["message"]
+    assert list(found.values()) == healthy["relaxed"]
+    assert outcomes(here.run)["again"] == healthy["again"]
+    assert "no word" in here.atomsim("logs", "run", "relaxed/s999")
+
+
+def test_what_can_never_start_is_named(site: Callable[..., Site]) -> None:
+    here = site(2)
+    here.profile(slurm='constraint = ""', walltime="01:00:00")
+    text = (here.folder / "site.toml").read_text().replace('partition = "gpu"', 'partition = "short"', 1)
+    (here.folder / "site.toml").write_text(text)
+    assert "BAD" in here.atomsim("clusters", "check", "site.toml", code=1)
+    here.submit()
+    here.wait(lambda: here.status()["stuck"], 30.0)
+    assert "PartitionTimeLimit" in here.status()["stuck"][0]
+    assert "stuck:" in here.atomsim("status", "run")
+    here.atomsim("cancel", "run")
+
+
+def test_limits_of_the_site_are_kept(site: Callable[..., Site]) -> None:
+    """More chunks than may be submitted at once: they come in turns."""
+    here = site(6)
+    here.profile(limits="max_array_size = 2\nmax_submitted = 4", chunk=2)
+    said = here.submit()
+    assert "wait until the limit" in said
+    here.finish(200.0)
+    assert outcomes(here.run) == expected(here)
+
+
+def test_a_wrong_partition_is_said_in_one_line(site: Callable[..., Site]) -> None:
+    here = site(1)
+    text = (here.folder / "site.toml").read_text().replace('partition = "gpu"', 'partition = "gqu"', 1)
+    (here.folder / "site.toml").write_text(text)
+    said = here.atomsim(
+        "submit", "mine.toml", "-c", "site.toml", "-o", "run", "--loader", "faulty_potentials:load", code=1
+    )
+    assert "Invalid partition name specified" in said
+    assert "Traceback" not in said
+    assert "not there; partitions are gpu, short, urgent" in here.atomsim("clusters", "check", "site.toml", code=1)
+
+
+def test_a_dry_run_writes_and_submits_nothing(site: Callable[..., Site]) -> None:
+    here = site(2)
+    said = here.atomsim(
+        "submit", "mine.toml", "-c", "site.toml", "-o", "run", "--dry-run", "--loader", "faulty_potentials:load"
+    )
+    assert said.count("#!/bin/bash") == 2
+    assert not here.run.exists()
+    assert RealSlurm().queue() == []
