@@ -11,7 +11,7 @@ run: .venv/installed
 	$(BIN)/atomsim run workflows/li2ruo3-delithiation.toml
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: lint types imports test
 

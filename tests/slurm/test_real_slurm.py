@@ -22,7 +22,7 @@ from atomsim.slurm.journal import Journal
 from atomsim.worker import Engine, run_campaign
 from atomsim.worker.chunks import attempts
 
-pytestmark = [pytest.mark.slurm]
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]  # one cluster: its ports are fixed
 HERE = Path(__file__).parents[1]
 PROFILE = """
 [slurm]
