@@ -16,8 +16,8 @@ from typing import Any
 from atomsim.worker.chunks import Attempt, Chunk, lengths
 
 DEATHS_ALONE = 3
-IDLE_ROUNDS = 3
-"""So many rounds one after another without any progress end a campaign."""
+IDLE_ROUNDS = 6
+"""So many rounds one after another without any progress end a campaign; isolating a killer takes at most five."""
 DIED = frozenset({"hang", "error", "bad_device"})
 STOPPED = frozenset({"walltime", "signal", "terminated"})
 PLANNERS_CHUNK = 99999

@@ -154,13 +154,13 @@ def _open_next(
     if problem := policy.refusal(history, last):
         desk.outlook.problems[step.name] = f"workers refused to work: {problem}"
         return
-    if last and policy.idle_rounds(history, last) >= policy.IDLE_ROUNDS:
+    lost = policy.given_up(history)
+    if last and not lost and policy.idle_rounds(history, last) >= policy.IDLE_ROUNDS:
         desk.outlook.problems[step.name] = (
             f"{policy.IDLE_ROUNDS} rounds one after another brought nothing; see {desk.journal.path / 'logs'}, "
             "then 'atomsim resume'"
         )
         return
-    lost = policy.given_up(history)
     _record_given_up(desk, folder, last, [t for t in pending if t.id in lost], lost)
     left = [task for task in pending if task.id not in lost]
     if not left:

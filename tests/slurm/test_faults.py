@@ -234,6 +234,15 @@ def test_a_structure_that_kills_its_worker_is_isolated_and_given_up(tmp_path: Pa
     assert here.finish() == expected
 
 
+def test_killers_in_one_anothers_company(tmp_path: Path) -> None:
+    """Nothing but killers: each is given up after a bounded number of rounds, and the campaign ends."""
+    here = Submitted(tmp_path, structures=2, worker={"chunk_s": 100.0})
+    here.cluster.in_child = lambda: setattr(working, "run_job", lambda *a: os._exit(137))
+    found = here.finish()
+    assert [r["status"] for r in found["relaxed"]] == ["crashed", "crashed"]
+    assert len(list((here.step / "rounds").iterdir())) <= 5
+
+
 def test_workers_that_never_start_end_the_campaign_with_a_reason(submitted: Submitted) -> None:
     for _ in range(10):
         for path in submitted.cluster.root.glob("jobs/*.json"):
