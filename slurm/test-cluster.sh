@@ -13,6 +13,7 @@ COMMAND=$1
 ROOT=$2
 NODES=${NODES:-2}
 GPUS=${GPUS:-2}
+PORT=${PORT:-16817} # of the controller; nodes and accounting take those after it
 HOST=$(hostname -s)
 export SLURM_CONF=$ROOT/slurm.conf
 SOCKET=$ROOT/msock/munge.socket
@@ -51,7 +52,7 @@ JobAcctGatherParams=OverMemoryKill
 JobCompType=jobcomp/filetxt
 JobCompLoc=$ROOT/log/jobcomp.txt
 ReturnToService=2
-SlurmctldPort=16817
+SlurmctldPort=$PORT
 StateSaveLocation=$ROOT/state
 SlurmdSpoolDir=$ROOT/spool/%n
 SlurmctldPidFile=$ROOT/run/slurmctld.pid
@@ -70,7 +71,7 @@ MaxJobCount=20000
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu
-NodeName=n[0-$((NODES - 1))] NodeHostname=$HOST NodeAddr=127.0.0.1 Port=[17001-$((17000 + NODES))] CPUs=4 RealMemory=16000 Gres=gpu:$GPUS State=UNKNOWN
+NodeName=n[0-$((NODES - 1))] NodeHostname=$HOST NodeAddr=127.0.0.1 Port=[$((PORT + 10))-$((PORT + 9 + NODES))] CPUs=4 RealMemory=16000 Gres=gpu:$GPUS State=UNKNOWN
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=10 DefMemPerCPU=1500 PriorityTier=1 GraceTime=5
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE DefaultTime=10 DefMemPerCPU=100 PriorityTier=10 PreemptMode=OFF
 PartitionName=short Nodes=ALL MaxTime=5 DefaultTime=1 DefMemPerCPU=1500 PriorityTier=1
@@ -81,7 +82,7 @@ CONF
 
 start_accounting() {
   printf '%s\n' AccountingStorageType=accounting_storage/slurmdbd AccountingStorageHost=127.0.0.1 \
-    AccountingStoragePort=16819 "AccountingStoragePass=$SOCKET" >>"$ROOT/slurm.conf"
+    AccountingStoragePort=$((PORT + 1)) "AccountingStoragePass=$SOCKET" >>"$ROOT/slurm.conf"
   [ -d "$ROOT/db/mysql" ] || mariadb-install-db --no-defaults --user=root --datadir="$ROOT/db" \
     --auth-root-authentication-method=socket --skip-test-db >"$ROOT/log/install-db.log" 2>&1
   export MYSQL_UNIX_PORT=$ROOT/run/mysql.sock
@@ -91,7 +92,7 @@ start_accounting() {
     mariadb -S "$MYSQL_UNIX_PORT" -e 'create database if not exists slurm_acct_db' 2>/dev/null && break
     sleep 0.1
   done
-  printf '%s\n' AuthType=auth/munge "AuthInfo=socket=$SOCKET" DbdHost=localhost DbdAddr=127.0.0.1 DbdPort=16819 \
+  printf '%s\n' AuthType=auth/munge "AuthInfo=socket=$SOCKET" DbdHost=localhost DbdAddr=127.0.0.1 DbdPort=$((PORT + 1)) \
     SlurmUser=root StorageType=accounting_storage/mysql StorageHost=localhost StorageUser=root \
     StorageLoc=slurm_acct_db "LogFile=$ROOT/log/slurmdbd.log" "PidFile=$ROOT/run/slurmdbd.pid" >"$ROOT/slurmdbd.conf"
   chmod 600 "$ROOT/slurmdbd.conf"

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -13,7 +14,7 @@ from atomsim.batch import Batch, Evaluation
 from atomsim.models.load import load_potential
 
 NAN, RAISES, DIES, SLOW = 54, 36, 18, 10  # Xe, Kr, Ar, Ne
-DELAY_S = 0.01
+DELAY_S = float(os.environ.get("FAULTY_DELAY_S", "0.01"))
 
 
 class Faulty:
@@ -43,4 +44,11 @@ class Faulty:
 
 
 def load(name: str, device: str = "auto", dtype: str | None = None, trust_file: bool = False) -> Faulty:
+    return Faulty(name)
+
+
+def load_on_gpu(name: str, device: str = "auto", dtype: str | None = None, trust_file: bool = False) -> Faulty:
+    """Note which GPU this process was told to see; the potential itself needs none."""
+    seen = Path(os.environ["NOTE_GPUS_IN"]) / str(os.getpid())
+    seen.write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} as {device}", encoding="utf-8")
     return Faulty(name)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CampaignFile = Annotated[Path, typer.Argument(metavar="CAMPAIGN.toml", help="Campaign file.", show_default=False)]
 RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.", show_default=False)]
 clusters = typer.Typer(help="Cluster profiles.", no_args_is_help=True)
+SHOWN = 5
+"""Deaths of workers that status prints."""
 PATIENCE_S = 900.0
 """How long a planner job waits for a controller that does not answer."""
 
@@ -265,6 +267,10 @@ def print_status(status: ClusterStatus, title: str, as_json: bool) -> None:
         sys.stdout.write(f"stuck: {line}\n")
     for line in status.silent:
         sys.stdout.write(f"silent: {line}\n")
+    for line in status.died[-SHOWN:]:
+        sys.stdout.write(f"died without a word, is done again: {line}\n")
+    if len(status.died) > SHOWN:
+        sys.stdout.write(f"and {len(status.died) - SHOWN} more died; --json lists them\n")
     for line in status.unsure:
         sys.stdout.write(f"unsure whether Slurm took it: {line}; 'atomsim resume' settles that\n")
     if status.slurm != "asked":

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from atomsim.errors import InputError, nearest
 from atomsim.records import Record
+from atomsim.slurm.causes import causes
 from atomsim.slurm.client import Slurm
 from atomsim.slurm.journal import Journal
-from atomsim.worker.chunks import attempts, ledger_lines, read_chunks, rounds
+from atomsim.worker.chunks import Attempt, attempts, key_of, ledger_lines, read_chunks, rounds
 from atomsim.worker.folder import RunFolder
 
 LAST_LINES = 15
@@ -76,27 +77,31 @@ def task_log(run: Path, word: str) -> TaskLog:
     record = folder.done(about["folder"]).get(task.id)
     tried, lines = [], []
     by_key = attempts(path)
-    for number in rounds(path):
-        for chunk in read_chunks(path, number):
-            if task.id not in chunk.tasks:
-                continue
-            for attempt in by_key.get(f"{number:03d}-{chunk.number:05d}", []):
-                end = attempt.read(path, "end") or {}
-                wrote = any(r is not None and r.task == task.id for _, r in ledger_lines(path / attempt.ledger))
-                tried.append(
-                    {
-                        "chunk": attempt.key,
-                        "attempt": attempt.number,
-                        "job": attempt.claim.get("job", ""),
-                        "host": attempt.claim.get("host", ""),
-                        "ended": end.get("why", "no word"),
-                        "message": end.get("message", ""),
-                        "wrote the record": wrote,
-                    }
-                )
-                log = journal.path / "logs" / f"{about['folder']}-{attempt.key}.a{attempt.number:03d}.log"
-                lines += _lines_about(log, task.label)
+    here = [a for number in rounds(path) for a in _attempts_at(path, number, task.id, by_key)]
+    said = causes([a for a in here if a.read(path, "end") is None])
+    for attempt in here:
+        end = attempt.read(path, "end") or {}
+        wrote = any(r is not None and r.task == task.id for _, r in ledger_lines(path / attempt.ledger))
+        tried.append(
+            {
+                "chunk": attempt.key,
+                "attempt": attempt.number,
+                "job": attempt.claim.get("job", ""),
+                "host": attempt.claim.get("host", ""),
+                "ended": end.get("why", "no word"),
+                "message": end.get("message", "") or said.get((attempt.key, attempt.number), ""),
+                "wrote the record": wrote,
+            }
+        )
+        log = journal.path / "logs" / f"{about['folder']}-{attempt.key}.a{attempt.number:03d}.log"
+        lines += _lines_about(log, task.label)
     return TaskLog(task.label, task.id, about["name"], record, tuple(tried), tuple(lines[-LAST_LINES:]))
+
+
+def _attempts_at(path: Path, number: int, task: str, by_key: Mapping[str, Sequence[Attempt]]) -> Sequence[Attempt]:
+    """Return the attempts at the chunk of a round that has a task."""
+    keys = [key_of(number, chunk.number) for chunk in read_chunks(path, number) if task in chunk.tasks]
+    return [attempt for key in keys for attempt in by_key.get(key, ())]
 
 
 def _lines_about(log: Path, label: str) -> list[str]:

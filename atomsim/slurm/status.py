@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from atomsim.slurm.causes import causes
 from atomsim.slurm.client import Queued, Slurm, SlurmUnreachableError
 from atomsim.slurm.journal import Journal, Settings
 from atomsim.slurm.watch import BEAT_S
@@ -80,6 +81,8 @@ class ClusterStatus:
     """Jobs that may wait for ever, and why."""
     silent: list[str]
     """Workers that Slurm says are running but that say nothing."""
+    died: list[str]
+    """Workers of the newest round that ended without a word; with accounts, Slurm's word for it."""
     unsure: list[str]
     """Submissions of which nobody knows whether Slurm took them."""
     slurm: str
@@ -92,7 +95,7 @@ class ClusterStatus:
 
 
 def read_cluster_status(run: Path, slurm: Slurm | None) -> ClusterStatus:
-    """Find out where a campaign stands, with at most one call of Slurm.
+    """Find out where a campaign stands, with one look at the queue; accounts, where kept, add causes of deaths.
 
     Args:
         run: folder of the run.
@@ -105,7 +108,8 @@ def read_cluster_status(run: Path, slurm: Slurm | None) -> ClusterStatus:
     settings = journal.settings()
     queued, said = _ask(slurm, settings)
     silent: list[str] = []
-    steps = [_step(folder, about, queued, settings, silent) for about in folder.read_info()["steps"]]
+    dead: list[Attempt] = []
+    steps = [_step(folder, about, queued, settings, silent, dead) for about in folder.read_info()["steps"]]
     closed = journal.closed()
     alive = queued is None or bool(queued)
     state = closed["why"] if closed else "running" if alive else "waiting for a person: 'atomsim resume'"
@@ -117,6 +121,7 @@ def read_cluster_status(run: Path, slurm: Slurm | None) -> ClusterStatus:
         steps=steps,
         stuck=sorted({f"{q.name} ({q.job}): {q.reason}" for qs in (queued or {}).values() for q in qs if q.stuck}),
         silent=silent,
+        died=_died(dead),
         unsure=unsure,
         slurm=said,
         time=time.time(),
@@ -138,12 +143,22 @@ def _ask(slurm: Slurm | None, settings: Settings) -> tuple[dict[str, list[Queued
     return found, "asked"
 
 
+def _died(dead: Sequence[Attempt]) -> list[str]:
+    said = causes(dead)
+    return [
+        f"{a.claim['job']} on {a.claim['host']} (chunk {a.key}, attempt {a.number}): "
+        f"{said.get((a.key, a.number), 'no accounts of it')}"
+        for a in dead
+    ]
+
+
 def _step(
     folder: RunFolder,
     about: Mapping[str, Any],
     queued: Mapping[str, Sequence[Queued]] | None,
     settings: Settings,
     silent: list[str],
+    dead: list[Attempt],
 ) -> ClusterStep:
     path = folder.step(about["folder"])
     step = ClusterStep(about["name"], about["kind"], _count_tasks(path))
@@ -154,7 +169,7 @@ def _step(
         step.waiting = (step.tasks or 0) - step.done
         return step
     step.round = headers[-1].round
-    workers = _place_unfinished(step, path, headers[-1], tried, per_chunk, queued, settings.run, silent)
+    workers = _place_unfinished(step, path, headers[-1], tried, per_chunk, queued, settings.run, silent, dead)
     _cost(step, path, tried, workers)
     return step
 
@@ -213,6 +228,7 @@ def _place_unfinished(
     queued: Mapping[str, Sequence[Queued]] | None,
     run: str,
     silent: list[str],
+    dead: list[Attempt],
 ) -> int:
     """Tell where each unfinished task is; return the number of workers at work."""
     state = _chunk_states(header, queued, f"as-{run}-{path.name[:2]}r{header.round:03d}p")
@@ -225,7 +241,9 @@ def _place_unfinished(
         last = tried.get(key, [None])[-1]
         ended = last is not None and last.read(path, "end") is not None
         where = state.get(chunk.number, "" if queued is not None else "?")
-        if last is not None and not ended and where in {"RUNNING", "?"} and not _quiet(path, last):
+        at_work = where in {"RUNNING", "?"}
+        dead += [a for a in tried.get(key, ()) if not (a is last and at_work) and a.read(path, "end") is None]
+        if last is not None and not ended and at_work and not _quiet(path, last):
             step.running += left
             workers += 1
         elif where == "RUNNING" and last is not None and not ended:

@@ -20,7 +20,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +89,7 @@ class RunFolder:
     def write_tasks(self, folder: str, inputs_sha256: str, tasks: Sequence[Task]) -> None:
         """Write the tasks of a step, all or none."""
         header = {"inputs_sha256": inputs_sha256, "tasks": len(tasks)}
-        lines = [json.dumps(header), *(json.dumps(asdict(t), sort_keys=True, allow_nan=False) for t in tasks)]
+        lines = [json.dumps(header), *(json.dumps(vars(t), sort_keys=True, allow_nan=False) for t in tasks)]
         write_atomically(self.step(folder) / "tasks.jsonl", "\n".join(lines) + "\n")
 
     def read_tasks(self, folder: str, inputs_sha256: str | None = None) -> list[Task] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -13,39 +14,48 @@ from conftest_slurm import reference
 
 SCRIPT = Path(__file__).parents[2] / "slurm" / "test-cluster.sh"
 NEEDED = ("slurmctld", "slurmd", "sbatch", "munged")
+ACCOUNTS = ("slurmdbd", "sacct", "mariadbd")
 Control = Callable[..., subprocess.CompletedProcess[str]]
 
 __all__ = ["reference"]
 
 
 @pytest.fixture(scope="session")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
-    """A real Slurm; call it to break it: ``slurm("kill-node", "n1")``."""
-    missing = [name for name in NEEDED if shutil.which(name) is None]
+def slurm() -> Iterator[Control]:
+    """A real Slurm without accounting; call it to break it: ``slurm("kill-node", "n1")``."""
+    with _cluster("plain", NEEDED, PORT="16817") as control:
+        yield control
+
+
+@pytest.fixture
+def slurm_with_accounts() -> Iterator[Control]:
+    """A real Slurm that keeps accounts (slurmdbd), so that ``sacct`` answers."""
+    with _cluster("accounts", NEEDED + ACCOUNTS, PORT="16857", DBD="1") as control:
+        yield control
+
+
+@contextlib.contextmanager
+def _cluster(name: str, needed: tuple[str, ...], **settings: str) -> Iterator[Control]:
+    missing = [word for word in needed if shutil.which(word) is None]
     if missing:
-        pytest.skip(
-            f"no real Slurm here: {', '.join(missing)} missing (apt-get install slurmctld slurmd slurm-client munge)"
-        )
+        pytest.skip(f"no such Slurm here: {', '.join(missing)} missing; slurm/test-cluster.sh names the packages")
     if os.geteuid() != 0:
         pytest.skip("the test cluster is started as root")
     # munge refuses folders below one that others may write
-    root = Path("/var/tmp") / f"atomsim-test-cluster-{os.getpid()}"
+    root = Path("/var/tmp") / f"atomsim-test-cluster-{name}-{os.getpid()}"
 
     def control(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["bash", str(SCRIPT), command, str(root), *arguments],
+            ["bash", str(SCRIPT), command, str(root), *arguments], env=os.environ | settings,
             capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
-    before = os.environ.get("SLURM_CONF")
     started = control("up")
     if started.returncode:
         control("down")
         pytest.skip(f"the test cluster does not start: {started.stderr[-300:]}")
-    os.environ["SLURM_CONF"] = str(root / "slurm.conf")
-    yield control
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(root / "slurm.conf"))
+        yield control
     control("down")
     shutil.rmtree(root, ignore_errors=True)
-    os.environ.pop("SLURM_CONF")
-    if before is not None:
-        os.environ["SLURM_CONF"] = before

@@ -109,6 +109,12 @@ class Site:
             for a in each
         ]
 
+    def preempt(self) -> None:
+        """Let a more urgent job take both nodes, and wait until it has ended."""
+        urgent = ["sbatch", "-p", "urgent", "--exclusive", "-N2", "--mem=100M", "-o", "/dev/null", "--wrap", "sleep 3"]
+        subprocess.run([*urgent, "--parsable", "--chdir=/tmp"], check=True, capture_output=True)
+        self.wait(lambda: not any(line.name == "wrap" for line in RealSlurm().queue()))
+
     def story(self) -> str:
         logs = sorted((self.run / "slurm" / "logs").glob("*"))
         queue = subprocess.run(["squeue"], capture_output=True, text=True, check=False).stdout
@@ -163,30 +169,64 @@ def test_a_campaign_goes_through_by_itself(site: Callable[..., Site]) -> None:
 
 
 @pytest.mark.slow
-def test_node_death_preemption_and_a_short_walltime(site: Callable[..., Site], slurm: Callable[..., Any]) -> None:
-    """One chunk is too long for the walltime, one is preempted, one loses its node."""
+def test_node_death_preemption_and_a_short_walltime(
+    site: Callable[..., Site], slurm: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The walltime is too short for the chunk, a more urgent job takes the nodes, and a node dies."""
     here = site(8, element="Ne")  # slow
-    here.profile(walltime="00:01:00", stop_before=50, chunk=1000)
+    wanted = expected(here)
+    monkeypatch.setenv("FAULTY_DELAY_S", "0.2")
+    here.profile(walltime="00:01:00", stop_before=35, chunk=1000)
     here.submit()
     here.wait(here.running)
-    # preemption: a more urgent job wants all of both nodes
-    time.sleep(2)
-    urgent = ["sbatch", "-p", "urgent", "--exclusive", "-N2", "--mem=100M", "-o", "/dev/null", "--wrap", "sleep 3"]
-    subprocess.run(urgent, check=True, capture_output=True, cwd="/tmp")
+    here.preempt()
     here.wait(lambda: len(here.ends()) >= 2)
-    here.wait(here.running)
-    time.sleep(2)
-    job = here.running()[0]
-    node = subprocess.run(["squeue", "-h", "-j", job, "-o", "%N"], capture_output=True, text=True, check=True).stdout
-    if node.strip():
-        slurm("kill-node", node.strip())
-        time.sleep(1)
-        slurm("start-node", node.strip())
-    here.finish(240.0)
-    assert outcomes(here.run) == expected(here)
-    assert len(here.ends()) > 3
+    here.wait(lambda: node_of(here.running()))
+    node = node_of(here.running())
+    slurm("kill-node", node)
+    time.sleep(1)
+    slurm("start-node", node)
+    here.finish(400.0)
+    assert outcomes(here.run) == wanted
+    ends = here.ends()
+    assert "none" in ends  # nobody lived to say how the attempt on the dead node ended
+    assert ends.count("walltime") >= 2  # Slurm warns of a preemption with the same signal
+    assert ends.count("done") == len(list((here.run / "steps").glob("*/rounds")))
 
 
+def node_of(jobs: list[str]) -> str:
+    """Return where the first of some jobs runs; empty if it does not."""
+    if not jobs:
+        return ""
+    asked = subprocess.run(
+        ["squeue", "-h", "-j", jobs[0], "-t", "R", "-o", "%N"], capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip()
+
+
+@pytest.mark.slow
+def test_accounts_only_add_the_cause(
+    tmp_path: Path, slurm_with_accounts: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With slurmdbd: status names what a worker died of; all else is as it is without."""
+    here = Site(tmp_path, 3, element="Ne")
+    wanted = expected(here)
+    monkeypatch.setenv("FAULTY_DELAY_S", "0.3")
+    here.submit()
+    here.wait(lambda: node_of(here.running()))
+    node = node_of(here.running())
+    slurm_with_accounts("kill-node", node)
+    time.sleep(1)
+    slurm_with_accounts("start-node", node)
+    here.wait(lambda: here.status()["died"])
+    here.finish(200.0)
+    tried = json.loads(here.atomsim("logs", "run", "relaxed/s000", "--json"))["attempts"]
+    assert (tried[0]["host"], tried[0]["ended"]) == (node, "no word")
+    assert tried[0]["message"].startswith("NODE_FAIL")
+    assert outcomes(here.run) == wanted
+
+
+@pytest.mark.slow
 def test_the_controller_dies_after_accepting(site: Callable[..., Site], slurm: Callable[..., Any]) -> None:
     here = site(4)
     here.submit()
@@ -260,6 +300,7 @@ def test_what_can_never_start_is_named(site: Callable[..., Site]) -> None:
     here.atomsim("cancel", "run")
 
 
+@pytest.mark.slow
 def test_limits_of_the_site_are_kept(site: Callable[..., Site]) -> None:
     """More chunks than may be submitted at once: they come in turns."""
     here = site(6)
