@@ -39,18 +39,9 @@ from atomsim.slurm.profile import Cluster, parse_profile
 from atomsim.slurm.status import read_cluster_status
 from atomsim.tasks.base import record_of
 from atomsim.worker import Engine
-from atomsim.worker.chunks import (
-    attempts,
-    claim,
-    key_of,
-    ledger_lines,
-    lengths,
-    read_chunks,
-    read_header,
-    read_step,
-    read_tasks,
-)
+from atomsim.worker.chunks import attempts, claim, ledger_lines, lengths, read_step
 from atomsim.worker.folder import RunFolder
+from atomsim.worker.manifest import key_of, read_chunks, read_header, read_tasks
 
 CAMPAIGN = """
 [campaign]

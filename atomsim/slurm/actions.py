@@ -13,8 +13,9 @@ from atomsim.records import Record
 from atomsim.slurm.causes import causes
 from atomsim.slurm.client import Slurm
 from atomsim.slurm.journal import Journal
-from atomsim.worker.chunks import Attempt, attempts, key_of, ledger_lines, read_chunks, rounds
+from atomsim.worker.chunks import Attempt, attempts, ledger_lines
 from atomsim.worker.folder import RunFolder
+from atomsim.worker.manifest import key_of, read_chunks, rounds
 
 LAST_LINES = 15
 

@@ -9,7 +9,7 @@ from typing import Any
 from atomsim.records import Task
 from atomsim.slurm.profile import Cluster
 from atomsim.slurm.script import elements
-from atomsim.worker.chunks import Chunk
+from atomsim.worker.manifest import Chunk
 
 SHORTEST_S = 120.0
 """Shorter chunks would spend their time on loading a model."""

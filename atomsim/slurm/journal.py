@@ -30,8 +30,8 @@ from atomsim.errors import AtomsimError, InputError
 from atomsim.records import write_atomically
 from atomsim.slurm.profile import Cluster, parse_profile
 from atomsim.slurm.script import ArrayJob, PlannerJob
-from atomsim.worker.chunks import publish
 from atomsim.worker.engine import Engine
+from atomsim.worker.manifest import publish
 
 LEASE_S = 90.0
 """A planner that has not been heard of for so long is taken for dead."""

@@ -24,9 +24,9 @@ from atomsim.slurm.policy import History
 from atomsim.slurm.profile import Cluster
 from atomsim.slurm.rounds import Desk, go_on, hand_in, open_round
 from atomsim.slurm.script import PlannerJob, planner_script
-from atomsim.worker.chunks import rounds
 from atomsim.worker.engine import Engine, describe, versions
 from atomsim.worker.folder import RunFolder, open_run
+from atomsim.worker.manifest import rounds
 from atomsim.worker.run import Run, Silent, context_of, run_step
 
 if TYPE_CHECKING:

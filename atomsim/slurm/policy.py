@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atomsim.worker.chunks import Attempt, Chunk, lengths
+from atomsim.worker.chunks import Attempt, lengths
+from atomsim.worker.manifest import Chunk
 
 DEATHS_ALONE = 3
 IDLE_ROUNDS = 6

@@ -17,17 +17,14 @@ from atomsim.slurm.journal import Journal, Lease, Settings, Submission
 from atomsim.slurm.outlook import Outlook, Submitted
 from atomsim.slurm.script import ArrayJob, array_script, elements
 from atomsim.tasks.base import record_of
-from atomsim.worker.chunks import (
-    Attempt,
+from atomsim.worker.chunks import Attempt, attempts, claim, seals_for_next
+from atomsim.worker.manifest import (
     Chunk,
     Manifest,
-    attempts,
-    claim,
     key_of,
     read_chunks,
     read_header,
     rounds,
-    seals_for_next,
     task_spans,
     write_manifest,
 )

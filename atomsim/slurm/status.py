@@ -13,20 +13,9 @@ from atomsim.slurm.causes import causes
 from atomsim.slurm.client import Queued, Slurm, SlurmUnreachableError
 from atomsim.slurm.journal import Journal, Settings
 from atomsim.slurm.watch import BEAT_S
-from atomsim.worker.chunks import (
-    LOCAL,
-    Attempt,
-    Manifest,
-    attempts,
-    key_of,
-    ledger_lines,
-    lengths,
-    read_chunks,
-    read_header,
-    read_step,
-    rounds,
-)
+from atomsim.worker.chunks import LOCAL, Attempt, attempts, ledger_lines, lengths, read_step
 from atomsim.worker.folder import RunFolder
+from atomsim.worker.manifest import Manifest, key_of, read_chunks, read_header, rounds
 
 QUIET_S = 8 * BEAT_S
 """A running worker not heard of for so long is called silent."""

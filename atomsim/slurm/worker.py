@@ -24,21 +24,9 @@ from atomsim.slurm.profile import Cluster
 from atomsim.slurm.watch import BEAT_S, Stopped, Watch
 from atomsim.tasks import kind_of
 from atomsim.tasks.base import Context
-from atomsim.worker.chunks import (
-    Attempt,
-    Manifest,
-    attempts,
-    claim,
-    key_of,
-    ledger_lines,
-    lengths,
-    read_chunks,
-    read_header,
-    read_tasks,
-    rounds,
-    superseded,
-)
+from atomsim.worker.chunks import Attempt, attempts, claim, ledger_lines, lengths, superseded
 from atomsim.worker.engine import Engine, Job, run_job, versions
+from atomsim.worker.manifest import Manifest, key_of, read_chunks, read_header, read_tasks, rounds
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Potential

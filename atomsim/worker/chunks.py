@@ -17,177 +17,24 @@ locks may not), and every task has one record: the first valid one that is not s
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atomsim.errors import AtomsimError, InputError
-from atomsim.records import Record, Task, from_line
+from atomsim.errors import AtomsimError
+from atomsim.records import Record, from_line
+from atomsim.worker.manifest import publish, read_header, rounds
 
 LOCAL = "records.jsonl"
 """What ``atomsim run`` writes on one machine; its records fill what chunks left."""
-LEDGER = re.compile(r"(\d{3})-(\d{5})\.a(\d{3})\.jsonl")
+STALE_S = 120.0
+"""A view of a network file system may be so old; NFS keeps one for up to a minute."""
 CLAIM = re.compile(r"(\d{3}-\d{5})\.a(\d{3})\.claim\.json")
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Tasks that one worker runs, one chunk a line of a manifest."""
-
-    number: int
-    tasks: tuple[str, ...]
-    """Their ids."""
-    spans: tuple[tuple[int, int], ...]
-    """(offset, length) of their lines in ``tasks.jsonl``, bytes."""
-    cost_s: float = 0.0
-    """How long they are thought to take on one worker, s."""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The header of a round: all that a worker must know but its chunk's tasks."""
-
-    round: int
-    job: dict[str, Any]
-    """Kind, settings, context, engine, potential and versions of the step."""
-    chunks: int
-    """Number of chunks."""
-    pieces: tuple[tuple[int, int], ...]
-    """(first chunk, chunks) of each job array that the round is submitted as."""
-    workers_per_element: int = 1
-    """Chunks that one array element runs side by side."""
-    seals: dict[str, int] = field(default_factory=dict)
-    """Bytes that count of each ledger of earlier rounds; what is not named counts nothing."""
-    discards: tuple[str, ...] = ()
-    """Tasks whose earlier records no longer count (``atomsim retry``)."""
-    why: str = ""
-    """Why there is this round, for a person."""
-
-
-def publish(path: Path, text: str) -> bool:
-    """Create a file whole and once; False if it is there already.
-
-    Raises:
-        AtomsimError: if it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.{time.monotonic_ns()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            # Over NFS a link may be made and its answer lost: then the file has two names.
-            if temporary.stat().st_nlink != 2:
-                return False
-        sync_folder(path.parent)
-    except OSError as error:
-        raise AtomsimError(f"cannot write {path.name}: {error.strerror}; make room, then 'atomsim resume'") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def key_of(round_number: int, chunk: int) -> str:
-    """Return the name that a chunk's files start with."""
-    return f"{round_number:03d}-{chunk:05d}"
-
-
-def write_manifest(step: Path, manifest: Manifest, chunks: Sequence[Chunk]) -> bool:
-    """Open a round; False if another planner has opened it."""
-    lines = [json.dumps([c.number, c.cost_s, c.spans, c.tasks], separators=(",", ":")) for c in chunks]
-    body = "".join(line + "\n" for line in lines)
-    header = asdict(manifest) | {"sha256": hashlib.sha256(body.encode()).hexdigest()}
-    return publish(step / "rounds" / f"{manifest.round:03d}.jsonl", json.dumps(header) + "\n" + body)
-
-
-def rounds(step: Path) -> list[int]:
-    """Numbers of a step's rounds, sorted."""
-    folder = step / "rounds"
-    return sorted(int(p.stem) for p in folder.glob("[0-9]*.jsonl")) if folder.is_dir() else []
-
-
-def read_header(step: Path, round_number: int) -> Manifest:
-    """Read the first line of a manifest.
-
-    Raises:
-        InputError: if there is none.
-    """
-    path = step / "rounds" / f"{round_number:03d}.jsonl"
-    try:
-        with path.open(encoding="utf-8") as file:
-            content = json.loads(file.readline())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); name a folder that 'atomsim submit' wrote") from error
-    content.pop("sha256")
-    lists = {"pieces": tuple(tuple(p) for p in content["pieces"]), "discards": tuple(content["discards"])}
-    return Manifest(**content | lists)
-
-
-def read_chunks(step: Path, round_number: int) -> list[Chunk]:
-    """Read the chunks of a round.
-
-    Raises:
-        AtomsimError: if the manifest is not what was written.
-    """
-    path = step / "rounds" / f"{round_number:03d}.jsonl"
-    head, _, body = path.read_text(encoding="utf-8").partition("\n")
-    if hashlib.sha256(body.encode()).hexdigest() != json.loads(head)["sha256"]:
-        raise AtomsimError(f"{path} is damaged (its checksum differs); 'atomsim retry' plans anew")
-    rows = [json.loads(line) for line in body.splitlines()]
-    return [Chunk(n, tuple(tasks), tuple((a, b) for a, b in spans), cost) for n, cost, spans, tasks in rows]
-
-
-def read_tasks(step: Path, chunk: Chunk) -> list[Task]:
-    """Read a chunk's tasks, and nothing else of ``tasks.jsonl``.
-
-    Raises:
-        AtomsimError: if they are not the tasks that were planned.
-    """
-    lines: list[bytes] = []
-    with (step / "tasks.jsonl").open("rb") as file:
-        for offset, length in chunk.spans:
-            file.seek(offset)
-            lines += file.read(length).splitlines()
-    try:
-        rows = [json.loads(line) for line in lines]
-    except ValueError:
-        rows = []
-    if [row["id"] for row in rows] != list(chunk.tasks):
-        raise AtomsimError(f"{step / 'tasks.jsonl'} is not what chunk {chunk.number} was planned from; plan anew")
-    return [Task(**row | {"parents": tuple(row["parents"])}) for row in rows]
-
-
-def task_spans(step: Path) -> dict[str, tuple[int, int]]:
-    """Return (offset, length) of every task's line in ``tasks.jsonl``, by id, in order."""
-    spans: dict[str, tuple[int, int]] = {}
-    offset = 0
-    with (step / "tasks.jsonl").open("rb") as file:
-        for number, line in enumerate(file):
-            if number:  # the first line is the header
-                # keys are sorted: "id" comes before anything long but the kind
-                found = re.search(rb'"id": "([0-9a-f]{16})"', line[:200])
-                spans[found[1].decode() if found else json.loads(line)["id"]] = (offset, len(line))
-            offset += len(line)
-    return spans
 
 
 @dataclass(frozen=True)
@@ -240,13 +87,22 @@ def attempts(step: Path, key: str | None = None) -> dict[str, list[Attempt]]:
 
 
 def claim(step: Path, key: str, who: Mapping[str, Any]) -> Attempt:
-    """Take a chunk: every earlier attempt at it is sealed at the length that its file has now."""
+    """Take a chunk: every earlier attempt at it is sealed at the length that its file has now.
+
+    Raises:
+        AtomsimError: if this node does not come to see what others wrote.
+    """
+    deadline = time.monotonic() + STALE_S
     while True:
         before = attempts(step, key).get(key, [])
         content = dict(who) | {"seals": _sealed(step, before)}
         attempt = Attempt(key, before[-1].number + 1 if before else 1, content)
         if publish(step / f"{attempt.stem}.claim.json", json.dumps(content) + "\n"):
             return attempt
+        # Another was faster, or this node's view of the folder is old (NFS); links are never old.
+        if time.monotonic() > deadline:
+            raise AtomsimError(f"{step / attempt.stem} is taken, but not to be seen from here; 'atomsim resume' later")
+        time.sleep(0.2)
 
 
 def superseded(step: Path, attempt: Attempt) -> str:

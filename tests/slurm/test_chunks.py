@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from atomsim.errors import AtomsimError
 from atomsim.records import Ledger, Record, Task, to_line
-from atomsim.worker.chunks import (
-    LOCAL,
+from atomsim.worker.chunks import LOCAL, attempts, claim, read_step, seals_for_next, superseded
+from atomsim.worker.folder import RunFolder
+from atomsim.worker.manifest import (
     Chunk,
     Manifest,
-    attempts,
-    claim,
     key_of,
     publish,
     read_chunks,
     read_header,
-    read_step,
     read_tasks,
     rounds,
-    seals_for_next,
-    superseded,
     task_spans,
     write_manifest,
 )
-from atomsim.worker.folder import RunFolder
 
 WHO = {"token": "t", "host": "n0"}
 
@@ -155,3 +151,20 @@ def test_claims_name_who_made_them(tmp_path: Path) -> None:
     (found,) = attempts(tmp_path).values()
     assert [(a.number, a.claim["host"], a.chunk, a.round) for a in found] == [(1, "n0", 3, 1), (2, "n1", 3, 1)]
     assert json.loads((tmp_path / f"{found[0].stem}.claim.json").read_text())["token"] == "t"
+
+
+def test_a_stale_view_of_the_folder_gives_no_chunk_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that does not see the newest claim yet (NFS) waits for it, and seals what was written under it."""
+    open_round(tmp_path, 1)
+    first = claim(tmp_path, key_of(1, 0), WHO)
+    Ledger(tmp_path / first.ledger).append(record("a", energy_eV=1.0))
+    real, asked = os.listdir, []
+
+    def stale(folder: Path) -> list[str]:
+        asked.append(folder)
+        return [] if len(asked) < 3 else real(folder)
+
+    monkeypatch.setattr(os, "listdir", stale)
+    second = claim(tmp_path, key_of(1, 0), WHO)
+    assert (first.number, second.number) == (1, 2)
+    assert second.claim["seals"] == {first.ledger: (tmp_path / first.ledger).stat().st_size}

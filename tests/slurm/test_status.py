@@ -17,8 +17,9 @@ from atomsim.records import Record, Task, to_line
 from atomsim.slurm.client import Queued, SlurmUnreachableError
 from atomsim.slurm.journal import Journal, Settings
 from atomsim.slurm.status import QUIET_S, ClusterStatus, read_cluster_status
-from atomsim.worker.chunks import Chunk, Manifest, claim, key_of, task_spans, write_manifest
+from atomsim.worker.chunks import claim
 from atomsim.worker.folder import RunFolder
+from atomsim.worker.manifest import Chunk, Manifest, key_of, task_spans, write_manifest
 
 STATUSES = ("converged", "max_steps", "exploded")
 
