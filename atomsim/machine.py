@@ -1,9 +1,11 @@
-"""Settings of a process that pay on a CPU: threads and the allocator. Nothing is done at import."""
+"""What a process may use and how it is set up: threads, allocator, GPUs. Nothing is done at import."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from collections.abc import Mapping
 
 import torch
 
@@ -41,3 +43,22 @@ def keep_freed_memory() -> bool:
     mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
     kept = any(mallopt(_M_MMAP_THRESHOLD, size) for size in _KEEP)
     return kept and bool(mallopt(_M_TRIM_THRESHOLD, _KEEP[0]))
+
+
+def allotted_gpus(device: str, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Return the GPUs that a run may use, each as the ``CUDA_VISIBLE_DEVICES`` of a process of its own.
+
+    These are the ones of the allocation, as the scheduler or the user has set the variable; nothing
+    is asked of the cards, as one that is idle now may be another job's a moment later.
+
+    Args:
+        device: ``auto`` or ``cuda`` for all of them, ``cuda:N`` for one, ``cpu`` for none.
+        environment: of this process.
+    """
+    if device.partition(":")[0] not in ("auto", "cuda"):
+        return ()
+    visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    named = [entry.strip() for entry in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
+    gpus = tuple(named[:visible] if named else map(str, range(visible)))
+    _, _, index = device.partition(":")
+    return gpus[int(index) :][:1] if index else gpus

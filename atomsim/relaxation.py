@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,12 @@ from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.hessian import Hessian
 from atomsim.optimize.lbfgs import Lbfgs
-from atomsim.optimize.minima import to_minima
+from atomsim.optimize.minima import continued, to_minima
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.rows import Method
 from atomsim.optimize.space import Space
 from atomsim.optimize.springs import invert, spring_guess
+from atomsim.optimize.starts import FARTHER_A, SCREEN_FMAX, Start, lowest_starts
 from atomsim.optimize.symmetry import KeepSymmetry
 from atomsim.units import GPA
 
@@ -49,6 +50,8 @@ class RelaxSettings:
     noise_A: float = 0.0
     """Standard deviation of seeded noise on free atoms at the start, Å: breaks a symmetry that holds it on a saddle."""
     seed: int = 0
+    starts: int = 1
+    """Starts of each system, all but the first with noise of 0.1 Å or more; the lowest is relaxed to the end."""
     check_minimum: bool = True
     """Look for a mode of negative curvature at the end, and leave a saddle along it."""
     finish_in_double: bool = True
@@ -59,6 +62,11 @@ class RelaxSettings:
     """``newton`` (quasi-Newton from a spring model or a parent's Hessian), ``lbfgs`` or ``fire``."""
 
     def __post_init__(self) -> None:
+        if self.starts < 1 or (self.starts > 1 and self.keep_symmetry):
+            raise InputError(
+                f"found starts={self.starts} with keep_symmetry={self.keep_symmetry}; wanted 1 or more, "
+                "and 1 where symmetry is kept: several starts differ by noise, which breaks it"
+            )
         if self.method not in METHODS:
             raise InputError(
                 f"unknown method {self.method!r}, wanted one of {', '.join(METHODS)};{nearest(self.method, METHODS)}"
@@ -166,23 +174,29 @@ def iter_relax(
     room = capacity or default_capacity(surface, systems, device)
     space = Space(cell=settings.cell, pressure=settings.pressure_GPa * GPA)
     stop = Stop(fmax=settings.fmax_eV_per_A, max_steps=settings.max_steps)
+    several = settings.starts > 1
     groups: Iterable[Group] = (
-        _group(n, atoms, settings, space, device, known.get(n)) for n, atoms in enumerate(systems)
+        _group(Start(n, k) if several else n, _started(atoms, settings, k), settings, space, device, known.get(n))
+        for n, atoms in enumerate(systems)
+        for k in range(settings.starts)
     )
-    project = KeepSymmetry() if settings.keep_symmetry else None
     descend = partial(
         drive,
         surface=surface,
         method=_method(settings.method),
         space=space,
-        stop=stop,
         capacity=room,
-        project=project,
+        project=KeepSymmetry() if settings.keep_symmetry else None,
     )
+    spent: dict[Hashable, Outcome] = {}
+    if several:
+        coarse = partial(descend, stop=replace(stop, fmax=max(SCREEN_FMAX, stop.fmax)))
+        groups = _noted(lowest_starts(groups, coarse, settings.starts), spent)
+    finely = partial(descend, stop=stop)
     look = settings.check_minimum and not settings.keep_symmetry
-    outcomes = to_minima(groups, descend, surface, space, room, settings.seed) if look else descend(groups)
+    outcomes = to_minima(groups, finely, surface, space, room, settings.seed) if look else finely(groups)
     for outcome in outcomes:
-        yield int(str(outcome.key)), _relaxation(outcome)
+        yield int(str(outcome.key)), _relaxation(continued(outcome, spent.pop(outcome.key, None)))
 
 
 def default_capacity(surface: Surface, systems: Sequence[Atoms], device: torch.device) -> Capacity:
@@ -193,10 +207,11 @@ def default_capacity(surface: Surface, systems: Sequence[Atoms], device: torch.d
     return device_capacity(surface, Batch.pack([by_size[-1], by_size[len(by_size) // 2]], device))
 
 
-def noisy(atoms: Atoms, noise: float, seed: int) -> Atoms:
-    """Return a copy with normal noise on free atoms; the same structure and seed give the same noise."""
+def noisy(atoms: Atoms, noise: float, seed: int, start: int = 0) -> Atoms:
+    """Return a copy with normal noise on free atoms; the same structure, seed and start give the same noise."""
     content = hashlib.sha256(atoms.positions.tobytes() + atoms.cell.array.tobytes() + atoms.numbers.tobytes())
-    rng = np.random.default_rng([seed, int.from_bytes(content.digest()[:8])])
+    entropy = [seed, int.from_bytes(content.digest()[:8])]
+    rng = np.random.default_rng([*entropy, start] if start else entropy)
     moved = atoms.copy()
     moved.set_positions(atoms.positions + rng.normal(0.0, noise, (len(atoms), 3)))  # respects constraints
     return moved
@@ -207,17 +222,27 @@ def _method(name: str) -> Method[Any]:
     return methods[name]
 
 
+def _started(atoms: Atoms, settings: RelaxSettings, start: int) -> Atoms:
+    noise = settings.noise_A if start == 0 else max(settings.noise_A, FARTHER_A)
+    return noisy(atoms, noise, settings.seed, start) if noise > 0 and not settings.keep_symmetry else atoms
+
+
 def _group(
-    key: int, atoms: Atoms, settings: RelaxSettings, space: Space, device: torch.device, known: Hessian | None
+    key: Hashable, atoms: Atoms, settings: RelaxSettings, space: Space, device: torch.device, known: Hessian | None
 ) -> Group:
-    shaken = settings.noise_A > 0 and not settings.keep_symmetry
-    start = noisy(atoms, settings.noise_A, settings.seed) if shaken else atoms
-    batch = Batch.pack([start])
+    batch = Batch.pack([atoms])
     if settings.method != "newton":
         return Group(key, batch.to(device))
     # small matrices, one by one: an eigensolver on a GPU would stall it
     guess = spring_guess(batch, space) if known is None else invert(known.matrix(settings.cell), batch, space)
     return Group(key, batch.to(device), guess.to(device))
+
+
+def _noted(going_on: Iterable[tuple[Outcome, Group]], spent: dict[Hashable, Outcome]) -> Iterator[Group]:
+    """Pass groups on and note what they have cost."""
+    for cost, group in going_on:
+        spent[group.key] = cost
+        yield group
 
 
 def _relaxation(outcome: Outcome) -> Relaxation:

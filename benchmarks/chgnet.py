@@ -5,12 +5,10 @@ python -m benchmarks.chgnet [--pairs 7] [--out chgnet.json] [--keep-memory]
 
 from __future__ import annotations
 
-import argparse
 import io
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ from atomsim.models import chgnet
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
 from benchmarks.cells import rattled
-from benchmarks.paired import Row, cpu_clock, cuda_clock, paired, report, share_outside
+from benchmarks.paired import Row, cpu_clock, cuda_clock, paired, per_call_arguments, report, share_outside
 
 OUTSIDE = [
     (chgnet, "neighbor_list"),
@@ -114,12 +112,7 @@ def on_gpu(cells: int, pairs: int, device: str = "cuda") -> Row:
 
 def main() -> None:
     """Run and report."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--gpu-cells", type=int, default=256)
-    parser.add_argument("--keep-memory", action="store_true", help="tell malloc to keep freed memory, for both sides")
-    parser.add_argument("--out", type=Path)
-    chosen = parser.parse_args()
+    chosen = per_call_arguments(__doc__).parse_args()
     if chosen.keep_memory:
         tune_process()
     torch.set_num_threads(1)

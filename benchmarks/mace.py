@@ -1,4 +1,4 @@
-"""MACE: what an evaluation costs, against ASE with MACECalculator (C3, C4) and on a GPU (G1, G2).
+"""MACE: what an evaluation costs, against ASE with MACECalculator (C3, C4) and on a GPU (G1). G2: benchmarks.torchsim.
 
     python -m benchmarks.mace [--pairs 7] [--out mace.json] [--keep-memory]
 
@@ -8,10 +8,8 @@ the largest force is 1 eV/Å: time does not depend on the weights' values.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from atomsim.machine import tune_process
 from atomsim.models import mace, mace_fast, mace_kernels
 from atomsim.models.mace import MacePotential, quiet_mace
 from benchmarks.cells import rattled
-from benchmarks.paired import Row, cpu_clock, cuda_clock, paired, report, share_outside
+from benchmarks.paired import Row, cpu_clock, cuda_clock, paired, per_call_arguments, report, share_outside
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "models"))
 from random_mace import random_mace
@@ -126,8 +124,8 @@ def outside(what: str, ours: MacePotential, rounds: list[list[Any]]) -> list[Row
     return rows
 
 
-def on_gpu(cells: int, pairs: int, device: str = "cuda") -> list[Row]:
-    """G1: a saturated batch against serial ASE on the same card; G2: against TorchSim, if installed."""
+def on_gpu(cells: int, pairs: int, device: str = "cuda") -> Row:
+    """G1: a saturated batch against serial ASE on the same card."""
     clock = cuda_clock if device == "cuda" else cpu_clock
     network = scaled_model("small")
     peer, ours = calculator(network, device), MacePotential(network, device=device)
@@ -137,47 +135,22 @@ def on_gpu(cells: int, pairs: int, device: str = "cuda") -> list[Row]:
     per_atom = 1e6 * min(timed.ours) / batch.n_atoms
     ratio = timed.ratio * cells
     detail = f"{timed.detail()}; {per_atom:.2f} µs/atom at {batch.n_atoms} atoms"
-    return [
-        Row("G1", f"MACE small, {cells} × 24 atoms, against ASE serial", ratio, "≥ 120", ratio >= 120, detail),
-        against_torchsim(network, ours, batch, pairs, device),
-    ]
-
-
-def against_torchsim(network: torch.nn.Module, ours: MacePotential, batch: Batch, pairs: int, device: str) -> Row:
-    """G2, per step: the same model through TorchSim's own adapter."""
-    what, goal = "MACE small, per step, against TorchSim", "≥ 1.3"
-    if find_spec("torch_sim") is None:
-        return Row("G2", what, None, goal, None, "torch-sim-atomistic is not installed")
-    from torch_sim.models.mace import MaceModel
-
-    from atomsim.models.torchsim import TorchSimPotential
-
-    inner = MaceModel(model=copy.deepcopy(network), device=torch.device(device), dtype=torch.float32)
-    peer = TorchSimPotential(inner, ours.elements, ours.cutoff)
-    timed = paired(lambda _: peer(batch), lambda _: ours(batch), pairs, cuda_clock if device == "cuda" else cpu_clock)
-    return Row("G2", what, timed.ratio, goal, timed.ratio >= 1.3, timed.detail())
+    return Row("G1", f"MACE small, {cells} × 24 atoms, against ASE serial", ratio, "≥ 120", ratio >= 120, detail)
 
 
 def main() -> None:
     """Run and report."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=7)
+    parser = per_call_arguments(__doc__)
     parser.add_argument("--shapes", nargs="+", choices=HIDDEN, default=list(HIDDEN))
-    parser.add_argument("--gpu-cells", type=int, default=256)
-    parser.add_argument("--keep-memory", action="store_true", help="tell malloc to keep freed memory, for both sides")
-    parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     if chosen.keep_memory:
         tune_process()
     torch.set_num_threads(1)
     rows = [row for shape in chosen.shapes for row in per_call(shape, chosen.pairs)]
     if torch.cuda.is_available():
-        rows += on_gpu(chosen.gpu_cells, chosen.pairs)
+        rows.append(on_gpu(chosen.gpu_cells, chosen.pairs))
     else:
-        rows += [
-            Row(key, "MACE on a GPU", None, goal, None, "no CUDA device")
-            for key, goal in (("G1", "≥ 120"), ("G2", "≥ 1.3"))
-        ]
+        rows.append(Row("G1", "MACE on a GPU", None, "≥ 120", None, "no CUDA device"))
     report(rows, "MACE per call", chosen.out)
 
 

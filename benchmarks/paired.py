@@ -6,6 +6,7 @@ moments of each other and share that fate, so their ratio scatters less.
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import sys
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +23,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-PACKAGES = ("torch", "mace-torch", "chgnet", "ase", "numpy")
+PACKAGES = ("torch", "mace-torch", "chgnet", "ase", "numpy", "torch-sim-atomistic")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,22 @@ class Paired:
         low, high = min(self._ratios), max(self._ratios)
         times = f"{1e3 * median(self.peer):.1f} against {1e3 * median(self.ours):.1f} ms"
         return f"{times}, {len(self.ours)} pairs, {low:.2f}–{high:.2f}"
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what every benchmark takes: ``--pairs`` and ``--out``."""
+    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--out", type=Path, help="write the figures here, as JSON")
+    return parser
+
+
+def per_call_arguments(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what the benchmarks of one evaluation take."""
+    parser = arguments(description)
+    parser.add_argument("--gpu-cells", type=int, default=256)
+    parser.add_argument("--keep-memory", action="store_true", help="tell malloc to keep freed memory, for both sides")
+    return parser
 
 
 def cpu_clock() -> float:
@@ -149,6 +166,13 @@ def report(rows: list[Row], title: str, out: Path | None) -> None:
             "python": sys.version.split()[0],
             "threads": torch.get_num_threads(),
             "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            "versions": {package: version(package) for package in PACKAGES},
+            "versions": {package: found for package in PACKAGES if (found := _version(package))},
         }
         out.write_text(json.dumps({"title": title, "about": about, "rows": [asdict(r) for r in rows]}, indent=1))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -19,12 +19,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from ase.filters import FrechetCellFilter
-from ase.optimize import BFGS, FIRE, LBFGS
+from ase.optimize import BFGS, FIRE, LBFGS, BFGSLineSearch
+from ase.optimize.precon import Exp, PreconLBFGS
 
+from atomsim.batch import Batch, Evaluation
 from atomsim.models.ase import PotentialCalculator
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
@@ -37,8 +40,37 @@ from atomsim.tasks.hosts import host_of, known_hessians
 
 NOISE_A = 0.02
 SEED = 1
-OPTIMIZERS = {"FIRE": FIRE, "LBFGS": LBFGS, "BFGS": BFGS}
 MAX_STEPS = 500
+
+
+def _preconditioned(system: FrechetCellFilter, **options: Any) -> PreconLBFGS:
+    return PreconLBFGS(system, precon=Exp(A=3), **options)
+
+
+OPTIMIZERS: dict[str, Callable[..., Any]] = {
+    "FIRE": FIRE,
+    "LBFGS": LBFGS,
+    "BFGS": BFGS,
+    "BFGSLineSearch": BFGSLineSearch,
+    "PreconLBFGS": _preconditioned,
+}
+
+
+class Counting:
+    """A potential that counts what it evaluates: line searches evaluate more often than they step."""
+
+    def __init__(self, potential: Potential) -> None:
+        """Start at zero."""
+        self.potential, self.calls = potential, 0
+
+    def __call__(self, batch: Batch) -> Evaluation:
+        """Evaluate."""
+        self.calls += batch.n_systems
+        return self.potential(batch)
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the potential's."""
+        return getattr(self.potential, name)
 
 
 @dataclass(frozen=True)
@@ -78,27 +110,35 @@ def by_atomsim(tasks: list[Task], potential: Potential, fmax: float, *, check: b
     return results, sum(hosts.values())
 
 
-def by_ase(tasks: list[Task], calculator, optimizer: Callable, fmax: float) -> list[Result]:
-    """Relax all cells with one of ASE's optimizers."""
+def by_ase(
+    tasks: list[Task], calculator: Any, optimizer: Callable[..., Any], fmax: float, counting: Counting | None = None
+) -> list[Result]:
+    """Relax all cells with one of ASE's optimizers; what a failed line search leaves is not converged."""
     results = []
     for task in tasks:
         atoms = noisy(atoms_from_json(task.structure or {}), NOISE_A, SEED)
         atoms.calc = calculator
+        before = counting.calls if counting else 0
         run = optimizer(FrechetCellFilter(atoms), logfile=None)
-        converged = run.run(fmax=fmax, steps=MAX_STEPS)
-        results.append(Result(run.get_number_of_steps() + 1, atoms.get_potential_energy() / len(atoms), converged))
+        try:
+            converged = bool(run.run(fmax=fmax, steps=MAX_STEPS))
+        except RuntimeError:
+            converged = False
+        calls = counting.calls - before if counting else run.get_number_of_steps() + 1
+        results.append(Result(calls, atoms.get_potential_energy() / len(atoms), converged))
     return results
 
 
 def compare(tasks: list[Task], potential: Potential, fmax: float, peers: list[str]) -> dict:
     """Run all methods and count."""
-    calculator = PotentialCalculator(potential)
+    counting = Counting(potential)
+    calculator = PotentialCalculator(counting)
     ours, host_calls = by_atomsim(tasks, potential, fmax, check=False)
     checked, _ = by_atomsim(tasks, potential, fmax, check=True)
     print(f"  atomsim done: {sum(r.calls for r in ours)} calls and {host_calls} for hosts", flush=True)
     methods = {"atomsim": ours, "atomsim, lowest mode checked": checked}
     for name in peers:
-        methods[f"ASE {name}"] = by_ase(tasks, calculator, OPTIMIZERS[name], fmax)
+        methods[f"ASE {name}"] = by_ase(tasks, calculator, OPTIMIZERS[name], fmax, counting)
         print(f"  {name} done: {sum(r.calls for r in methods[f'ASE {name}'])} calls", flush=True)
     best = np.min([[r.energy_per_atom for r in results] for results in methods.values()], axis=0)
     table = {}

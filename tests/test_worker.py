@@ -13,14 +13,17 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.io import read, write
+from faulty_potentials import Faulty
 
 from atomsim import records as records_module
 from atomsim import relaxation
 from atomsim.campaign import load_campaign
 from atomsim.errors import AtomsimError, InputError
-from atomsim.records import Record
+from atomsim.records import Record, Task, atoms_to_json
+from atomsim.tasks import relax
+from atomsim.tasks.base import Context
 from atomsim.worker import Engine, Job, RunFolder, RunSummary, StepSummary, read_run, run_campaign
-from atomsim.worker.engine import batched
+from atomsim.worker.engine import batched, run_job
 from atomsim.worker.plan import plan
 from atomsim.worker.run import Silent, context_of
 from atomsim.worker.status import read_status
@@ -102,6 +105,18 @@ def test_runs_all_steps_and_leaves_a_readable_folder(tmp_path: Path) -> None:
         assert atoms.get_potential_energy() == pytest.approx(record.values["energy_eV"], abs=1e-7)
         np.testing.assert_allclose(atoms.get_forces(), record.structure["arrays"]["forces"], atol=1e-7)
     assert [s.done for s in read_status(tmp_path / "run")] == [3, 3, 3]
+
+
+def test_how_the_potential_was_computed_is_recorded(tmp_path: Path) -> None:
+    task = Task("t", "relaxed", "relax", "t", atoms_to_json(cell("He", 3.4)), {})
+    settings = relax.Settings(structures="start")
+    job = Job("relax", settings, [task], Context("relaxed", 0, tmp_path), {})
+    potential = Faulty("faulty")
+    potential.kernel, potential.kernel_note = "slow", "no compiler found"
+    (record,) = run_job(job, Engine(processes=0), potential)
+    assert record.status == "converged"
+    assert record.provenance["kernel"] == "slow"
+    assert record.provenance["kernel_note"] == "no compiler found"
 
 
 def test_a_second_run_does_nothing_again(tmp_path: Path) -> None:

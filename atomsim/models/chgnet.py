@@ -30,6 +30,7 @@ from atomsim.batch import Batch, Evaluation
 from atomsim.models.gated import centred, gated_norm, gathered, rows, segment_sum
 from atomsim.models.graph import BondGraph, bond_graph
 from atomsim.models.interface import refuse_unknown_elements
+from atomsim.models.kernels import reason
 from atomsim.neighbors import SkinList, neighbor_list
 
 Weights = dict[str, Tensor]
@@ -116,6 +117,18 @@ class Chgnet:
         ]
         # on a CPU a search is one per cent of an evaluation: a skin would only add state
         self._pairs = SkinList(self.cutoff, self.skin) if self.device.type == "cuda" else None
+
+    @property
+    def kernel(self) -> str:
+        """``loops`` where compiled loops run between the matrix products, else ``torch``."""
+        return "loops" if not self.kernel_note else "torch"
+
+    @property
+    def kernel_note(self) -> str:
+        """Why there are no compiled loops; empty where there are."""
+        if self.device.type != "cpu" or self.dtype != torch.float32:
+            return "the loops are for a CPU and single precision"
+        return reason()
 
     @cached_property
     def double(self) -> Chgnet:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from atomsim.optimize.rows import PER_GROUP, PER_ROW, Rows, clip_groups
+from atomsim.optimize.rows import PER_GROUP, PER_ROW, Rows, WithoutMatrix, clip_groups
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class FireState:
 
 
 @dataclass(frozen=True)
-class Fire:
+class Fire(WithoutMatrix):
     """Fast inertial relaxation engine, with the defaults of ASE.
 
     Bitzek, Koskinen, Gähler, Moseler, Gumbsch, Phys. Rev. Lett. 97, 170201 (2006).
@@ -79,7 +79,3 @@ class Fire:
             downhill=torch.where(up, 0, state.downhill + 1),
         )
         return step, after
-
-    def inverse_hessians(self, state: FireState) -> None:  # noqa: ARG002
-        """Return None: this method keeps no matrix."""
-        return

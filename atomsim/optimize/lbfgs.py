@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from atomsim.optimize.rows import PER_GROUP, PER_ROW, Rows, clip_rows
+from atomsim.optimize.rows import PER_GROUP, PER_ROW, Rows, WithoutMatrix, clip_rows
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class LbfgsState:
 
 
 @dataclass(frozen=True)
-class Lbfgs:
+class Lbfgs(WithoutMatrix):
     """Limited-memory BFGS without a line search.
 
     Nocedal & Wright, Numerical Optimization, 2nd ed. (2006), Algorithm 7.4.
@@ -74,10 +74,6 @@ class Lbfgs:
             direction = direction + back[rows.group, None] * state.steps[:, k]
         step = clip_rows(direction, rows, self.longest_step)
         return step, replace(state, force=force, step=step, moved=torch.ones_like(state.moved))
-
-    def inverse_hessians(self, state: LbfgsState) -> None:  # noqa: ARG002
-        """Return None: this method keeps no matrix."""
-        return
 
 
 def _remembered(state: LbfgsState, rows: Rows, force: Tensor) -> LbfgsState:

@@ -47,7 +47,7 @@ def to_minima(
     for restart in range(RESTARTS + 1):
         kicked: list[Group] = []
         for found, onward in _looked_at(descend(groups), surface, space, capacity, seed):
-            outcome = _continued(found, earlier.get(found.key))
+            outcome = continued(found, earlier.get(found.key))
             if outcome.status == "saddle" and restart < RESTARTS:
                 earlier[outcome.key] = outcome
                 kicked.append(onward)
@@ -94,7 +94,7 @@ def _look(outcomes: list[Outcome], surface: Surface, space: Space, seed: int) ->
         yield found, Group(outcome.key, kicked.take([n]), outcome.inverse_hessian)
 
 
-def _continued(found: Outcome, earlier: Outcome | None) -> Outcome:
+def continued(found: Outcome, earlier: Outcome | None) -> Outcome:
     """Add the cost of what came before a restart."""
     if earlier is None:
         return found

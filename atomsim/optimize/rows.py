@@ -125,6 +125,14 @@ def _widened(matrices: list[Tensor]) -> list[Tensor]:
     return [torch.nn.functional.pad(m, (0, width - m.shape[-1], 0, width - m.shape[-1])) for m in matrices]
 
 
+class WithoutMatrix:
+    """What is alike in methods that keep no matrix."""
+
+    def inverse_hessians(self, state: Any) -> None:  # noqa: ARG002
+        """Return None: nothing of the kind was learned."""
+        return
+
+
 class Method(Protocol[S]):
     """An optimizer: how groups start, and how a force becomes a step."""
 

@@ -22,13 +22,19 @@ from atomsim.relaxation import RelaxSettings, iter_relax
 HOST_FMAX = 0.01
 """To what force the host is relaxed before its Hessian is taken, eV/Å."""
 
+FRACTION_DIGITS, CELL_DIGITS = 5, 6
+"""To which decimals hosts are rounded: children tell where their ions were to some digits only."""
+
 _COMPUTED: dict[str, Hessian | None] = {}
 """Hessians of hosts met by this process: they cost time, and decide nothing that is not in the key."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """A child filled up, its atoms in an order that does not depend on the child."""
+    """A child filled up: order and, to the last bit, numbers do not depend on which child it was.
+
+    So a task's result does not depend on which of its siblings this process has met before.
+    """
 
     atoms: Atoms
     child_index: np.ndarray
@@ -37,7 +43,7 @@ class Host:
     @property
     def key(self) -> str:
         """Hash of the structure, equal for all children of one host."""
-        parts = (self.atoms.numbers, self.atoms.cell.array.round(6) + 0.0, self.atoms.get_scaled_positions().round(5))
+        parts = (self.atoms.numbers, self.atoms.cell.array, self.atoms.positions)
         return hashlib.sha256(b"".join(np.ascontiguousarray(p).tobytes() for p in parts)).hexdigest()
 
 
@@ -49,11 +55,13 @@ def host_of(task: Task) -> Host | None:
     child = atoms_from_json(task.structure)
     ions = Atoms([task.tags["ion"]] * len(vacancies), scaled_positions=vacancies, cell=child.cell, pbc=True)
     filled = child + ions
-    fractional = filled.get_scaled_positions().round(5) % 1.0
+    fractional = filled.get_scaled_positions().round(FRACTION_DIGITS) % 1.0
     order = np.lexsort((*fractional.T[::-1], filled.numbers))
     place = np.empty(len(filled), dtype=np.int64)
     place[order] = np.arange(len(filled))
-    return Host(filled[order], place[: len(child)])
+    cell = filled.cell.array.round(CELL_DIGITS) + 0.0  # no negative zeros
+    atoms = Atoms(filled.numbers[order], scaled_positions=fractional[order], cell=cell, pbc=True)
+    return Host(atoms, place[: len(child)])
 
 
 def known_hessians(tasks: Sequence[Task], surface: Surface, settings: RelaxSettings) -> Mapping[int, Hessian]:
@@ -71,7 +79,7 @@ def _of_host(host: Host, surface: Surface, settings: RelaxSettings) -> Hessian |
     """Relax the host and take its Hessian, once in this process; None if it does not relax."""
     key = f"{host.key} {getattr(surface, 'sha256', id(surface))} {settings.cell} {settings.pressure_GPa}"
     if key not in _COMPUTED:
-        plain = replace(settings, fmax_eV_per_A=HOST_FMAX, noise_A=0.0, check_minimum=False)
+        plain = replace(settings, fmax_eV_per_A=HOST_FMAX, noise_A=0.0, starts=1, check_minimum=False)
         ((_, relaxed),) = iter_relax([host.atoms], surface, plain)
         _COMPUTED[key] = _counted(relaxed.atoms, surface, relaxed.force_calls) if relaxed.converged else None
     return _COMPUTED[key]

@@ -26,7 +26,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, extra: I
         else:
             wanted = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             prefix = "" if problem["type"] == "value_error" else f"found {problem['input']!r}, wanted "
-            lines.append(f"{where}: {key}: {prefix}{wanted}")
+            lines.append(": ".join(filter(None, (where, key, f"{prefix}{wanted}"))))  # no key: of the whole table
     return lines
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from atomsim.errors import InputError
 from atomsim.records import Record, Task, atoms_from_json, atoms_to_json
@@ -42,6 +42,12 @@ class Settings(StepSettings):
     noise_A: float = Field(
         default=0.0, ge=0, le=0.5, description="random displacement before relaxing, Å: leaves saddle points"
     )
+    starts: int = Field(
+        default=1,
+        ge=1,
+        le=20,
+        description="starts of each structure, all but the first with noise of 0.1 Å or more; the lowest is kept",
+    )
     method: Literal["newton", "lbfgs", "fire"] = Field(
         default="newton", description="optimizer; newton starts from what is known of the curvature"
     )
@@ -55,6 +61,15 @@ class Settings(StepSettings):
     check_minimum: bool = Field(
         default=True, description="look for a mode of negative curvature at the end, and leave a saddle along it"
     )
+
+    @model_validator(mode="after")
+    def _one_start_keeps_symmetry(self) -> Settings:
+        if self.starts > 1 and self.keep_symmetry:
+            raise ValueError(
+                f"found starts = {self.starts} with keep_symmetry; several starts differ by noise, which breaks it: "
+                "leave one of the two out"
+            )
+        return self
 
 
 def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
@@ -116,17 +131,8 @@ def _check_elements(found: Sequence[Origin], context: Context) -> None:
 def _relax_settings(settings: Settings, seed: int) -> RelaxSettings:
     from atomsim.relaxation import RelaxSettings
 
-    return RelaxSettings(
-        fmax_eV_per_A=settings.fmax_eV_per_A,
-        max_steps=settings.max_steps,
-        cell=settings.cell,
-        pressure_GPa=settings.pressure_GPa,
-        noise_A=settings.noise_A,
-        seed=seed,
-        method=settings.method,
-        check_minimum=settings.check_minimum,
-        keep_symmetry=settings.keep_symmetry,
-    )
+    of_both = RelaxSettings.__dataclass_fields__.keys() & Settings.model_fields.keys()
+    return RelaxSettings(seed=seed, **settings.model_dump(include=set(of_both)))
 
 
 def _record(task: Task, relaxation: Relaxation, host_calls: int) -> Record:

@@ -20,6 +20,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,42 +44,27 @@ DTYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f8"), 2: np.dtype("<f4")}
 Key = bytes
 
 
-class Remembering:
-    """A potential that remembers what it said, also what another process said before it was killed."""
+class Memory:
+    """Answers by what was asked, in memory and in the files of this process."""
 
-    def __init__(self, potential: Potential, folder: Path, interval_s: float = INTERVAL_S) -> None:
-        self.potential = potential
+    def __init__(self, folder: Path, interval_s: float = INTERVAL_S) -> None:
         self.folder = folder
         self.interval_s = interval_s
         self.known: dict[Key, bytes] = dict(_read_all(folder))
-        self.replayed = 0
-        """Systems answered from memory."""
         self.buffer: list[bytes] = []
         self.flushed = time.monotonic()
         self.files: list[Path] = []
         self.written = 0
         self.spent_s = 0.0
-        """Time that remembering took, s."""
         self._begin()
 
-    def __call__(self, batch: Batch) -> Evaluation:
-        """Answer from memory where possible; evaluate the other systems together."""
+    def note(self, keys: list[Key], batch: Batch, said: Evaluation) -> None:
+        """Remember what was said of a batch; write it if it is time to."""
         start = time.perf_counter()
-        keys = _keys(batch)
-        unknown = [n for n, key in enumerate(keys) if key not in self.known]
+        self.buffer += _pack(keys, batch, said)
         self.spent_s += time.perf_counter() - start
-        if len(unknown) == len(keys):
-            said = self.potential(batch)
-            self._note(keys, batch, said)
-            return said
-        self.replayed += len(keys) - len(unknown)
-        parts = {n: _unpack(self.known[key], batch) for n, key in enumerate(keys) if key in self.known}
-        if unknown:
-            asked = batch.take(unknown)
-            said = self.potential(asked)
-            self._note([keys[n] for n in unknown], asked, said)
-            parts |= {n: said.take(asked, [i]) for i, n in enumerate(unknown)}
-        return Evaluation.join([parts[n] for n in range(len(keys))])
+        if time.monotonic() - self.flushed >= self.interval_s:
+            self.flush()
 
     def next_task(self) -> None:
         """Begin a new file: all but the last finished task's are no longer needed."""
@@ -109,31 +95,77 @@ class Remembering:
         self.buffer = []
         self.spent_s += time.perf_counter() - start
 
-    def __getattr__(self, name: str) -> Any:
-        """Everything else is the potential's."""
-        return getattr(self.potential, name)
-
     def _begin(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{os.uname().nodename}-{os.getpid()}-{time.time_ns()}.evals"
         self.files.append(self.folder / name)
         self.written = 0
 
-    def _note(self, keys: list[Key], batch: Batch, said: Evaluation) -> None:
+
+class Remembering:
+    """A potential that remembers what it said, also what another process said before it was killed."""
+
+    def __init__(self, potential: Potential, folder: Path | Memory, interval_s: float = INTERVAL_S) -> None:
+        self.potential = potential
+        self.memory = folder if isinstance(folder, Memory) else Memory(folder, interval_s)
+        self.replayed = 0
+        """Systems answered from memory."""
+        # other weights, or the same in another precision, answer otherwise
+        self.salt = f"{getattr(potential, 'sha256', '')} {getattr(potential, 'dtype', '')}".encode()
+
+    @cached_property
+    def double(self) -> Remembering:
+        """The same potential in float64, remembered in the same files; AttributeError where there is none."""
+        return Remembering(self.potential.double, self.memory)  # type: ignore[attr-defined]
+
+    @property
+    def spent_s(self) -> float:
+        """Time that remembering took, s."""
+        return self.memory.spent_s
+
+    def __call__(self, batch: Batch) -> Evaluation:
+        """Answer from memory where possible; evaluate the other systems together."""
         start = time.perf_counter()
-        self.buffer += _pack(keys, batch, said)
-        self.spent_s += time.perf_counter() - start
-        if time.monotonic() - self.flushed >= self.interval_s:
-            self.flush()
+        known, keys = self.memory.known, _keys(batch, self.salt)
+        unknown = [n for n, key in enumerate(keys) if key not in known]
+        self.memory.spent_s += time.perf_counter() - start
+        if len(unknown) == len(keys):
+            said = self.potential(batch)
+            self.memory.note(keys, batch, said)
+            return said
+        self.replayed += len(keys) - len(unknown)
+        parts = {n: _unpack(known[key], batch) for n, key in enumerate(keys) if key in known}
+        if unknown:
+            asked = batch.take(unknown)
+            said = self.potential(asked)
+            self.memory.note([keys[n] for n in unknown], asked, said)
+            parts |= {n: said.take(asked, [i]) for i, n in enumerate(unknown)}
+        return Evaluation.join([parts[n] for n in range(len(keys))])
+
+    def next_task(self) -> None:
+        """Begin a new file: all but the last finished task's are no longer needed."""
+        self.memory.next_task()
+
+    def flush(self) -> None:
+        """Write what was said since the last time, durably.
+
+        Raises:
+            AtomsimError: if the disk is full.
+        """
+        self.memory.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the potential's."""
+        return getattr(self.potential, name)
 
 
-def _keys(batch: Batch) -> list[Key]:
-    """Hash each system: numbers, positions, cell and periodicity, to the bit."""
+def _keys(batch: Batch, salt: bytes) -> list[Key]:
+    """Hash each system: numbers, positions, cell and periodicity, to the bit, and who is asked."""
     positions, numbers = batch.positions.detach().cpu().numpy(), batch.numbers.cpu().numpy()
     cells, periodic = batch.cell.detach().cpu().numpy(), batch.pbc.cpu().numpy()
     keys, start = [], 0
     for n, size in enumerate(batch.sizes):
-        digest = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(salt, digest_size=16)
         for array in (numbers[start : start + size], positions[start : start + size], cells[n], periodic[n]):
             digest.update(np.ascontiguousarray(array).data)
         keys.append(digest.digest())

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def _serve(spec: dict[str, Any], replies: IO[str]) -> None:
     from atomsim.tasks import kind_of
     from atomsim.tasks.base import Context
     from atomsim.worker.checkpoint import Remembering
-    from atomsim.worker.engine import Engine, Job, guarded
+    from atomsim.worker.engine import Engine, Job, batched, guarded
 
     tune_process(threads=1)  # this process is atomsim's own
     elements = spec["context"]["elements"]
@@ -64,10 +65,11 @@ def _serve(spec: dict[str, Any], replies: IO[str]) -> None:
         signal.signal(signal.SIGTERM, lambda *_: _leave(potential))
     _reply(replies, {"ready": potential.sha256})
     for line in sys.stdin:
-        content = json.loads(line)
-        task = Task(**content | {"parents": tuple(content["parents"])})
-        outcome = guarded(job, task, potential)
-        _reply(replies, {"record": to_line(outcome.record), "wall_s": outcome.wall_s})
+        tasks = [Task(**each | {"parents": tuple(each["parents"])}) for each in json.loads(line)["tasks"]]
+        alone = len(tasks) == 1
+        outcomes = [guarded(job, tasks[0], potential)] if alone else batched(replace(job, tasks=tasks), potential)
+        for outcome in outcomes:
+            _reply(replies, {"record": to_line(outcome.record), "wall_s": outcome.wall_s})
 
 
 def _leave(potential: Remembering) -> None:

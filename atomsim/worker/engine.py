@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -44,7 +44,7 @@ class Engine:
     device: str = "auto"
     dtype: str | None = None
     processes: int = 1
-    """Processes on a CPU, one thread each; 0 runs everything in this one, for debugging."""
+    """Processes on a CPU, one thread each; 0 runs everything in this one, for debugging. GPUs have one each."""
     trust_file: bool = False
     """Load a .model file that no card pins; such a file can run any code."""
     loader: str = LOADER
@@ -84,28 +84,44 @@ class Job:
     """Told how many systems were evaluated, now and then while tasks run."""
 
 
-class Counted:
-    """A potential that tells how many systems it has evaluated; those remembered do not count."""
+class Tally:
+    """Evaluations not told of yet."""
 
-    def __init__(self, potential: Potential, tell: Callable[[int], None]) -> None:
-        self.potential = potential
+    def __init__(self, tell: Callable[[int], None]) -> None:
         self.tell = tell
         self.calls = 0
         self.told = time.monotonic()
 
-    def __call__(self, batch: Batch) -> Evaluation:
-        """Evaluate; tell at most twice a second."""
-        remembered = getattr(self.potential, "replayed", 0)
-        said = self.potential(batch)
-        self.calls += batch.n_systems - (getattr(self.potential, "replayed", 0) - remembered)
+    def add(self, calls: int) -> None:
+        """Count; tell at most twice a second."""
+        self.calls += calls
         if time.monotonic() - self.told > TELL_S:
             self.settle()
-        return said
 
     def settle(self) -> None:
         """Tell what was not told yet; also that it was nothing, as that is a sign of life."""
         calls, self.calls, self.told = self.calls, 0, time.monotonic()
         self.tell(calls)
+
+
+class Counted:
+    """A potential that tells how many systems it has evaluated; those remembered do not count."""
+
+    def __init__(self, potential: Potential, tally: Tally) -> None:
+        self.potential = potential
+        self.tally = tally
+
+    def __call__(self, batch: Batch) -> Evaluation:
+        """Evaluate and count."""
+        remembered = getattr(self.potential, "replayed", 0)
+        said = self.potential(batch)
+        self.tally.add(batch.n_systems - (getattr(self.potential, "replayed", 0) - remembered))
+        return said
+
+    @cached_property
+    def double(self) -> Counted:
+        """The same potential in float64, counted together with this one; AttributeError where there is none."""
+        return Counted(self.potential.double, self.tally)  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the potential's."""
@@ -149,16 +165,20 @@ def run_job(job: Job, engine: Engine, potential: Potential | None) -> Iterator[R
     """Run every task of a job; yield each record, with its provenance, as soon as it is there.
 
     On a CPU every process evaluates one system at a time on one thread, so that a result does
-    not depend on scheduling, on the number of processes or on an interruption.
+    not depend on scheduling, on the number of processes or on an interruption. Of several GPUs
+    each has a process of its own.
     """
+    from atomsim.machine import allotted_gpus  # torch is imported only where it is needed
     from atomsim.worker.pool import pooled
 
     if potential is None or engine.processes == 0:
         outcomes = serial(job, potential)
-    elif potential.device.type == "cuda":
-        outcomes = batched(job, potential)
-    else:
+    elif potential.device.type != "cuda":
         outcomes = pooled(job, replace(engine, device=str(potential.device)))
+    elif len(gpus := allotted_gpus(engine.device)) > 1 and len(job.tasks) > 1:
+        outcomes = pooled(job, replace(engine, device="cuda:0"), gpus)
+    else:
+        outcomes = batched(job, potential)
     tasks = {task.id: task for task in job.tasks}
     for outcome in outcomes:
         yield _stamp(outcome, tasks[outcome.record.task], job, potential)
@@ -173,10 +193,11 @@ def serial(job: Job, potential: Potential | None) -> Iterator[Outcome]:
 def batched(job: Job, potential: Potential) -> Iterator[Outcome]:
     """Run all tasks together; if that fails, those without a record one by one."""
     start, seen = time.monotonic(), set()
-    surface = Counted(potential, job.on_calls or _unheard)
+    tally = Tally(job.on_calls or _unheard)
+    surface = Counted(potential, tally)
     try:
         for record in kind_of(job.kind).run(job.tasks, job.settings, job.inputs, job.context, surface):
-            surface.settle()
+            tally.settle()
             seen.add(record.task)
             yield Outcome(finite(record), time.monotonic() - start)
     except Exception:
@@ -189,7 +210,8 @@ def batched(job: Job, potential: Potential) -> Iterator[Outcome]:
 def guarded(job: Job, task: Task, potential: Potential | None) -> Outcome:
     """Run one task; whatever it raises becomes its record."""
     start = time.monotonic()
-    surface = None if potential is None else Counted(potential, job.on_calls or _unheard)
+    tally = Tally(job.on_calls or _unheard)
+    surface = None if potential is None else Counted(potential, tally)
     try:
         records = list(kind_of(job.kind).run([task], job.settings, job.inputs, job.context, surface))
         if [r.task for r in records] != [task.id]:
@@ -199,7 +221,7 @@ def guarded(job: Job, task: Task, potential: Potential | None) -> Outcome:
         _complain(job, f"{task.label} of step {task.step}")
         record = failed(task, error)
     if surface is not None:
-        surface.settle()
+        tally.settle()
     if potential is not None and hasattr(potential, "next_task"):  # it keeps checkpoints
         potential.next_task()
     return Outcome(record, time.monotonic() - start)
@@ -250,6 +272,9 @@ def _stamp(outcome: Outcome, task: Task, job: Job, potential: Potential | None) 
         about = describe(potential)
         provenance["potential"] = {"name": about["name"], "sha256": about["sha256"]}
         provenance |= {"device": about["device"], "dtype": about["dtype"]}
+        # one potential may be computed in several ways, equal to rounding
+        how = {key: getattr(potential, key, "") for key in ("kernel", "kernel_note")}
+        provenance |= {key: word for key, word in how.items() if word}
     circumstances = {
         "finished": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "wall_s": round(outcome.wall_s, 3),

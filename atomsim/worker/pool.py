@@ -3,20 +3,25 @@
 Each process (``atomsim.worker.child``) is a fresh interpreter with one thread; tasks go in and
 records come out as lines of JSON, so a pool works from scripts, notebooks and the command line
 alike, and a process that is killed takes only its own task with it.
+
+On a CPU a process holds one task at a time. With several GPUs there is one process each, which
+sees its card alone and evaluates a share of the tasks together; the shares shrink as the end
+comes near, so that the cards finish at about the same time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from queue import SimpleQueue
 from typing import IO, Any
@@ -28,17 +33,34 @@ from atomsim.worker.engine import Engine, Job, Outcome
 
 ATTEMPTS = 2
 """How often a task may take its process down before it is given up."""
+SMALLEST_SHARE = 8
+"""Tasks that a GPU is given at least, where there are so many: fewer would not fill it."""
 LEAVE_S = 3.0
 """How long processes may take to write their checkpoints when the work is stopped."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a process runs: a core of the machine, or a GPU that it has for itself."""
+
+    gpu: str = ""
+    """Its ``CUDA_VISIBLE_DEVICES``; empty on a CPU."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of a process there."""
+        return ONE_THREAD | ({"CUDA_VISIBLE_DEVICES": self.gpu} if self.gpu else {})
+
+
 @dataclass
 class Child:
-    """A process of the pool and the task that it holds."""
+    """A process of the pool and the tasks that it holds."""
 
     process: subprocess.Popen[bytes]
-    task: Task | None = None
+    place: Place
+    tasks: dict[str, Task] = field(default_factory=dict)
+    """Those without a record yet, by id."""
     attempt: int = 0
     ready: bool = False
     stopping: bool = False
@@ -70,7 +92,12 @@ class Pool:
     job: Job
     engine: Engine
     log: IO[bytes] | None
-    waiting: deque[tuple[Task, int]]
+    free: list[Place]
+    """Places without a process."""
+    waiting: deque[tuple[Task, ...]]
+    """Tasks that a process may hold together."""
+    attempts: Counter[str] = field(default_factory=Counter)
+    """How often a task has taken its process down when it was alone there, by id."""
     replies: SimpleQueue[tuple[Child, dict[str, Any] | None]] = field(default_factory=SimpleQueue)
     children: list[Child] = field(default_factory=list)
     failed_starts: int = 0
@@ -78,59 +105,84 @@ class Pool:
     def top_up(self) -> None:
         """Start processes while there is more to do than there are processes coming."""
         coming = sum(child.expected for child in self.children)
-        while len(self.children) < self.engine.processes and coming < len(self.waiting):
-            self.children.append(self._start())
+        while self.free and coming < sum(map(len, self.waiting)):
+            self.children.append(self._start(self.free.pop(0)))
             coming += 1
 
     def give(self, child: Child) -> None:
-        """Give a free process the next task, or let it end."""
-        if self.waiting:
-            child.task, child.attempt = self.waiting.popleft()
-            child.send(asdict(child.task))
-        else:
+        """Give a free process the next tasks, or let it end."""
+        if not self.waiting:
             child.stop()
+            return
+        group = self.waiting.popleft()
+        share = group[: self._share(len(group)) if child.place.gpu else 1]
+        if len(share) < len(group):
+            self.waiting.appendleft(group[len(share) :])
+        child.tasks = {task.id: task for task in share}
+        child.attempt = max(self.attempts[task.id] for task in share) + 1
+        child.send({"tasks": [asdict(task) for task in share]})
 
     def ended(self, child: Child) -> Outcome | None:
-        """Deal with a process that is gone: its task is tried again, then given up."""
+        """Deal with a process that is gone: a task that was alone is tried again, then given up; others part."""
         self.children.remove(child)
-        code = _exit_code(child.process)
-        if child.task is None:
+        self.free.append(child.place)
+        code, left = _exit_code(child.process), tuple(child.tasks.values())
+        if not left:
             self.failed_starts += not child.ready
             if self.failed_starts > ATTEMPTS:
                 raise AtomsimError(f"worker processes do not start ({_ending(code)}); log.txt says why")
             return None
-        if child.attempt < ATTEMPTS:
-            self.waiting.append((child.task, child.attempt + 1))
+        if len(left) > 1:  # which of them did it shows when they no longer share a process
+            self.waiting.extend((left[: len(left) // 2], left[len(left) // 2 :]))
+            return None
+        self.attempts[left[0].id] += 1
+        if self.attempts[left[0].id] < ATTEMPTS:
+            self.waiting.append(left)
             return None
         message = f"its process died {ATTEMPTS} times ({_ending(code)}); too little memory perhaps: use fewer processes"
-        return Outcome(record_of(child.task, "crashed", message), 0.0, child.attempt)
+        return Outcome(record_of(left[0], "crashed", message), 0.0, ATTEMPTS)
 
-    def _start(self) -> Child:
+    def _share(self, waiting: int) -> int:
+        """Half of an even split of what is left: guided self-scheduling.
+
+        Polychronopoulos & Kuck, IEEE Trans. Comput. C-36, 1425 (1987), who give a whole one.
+        """
+        places = len(self.free) + len(self.children)
+        return max(math.ceil(waiting / (2 * places)), min(SMALLEST_SHARE, math.ceil(waiting / places)))
+
+    def _start(self, place: Place) -> Child:
         command = [sys.executable, "-P", "-m", "atomsim.worker.child"]
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log or subprocess.DEVNULL,
-            env=os.environ | ONE_THREAD,
+            env=os.environ | place.environment,
             # Ctrl-C is for this process alone; it ends the others.
             start_new_session=True,
         )
-        child = Child(process)
+        child = Child(process, place)
         child.send(_job_line(self.job, self.engine))
         threading.Thread(target=_listen, args=(child, self.replies), daemon=True).start()
         return child
 
 
-def pooled(job: Job, engine: Engine) -> Iterator[Outcome]:
-    """Run a job's tasks in ``engine.processes`` processes, yielding outcomes as they come.
+def pooled(job: Job, engine: Engine, gpus: Sequence[str] = ()) -> Iterator[Outcome]:
+    """Run a job's tasks in ``engine.processes`` processes, or in one for each GPU, yielding outcomes as they come.
+
+    Args:
+        job: what to run.
+        engine: its device is what a process finds there: ``cuda:0`` is its own GPU.
+        gpus: ``CUDA_VISIBLE_DEVICES`` of each process; none on a CPU.
 
     Raises:
         AtomsimError: if processes cannot be started at all.
     """
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(job.log.open("ab")) if job.log else None
-        pool = Pool(job, engine, log, deque((task, 1) for task in job.tasks))
+        places = [Place(gpu) for gpu in gpus] or [Place()] * engine.processes
+        groups = [tuple(job.tasks)] if gpus else [(task,) for task in job.tasks]
+        pool = Pool(job, engine, log, places, deque(groups))
         stack.callback(_kill, pool)
         left = len(job.tasks)
         while left:
@@ -159,8 +211,9 @@ def _take(pool: Pool, child: Child, reply: dict[str, Any] | None) -> Outcome | N
             pool.job.on_calls(reply["calls"])
         return None
     outcome = Outcome(from_line(reply["record"]), reply["wall_s"], child.attempt)
-    child.task = None
-    pool.give(child)
+    del child.tasks[outcome.record.task]
+    if not child.tasks:
+        pool.give(child)
     return outcome
 
 

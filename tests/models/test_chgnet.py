@@ -92,3 +92,14 @@ def test_a_batch_on_a_gpu_equals_single_systems_on_a_cpu():
     torch.testing.assert_close(there.energy.cpu(), here.energy, atol=1e-9, rtol=0)
     torch.testing.assert_close(there.forces.cpu(), here.forces, atol=1e-9, rtol=0)
     torch.testing.assert_close(there.stress.cpu(), here.stress, atol=1e-9, rtol=0)
+
+
+def test_says_which_kernel_computes_it(monkeypatch):
+    from atomsim.models import chgnet
+
+    potential = load_potential("chgnet-0.3.0", "cpu")
+    monkeypatch.setattr(chgnet, "reason", lambda: "")
+    assert (potential.kernel, potential.kernel_note) == ("loops", "")
+    assert potential.double.kernel == "torch"
+    monkeypatch.setattr(chgnet, "reason", lambda: "no C compiler found")
+    assert (potential.kernel, potential.kernel_note) == ("torch", "no C compiler found")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from atomsim.models.load import load_potential
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 from atomsim.worker import checkpoint
 from atomsim.worker.checkpoint import Remembering
+from atomsim.worker.engine import Counted, Tally
 
 SETTINGS = RelaxSettings(noise_A=0.05, fmax_eV_per_A=0.01, seed=1)
 
@@ -92,7 +94,7 @@ def test_lost_work_is_at_most_what_came_since_the_last_interval(
 
     with pytest.raises(Stop):
         relax(Remembering(Ticking(18), tmp_path, interval_s=5.0))
-    assert len(Remembering(Counting(), tmp_path).known) >= 18 - 5
+    assert len(Remembering(Counting(), tmp_path).memory.known) >= 18 - 5
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "noise in front", "empty"])
@@ -111,7 +113,7 @@ def test_damage_costs_work_but_never_gives_a_wrong_answer(tmp_path: Path, damage
     else:
         data = bytearray()
     path.write_bytes(data)
-    left = len(Remembering(Counting(), tmp_path).known)
+    left = len(Remembering(Counting(), tmp_path).memory.known)
     assert left == {"cut": 11, "flip": 11, "noise in front": 12, "empty": 0}[damage]
     again = Counting()
     assert same(relax(Remembering(again, tmp_path))[0], whole)
@@ -163,3 +165,63 @@ def test_a_full_disk_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(checkpoint.os, "fsync", full)
     with pytest.raises(AtomsimError, match="No space left on device"):
         remembering.flush()
+
+
+class InTwoPrecisions(Counting):
+    """A potential in float32 that has itself in float64."""
+
+    def __init__(self, stop_after: int = 10**9, dtype: str = "float32") -> None:
+        super().__init__(stop_after)
+        self.inner = load_potential("lj-test", device="cpu", dtype=dtype)
+        self.name, self.sha256, self.dtype = self.inner.name, self.inner.sha256, self.inner.dtype
+        if dtype == "float32":
+            self.double = InTwoPrecisions(stop_after, "float64")
+
+
+FINE = replace(SETTINGS, fmax_eV_per_A=0.001)
+
+
+def finely(surface: object) -> Relaxation:
+    ((_, found),) = iter_relax(cells()[:1], surface, FINE)
+    return found
+
+
+@pytest.mark.parametrize("after", [1, 4])
+def test_double_precision_goes_on_bitwise_too(tmp_path: Path, after: int) -> None:
+    """What float64 said near the minimum is remembered, and never taken for what float32 says there."""
+    plain = InTwoPrecisions()
+    whole = finely(plain)
+    assert plain.double.calls > after
+    stopping = InTwoPrecisions()
+    stopping.double.stop_after = after
+    with pytest.raises(Stop):
+        finely(Remembering(stopping, tmp_path, 0.0))
+    again = InTwoPrecisions()
+    remembering = Remembering(again, tmp_path)
+    assert same(whole, finely(remembering))
+    assert again.double.calls == plain.double.calls - after
+    assert remembering.double.replayed == after
+    assert again.calls == plain.calls - stopping.calls
+
+
+def test_an_answer_in_another_precision_does_not_count(tmp_path: Path) -> None:
+    batch = Batch.pack(cells())
+    Remembering(InTwoPrecisions(dtype="float64"), tmp_path, 0.0)(batch)
+    single = InTwoPrecisions()
+    said = Remembering(single, tmp_path)(batch)
+    assert single.calls == batch.n_systems
+    assert torch.equal(said.forces, single.inner(batch).forces)
+
+
+def test_every_evaluation_is_told_of_in_both_precisions(tmp_path: Path) -> None:
+    heard: list[int] = []
+    tally = Tally(heard.append)
+    potential = InTwoPrecisions()
+    finely(Counted(Remembering(potential, tmp_path), tally))
+    tally.settle()
+    assert potential.double.calls > 0
+    assert sum(heard) == potential.calls + potential.double.calls
+
+
+def test_a_potential_without_double_precision_has_none_when_wrapped(tmp_path: Path) -> None:
+    assert not hasattr(Counted(Remembering(Counting(), tmp_path), Tally(print)), "double")

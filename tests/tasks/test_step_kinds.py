@@ -9,12 +9,14 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.io import write
+from pydantic import ValidationError
 
 from atomsim.errors import InputError
 from atomsim.records import Record, atoms_to_json
 from atomsim.structures.prototypes import load_prototype
 from atomsim.tasks import MODULES, delithiate, kind_of, relax, structures
 from atomsim.tasks.base import Context, origins
+from atomsim.tasks.keys import explain
 
 
 def expand(module, inputs: dict | None = None, base: Path = Path(), seed: int = 0, elements=None, **settings):
@@ -82,6 +84,14 @@ def test_relax_takes_only_good_records(rocksalt: Atoms) -> None:
     assert [t.label for t in tasks] == ["a", "c"]
     assert tasks[0].tags == {"x": 1.0}
     assert tasks[0].parents == ("id-a",)
+
+
+def test_several_starts_are_refused_where_symmetry_is_kept() -> None:
+    with pytest.raises(ValidationError, match="leave one of the two out") as caught:
+        relax.Settings(structures="before", starts=3, keep_symmetry=True)
+    (line,) = explain(caught.value, relax.Settings, "[[step]] 1")
+    assert line.startswith("[[step]] 1: found starts = 3")
+    relax.Settings(structures="before", starts=3)
 
 
 def test_relax_refuses_elements_that_the_potential_does_not_know(rocksalt: Atoms) -> None:
