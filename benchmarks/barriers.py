@@ -1,43 +1,79 @@
-"""Barriers of hops against ASE: force calls, barriers reached, saddles proven, and time.
+"""Barriers of hops against ASE: force calls, barriers and saddles reached, and time.
 
-    python -P benchmarks/barriers.py --hosts Li2RuO3 --hops 4 --json barriers.json
+    python -P -m benchmarks.barriers --reference --work barriers
 
 Both sides see the same potential, supercell and relaxed ends. The peer is ASE's NEB (improved tangent,
-climbing image) with FIRE from the same noisy IDPP guess and to the same test (largest projected force
-0.05 eV/Å); it evaluates image by image. A force call is one evaluation of one image. Those of atomsim
-count its final evaluation and its proof; the host's Hessian and the ends are counted once per host. Every saddle,
-the peer's too, is put to the same proof. With ``--reference``, ASE's band goes on to 0.01 eV/Å. For
-all hops ASE's calls are those of one hop of each kind times its copies in the supercell, and of two ends
-for each, as without symmetry.
+climbing image) with FIRE from IDPP guesses with 0.03 Å of noise, five images, evaluated one by one, to a largest
+projected force of 0.05 eV/Å. A force call is one evaluation of one system; atomsim's count the proof of the saddle
+and all that was tried, and the host's Hessian and the ends once per host. With ``--reference`` the peer starts three
+times with other noise, and the lowest goes on to 0.01 eV/Å: that barrier is the reference. Every saddle,
+the peer's too, is put to the same proof. For all hops ASE's calls are those of one hop of each kind times its copies
+in the supercell, and of two ends for each, as without symmetry. With ``--calculator`` the peer asks CHGNet's
+own ASE calculator, and the time is what is measured.
+
+A line of JSON is appended to ``WORK/rows.jsonl`` as each hop is done; started again, the script goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.mep import NEB
 from ase.optimize import FIRE
 
-from atomsim.mep.barrier import Ends, band_of, find_paths, path_tangents
+from atomsim.mep.barrier import Ends, PathSettings, find_paths
 from atomsim.mep.curvature import prove
+from atomsim.mep.interpolate import idpp, roughened
 from atomsim.mep.legs import resolve
-from atomsim.mep.survey import Survey, SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
+from atomsim.mep.path import at_positions, path_tangents
+from atomsim.mep.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
 from atomsim.models.ase import PotentialCalculator
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
 from atomsim.relaxation import relax
 from atomsim.structures.prototypes import load_prototype
+from benchmarks.barriers_report import report
 
-IONS = {"Na3RuO4": "Na"}
-SETTINGS = SurveySettings(max_length_A=3.4, supercell_min_A=8.0, max_atoms=60)
+IMAGES, NOISE_A, SPRING = 5, 0.03, 0.1
+FMAX, REFERENCE_FMAX = 0.05, 0.01
 MAX_STEPS = 400
+STARTS = 3
+NEAR_EV = 0.02
+"""Starts this near to the lowest go on to the reference's force too."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """Which hops of a prototype."""
+
+    ion: str = "Li"
+    hops: int = 4
+    max_length_A: float = 3.4
+    max_atoms: int = 60
+    interstitials: bool = False
+
+
+HOSTS = {
+    "TiS2": Host(hops=4, max_length_A=4.0, interstitials=True),
+    "Mo6S8": Host(hops=5, max_length_A=3.0, interstitials=True),
+    "Na3RuO4": Host("Na", hops=8),
+    "LiCoO2": Host(hops=1),
+    "Li2RuO3": Host(hops=5),
+    "LRMO": Host(hops=4),
+}
 
 
 @dataclass(frozen=True)
@@ -48,135 +84,216 @@ class Found:
     barrier_eV: float
     negative_modes: int | None
     force_calls: int
-    wall_s: float
+    cpu_s: float
+    saddle_A: list[list[float]]
 
 
-def ours(ends: Ends, surface: Potential) -> Found:
-    """One hop with atomsim."""
-    start = time.perf_counter()
-    (path,) = find_paths([ends], surface, SETTINGS.path)
-    path = resolve(path, ends, surface, SETTINGS.path).path
-    negative = path.proof.negative_modes if path.proof else None
-    return Found(path.status, path.barrier, negative, path.force_calls, time.perf_counter() - start)
+@dataclass(frozen=True)
+class Prepared:
+    """What the hops of a host share, and the hops."""
+
+    ends: tuple[Ends, ...]
+    multiplicities: tuple[int, ...]
+    facts: dict[str, Any]
 
 
-def peer(ends: Ends, surface: Potential, fmax: float) -> Found:
-    """One hop with ASE's NEB and FIRE, from the guess that atomsim starts from."""
-    start = time.perf_counter()
-    guess = band_of(ends, SETTINGS.path, 0, torch.device("cpu")).batch.split()
-    images = [ends.start.copy(), *guess, ends.end]
-    for image, energy in ((images[0], ends.start_energy), (images[-1], ends.end_energy)):
-        image.calc = _Known(energy, len(image))
-    for image in images[1:-1]:
-        image.calc = PotentialCalculator(surface)
-    band = NEB(images, k=0.1, climb=True, method="improvedtangent")
-    optimizer = FIRE(band, logfile=None)
-    converged = optimizer.run(fmax=fmax, steps=MAX_STEPS)
-    wall = time.perf_counter() - start
-    energies = np.array([image.get_potential_energy() for image in images])
-    top = int(energies.argmax())
-    negative = None
-    if 0 < top < len(images) - 1:
-        tangent = path_tangents([*images], energies)[top]
-        (proof,) = prove([images[top]], [tangent], [ends.moving], [ends.curvature().numpy()], surface)
-        negative = proof.negative_modes
-    calls = (optimizer.get_number_of_steps() + 1) * len(guess)
-    barrier = float(energies.max() - energies[0])
-    return Found("converged" if converged else "max_steps", barrier, negative, calls, wall)
+def prepare(name: str, surface: Potential, work: Path) -> Prepared:
+    """Relax host and ends, compute the Hessian; kept in a file, so that all sides see the same."""
+    kept = work / f"{name}.pickle"
+    if kept.exists():
+        return pickle.loads(kept.read_bytes())
+    how = HOSTS[name]
+    settings = SurveySettings(
+        max_length_A=how.max_length_A, interstitials=how.interstitials, supercell_min_A=8.0, max_atoms=how.max_atoms
+    )
+    (host,) = relax([load_prototype(name).primitive], surface, fmax_eV_per_A=0.01)
+    view = survey(host.atoms, how.ion, settings)
+    start = time.process_time()
+    hessian = host_hessian(view, surface)
+    ends, multiplicities, relaxed = [], [], {}
+    for placed in view.placed:
+        for one in relax_ends(
+            [e for e in needed_ends([placed], view.cell) if e not in relaxed], view, settings, surface
+        ):
+            relaxed[one.end] = one
+        found = ends_of(placed, view, relaxed, hessian)
+        if not isinstance(found, str) and np.linalg.norm(found.moved, axis=1).max() > 0.6:
+            ends.append(found)
+            multiplicities.append(placed.hop.multiplicity)
+        if len(ends) == how.hops:
+            break
+    shared = hessian.force_calls + sum(e.force_calls for e in relaxed.values())
+    facts = {
+        "atoms": len(ends[0].start),
+        "image_distance_A": view.cell.image_distance_A,
+        "copies": view.cell.n_atoms // len(view.hops.host),
+        "shared_calls": shared,
+        "shared_s": time.process_time() - start,
+        "ase_end_calls": end_calls(ends[0].start, ends[0].moving[0], surface),
+    }
+    prepared = Prepared(tuple(ends), tuple(multiplicities), facts)
+    kept.write_bytes(pickle.dumps(prepared))
+    return prepared
 
 
-class _Known(PotentialCalculator):
-    """An end: its energy is known and its forces are not needed."""
-
-    def __init__(self, energy: float, n_atoms: int) -> None:
-        super().__init__(None)  # type: ignore[arg-type]
-        self.known = {"energy": energy, "free_energy": energy, "forces": np.zeros((n_atoms, 3))}
-
-    def calculate(self, atoms=None, properties=None, system_changes=()) -> None:  # type: ignore[no-untyped-def] # noqa: ARG002
-        self.atoms, self.results = atoms.copy(), dict(self.known)
-
-
-def end_calls(view: Survey, surface: Potential) -> int:
-    """Force calls of FIRE for one end, from the ideal sites."""
-    placed = view.placed[0]
-    atoms = view.cell.atoms[[*placed.kept, placed.places[0]]]
+def end_calls(start: Atoms, ion: int, surface: Potential) -> int:
+    """Force calls of FIRE for one end, begun 0.1 Å from it around the ion, where relaxed hosts leave it."""
+    atoms = at_positions(start, start.positions)
+    atoms.set_constraint()
+    near = atoms.get_distances(ion, range(len(atoms)), mic=True) < 3.0
+    atoms.positions[near] += np.random.default_rng(0).normal(0.0, 0.06, (int(near.sum()), 3))
     atoms.calc = PotentialCalculator(surface)
     optimizer = FIRE(atoms, logfile=None)
-    optimizer.run(fmax=SETTINGS.end_fmax_eV_per_A, steps=300)
+    optimizer.run(fmax=0.02, steps=300)
     return optimizer.get_number_of_steps() + 1
 
 
-def host_rows(name: str, n_hops: int, surface: Potential, *, reference: bool) -> dict[str, Any]:
-    """All hops of a host, or the first few of them, on both sides."""
-    (host,) = relax([load_prototype(name).primitive], surface, fmax_eV_per_A=0.01)
-    view = survey(host.atoms, IONS.get(name, "Li"), SETTINGS)
-    chosen = view.placed[:n_hops]
-    start = time.perf_counter()
-    hessian = host_hessian(view, surface)
-    relaxed = {e.end: e for e in relax_ends(needed_ends(chosen, view.cell), view, SETTINGS, surface)}
-    shared_s = time.perf_counter() - start
-    rows, calls_of_end = [], None
-    for placed in chosen:
-        ends = ends_of(placed, view, relaxed, hessian)
-        if isinstance(ends, str):
-            rows.append({"hop": placed.hop.name, "problem": ends})
+def ours(ends: Ends, surface: Potential, starts: int) -> dict[str, Any]:
+    """One hop with atomsim, from one or several starts."""
+    settings = PathSettings(images=IMAGES, fmax_eV_per_A=FMAX, noise_A=NOISE_A, starts=starts)
+    start = time.process_time()
+    (path,) = find_paths([ends], surface, settings)
+    path = resolve(path, ends, surface, settings).path
+    negative = path.proof.negative_modes if path.proof else None
+    saddle = path.images[path.highest].positions.tolist()
+    spent = time.process_time() - start
+    return {"found": asdict(Found(path.status, path.barrier, negative, path.force_calls, spent, saddle))}
+
+
+@dataclass
+class Peer:
+    """ASE's band for one hop; goes on where it was."""
+
+    ends: Ends
+    seed: int
+    calculator: Callable[[], Calculator]
+
+    def __post_init__(self) -> None:
+        ends = self.ends
+        positions = idpp(ends.start, ends.moved, IMAGES, self.seed)
+        positions = roughened(positions, NOISE_A, np.random.default_rng([self.seed, 7]))
+        self.images = [ends.start.copy(), *(at_positions(ends.start, p) for p in positions), ends.end]
+        for n, energy in ((0, ends.start_energy), (-1, ends.end_energy)):
+            still = np.zeros((len(self.images[n]), 3))
+            self.images[n].calc = SinglePointCalculator(self.images[n], energy=energy, forces=still)
+        for image in self.images[1:-1]:
+            image.calc = self.calculator()
+        band = NEB(self.images, k=SPRING, climb=True, method="improvedtangent")
+        self.optimizer = FIRE(band, logfile=None)
+        self.spent_s = 0.0
+
+    def run(self, fmax: float, steps: int = MAX_STEPS) -> Found:
+        """Go on until no projected force is larger than ``fmax``, eV/Å."""
+        start = time.process_time()
+        converged = self.optimizer.run(fmax=fmax, steps=steps)
+        self.spent_s += time.process_time() - start
+        energies = self.energies
+        calls = (self.optimizer.get_number_of_steps() + 1) * IMAGES
+        top = int(energies.argmax())
+        status = "converged" if converged else "max_steps"
+        saddle = self.images[top].positions.tolist()
+        return Found(status, float(energies.max() - energies[0]), None, calls, self.spent_s, saddle)
+
+    @property
+    def energies(self) -> np.ndarray:
+        """Of all images, eV."""
+        return np.array([float(image.get_potential_energy()) for image in self.images])
+
+    def negative_modes(self, surface: Potential) -> int | None:
+        """Put the highest image to the proof; None if it is an end."""
+        top = int(self.energies.argmax())
+        if top in (0, len(self.images) - 1):
+            return None
+        tangent = path_tangents(self.images, self.energies)[top]
+        (proof,) = prove([self.images[top]], [tangent], [self.ends.moving], [self.ends.curvature().numpy()], surface)
+        return proof.negative_modes
+
+
+def peers(ends: Ends, surface: Potential, *, reference: bool) -> dict[str, Any]:
+    """One hop with ASE, from several noisy guesses; the lowest goes on to the reference's force."""
+    bands = [Peer(ends, seed, partial(PotentialCalculator, surface)) for seed in range(STARTS if reference else 1)]
+    found = [replace(b.run(FMAX), negative_modes=b.negative_modes(surface)) for b in bands]
+    row: dict[str, Any] = {"ase": [asdict(f) for f in found]}
+    if reference:
+        lowest = min(f.barrier_eV for f in found)
+        near = [b for b, f in zip(bands, found, strict=True) if f.barrier_eV < lowest + NEAR_EV]
+        done = [replace(b.run(REFERENCE_FMAX), negative_modes=b.negative_modes(surface)) for b in near[:2]]
+        proven = [f for f in done if f.negative_modes == 1] or done
+        row["reference"] = asdict(min(proven, key=lambda f: f.barrier_eV))
+    return row
+
+
+def with_calculator(ends: Ends) -> dict[str, Any]:
+    """One hop with ASE's defaults and CHGNet's own calculator: what it costs without atomsim."""
+    from chgnet.model.dynamics import CHGNetCalculator
+    from chgnet.model.model import CHGNet
+
+    model = CHGNet.load(verbose=False, use_device="cpu")
+    one = CHGNetCalculator(model=model, use_device="cpu")
+    return {"found": asdict(Peer(ends, 0, partial(_of_one, one)).run(FMAX))}
+
+
+def _of_one(shared: Calculator) -> Calculator:
+    """A calculator of its own for each image, on one model."""
+    from chgnet.model.dynamics import CHGNetCalculator
+
+    return CHGNetCalculator(model=shared.model, use_device="cpu")
+
+
+def rows_of(work: Path) -> list[dict[str, Any]]:
+    """What is done, one entry a line; a torn last line is left out."""
+    file = work / "rows.jsonl"
+    found = []
+    for line in file.read_text().splitlines() if file.exists() else ():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
             continue
-        calls_of_end = end_calls(view, surface) if calls_of_end is None else calls_of_end
-        row: dict[str, Any] = {"hop": placed.hop.name, "multiplicity": placed.hop.multiplicity}
-        row |= {"atomsim": asdict(ours(ends, surface)), "ase": asdict(peer(ends, surface, 0.05))}
-        if reference:
-            row["reference"] = asdict(peer(ends, surface, 0.01))
-        rows.append(row)
-        print(f"{name} {json.dumps(row)}", flush=True)
-    shared = hessian.force_calls + sum(e.force_calls for e in relaxed.values())
-    copies = view.cell.n_atoms // len(view.hops.host)
-    return {"host": name, "atoms": view.cell.n_atoms, "copies": copies, "shared_calls": shared, "shared_s": shared_s,
-            "ase_end_calls": calls_of_end, "rows": rows}  # fmt: skip
+    return found
 
 
-def totals(host: dict[str, Any]) -> dict[str, Any]:
-    """Ratios of one host."""
-    rows = [r for r in host["rows"] if "problem" not in r]
-    mine = host["shared_calls"] + sum(r["atomsim"]["force_calls"] for r in rows)
-    theirs = sum(
-        host["copies"] * r["multiplicity"] * (r["ase"]["force_calls"] + 2 * host["ase_end_calls"]) for r in rows
-    )
-    agree = [r for r in rows if abs(r["atomsim"]["barrier_eV"] - r["ase"]["barrier_eV"]) < 0.01]
-    ratios = [r["atomsim"]["force_calls"] / r["ase"]["force_calls"] for r in agree]
-    return {
-        "hops": len(rows),
-        "proven": sum(r["atomsim"]["status"] == "converged" for r in rows),
-        "wrong_saddles_reported": sum(
-            r["atomsim"]["status"] == "converged" and r["atomsim"]["negative_modes"] != 1 for r in rows
-        ),
-        "ase_wrong_saddles": sum(r["ase"]["negative_modes"] != 1 for r in rows),
-        "same_saddle": len(agree),
-        "median_call_ratio_same_saddle": float(np.median(ratios)) if ratios else None,
-        "calls_all_hops": mine,
-        "ase_calls_all_hops": theirs,
-        "fewer_calls": theirs / mine,
+def missing(
+    name: str, sides: Sequence[str], surface: Potential, work: Path, reference: bool, most: int
+) -> Iterator[dict[str, Any]]:
+    """Compute what is not in the file yet, hop by hop."""
+    prepared = prepare(name, surface, work)
+    done = {(r["side"], r["host"], r["hop"]) for r in rows_of(work)}
+    sides_by_name: dict[str, Callable[[Ends], dict[str, Any]]] = {
+        "atomsim": lambda ends: ours(ends, surface, 1),
+        "atomsim-2": lambda ends: ours(ends, surface, 2),
+        "ase": lambda ends: peers(ends, surface, reference=reference),
+        "calculator": with_calculator,
     }
+    for side in sides:
+        for ends, multiplicity in list(zip(prepared.ends, prepared.multiplicities, strict=True))[:most]:
+            key = (side, name, str(ends.key))
+            if key not in done:
+                facts = {"side": side, "host": name, "hop": str(ends.key), "multiplicity": multiplicity}
+                yield facts | prepared.facts | sides_by_name[side](ends)
 
 
 def main() -> None:
-    """Run and print."""
+    """Run what is missing, then print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--hosts", nargs="+", default=["Li2RuO3"])
-    parser.add_argument("--hops", type=int, default=100, help="hops of each host")
+    parser.add_argument("--hosts", nargs="+", default=list(HOSTS), choices=list(HOSTS))
+    parser.add_argument("--hops", type=int, default=100, help="hops of each host at most")
+    parser.add_argument(
+        "--sides", nargs="*", default=["atomsim", "ase"], choices=["atomsim", "atomsim-2", "ase", "calculator"]
+    )
     parser.add_argument("--potential", default="chgnet-0.3.0")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--reference", action="store_true", help="take ASE's bands on to 0.01 eV/Å")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--reference", action="store_true", help="several noisy starts of ASE, the lowest to 0.01 eV/Å")
+    parser.add_argument("--work", type=Path, default=Path("barriers-work"), help="folder of what is done")
     arguments = parser.parse_args()
-    surface = load_potential(arguments.potential, device=arguments.device)
-    hosts = [host_rows(n, arguments.hops, surface, reference=arguments.reference) for n in arguments.hosts]
-    for host in hosts:
-        host["totals"] = totals(host)
-        print(f"\n{host['host']} ({host['atoms']} atoms)")
-        for key, value in host["totals"].items():
-            print(f"  {key:32s} {value if not isinstance(value, float) else round(value, 3)}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(hosts, indent=1))
+    torch.set_num_threads(1)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    surface = load_potential(arguments.potential, device=arguments.device) if arguments.sides else None
+    for name in arguments.hosts if surface is not None else ():
+        for row in missing(name, arguments.sides, surface, arguments.work, arguments.reference, arguments.hops):
+            with (arguments.work / "rows.jsonl").open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(row["side"], row["host"], row["hop"], flush=True)
+    print(report(rows_of(arguments.work)))
 
 
 if __name__ == "__main__":

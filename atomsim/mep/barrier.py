@@ -14,9 +14,11 @@ import torch
 from atomsim.batch import Batch, Evaluation
 from atomsim.batching import Capacity
 from atomsim.mep.band import Band, ElasticBand
-from atomsim.mep.curvature import Proof, band_inverse, prove
+from atomsim.mep.climb import Key, band_between
+from atomsim.mep.curvature import Proof, prove
 from atomsim.mep.interpolate import idpp, linear, roughened
 from atomsim.mep.path import Ends, FloatArray, Path, PathSettings, at_positions, path_tangents
+from atomsim.mep.search import search
 from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Outcome, Stop, drive
 from atomsim.optimize.newton import Newton
@@ -28,8 +30,12 @@ KICK_A = 0.15
 """Longest row of the step off a ridge, Å."""
 RETRIED = 0.3
 """Part of ``fmax_eV_per_A`` that a second try must reach: a flat saddle is further off than its small force tells."""
-PROVEN_AT_ONCE = 32
-"""Saddles that are looked at together, on a GPU."""
+AT_ONCE = 32
+"""Hops that are searched for together, on a GPU."""
+SEARCHES, OTHER_NOISE = 2, 1000
+"""Searches for one saddle before a climbing band takes over, and what tells their noise apart."""
+LEAST_IMAGES = 3
+"""Fewer leave no image on either side of the saddle."""
 
 
 def find_paths(
@@ -42,39 +48,74 @@ def find_paths(
 ) -> Iterator[Path]:
     """Find the path between every pair of ends; one ``Path`` each, in no particular order.
 
-    All images of all bands in flight are evaluated together. A band that ends on a ridge (more than
-    one negative mode) is pushed off it and goes on; one that ends beside a flat saddle (none) goes on
-    to a smaller force.
+    All systems in flight are evaluated together. What ``search`` cannot do goes to climbing bands: of these
+    one that ends on a ridge (more than one negative mode) is pushed off it and goes on; one that ends
+    beside a flat saddle (none) goes on to a smaller force.
 
     Args:
         ends: what to join.
         surface: the potential.
         settings: how.
         capacity: images and atoms in flight; by default one band at a time on a CPU.
-        method: the optimizer; by default a quasi-Newton seeded with the ends' Hessian.
+        method: the optimizer of climbing bands; by default a quasi-Newton seeded with the ends' Hessian.
     """
     chosen = settings or PathSettings()
     todo = {e.key: e for e in ends}
     device = getattr(surface, "device", torch.device("cpu"))
     room = capacity or default_capacity(surface, [e.start for e in todo.values()], device)
-    bands: Iterable[Band] = (band_of(e, chosen, n, device) for e in todo.values() for n in range(chosen.starts))
+    at_once = 1 if device.type == "cpu" else AT_ONCE
     found: dict[Hashable, list[Path]] = {}
-    spent: dict[Hashable, Path] = {}
-    at_once = 1 if device.type == "cpu" else PROVEN_AT_ONCE
-    for attempt in range(chosen.retries + 1):
-        again: list[Band] = []
-        fmax = chosen.fmax_eV_per_A * (RETRIED if attempt else 1.0)
-        outcomes = _driven(bands, surface, replace(chosen, fmax_eV_per_A=fmax), room, method)
-        for key, path in _settled(outcomes, todo, surface, chosen, at_once):
-            path = _with_earlier(path, spent.get(key))
-            if path.proof is not None and path.proof.negative_modes != 1 and attempt < chosen.retries:
-                spent[key] = path
-                again.append(_again(path, key, todo[key[0]], chosen.spring_eV_per_A2, device))
-                continue
+    keys = ((key, n) for key in todo for n in range(chosen.starts))
+    while some := list(islice(keys, at_once)):
+        done, left = _searched(some, todo, surface, chosen, room)
+        for key, path in (*done, *_banded(left, todo, surface, chosen, room, method)):
             of_hop = found.setdefault(key[0], [])
             of_hop.append(path)
             if len(of_hop) == chosen.starts:
                 yield best(of_hop)
+
+
+def _searched(
+    keys: Sequence[Key], todo: dict[Hashable, Ends], surface: Surface, settings: PathSettings, room: Capacity
+) -> tuple[list[tuple[Key, Path]], dict[Key, int]]:
+    """Return what following a mode has found, and for the others the calls that were spent on them."""
+    if settings.search == "band" or not settings.climb or settings.images < LEAST_IMAGES:
+        return [], dict.fromkeys(keys, 0)
+
+    done: list[tuple[Key, Path]] = []
+    spent = dict.fromkeys(keys, 0)
+    for again in range(SEARCHES):
+
+        def guess(key: Key, ends: Ends, n_images: int, again: int = again) -> FloatArray:
+            return first_guess(ends, replace(settings, images=n_images), key[1] + again * OTHER_NOISE)
+
+        for key, path, calls in search([(key, todo[key[0]]) for key in spent], guess, surface, settings, room):
+            spent[key] += calls
+            if path is not None:
+                done.append((key, _judged(replace(path, force_calls=spent.pop(key)))))
+    return done, spent
+
+
+def _banded(
+    spent_before: dict[Key, int], todo: dict[Hashable, Ends], surface: Surface, settings: PathSettings,
+    room: Capacity, method: Method[Any] | None,
+) -> Iterator[tuple[Key, Path]]:  # fmt: skip
+    """Find paths by climbing bands; each is looked at, and goes on where its highest image is no saddle."""
+    device = getattr(surface, "device", torch.device("cpu"))
+    bands: Iterable[Band] = (band_of(todo[key[0]], settings, key[1], device) for key in spent_before)
+    spent: dict[Hashable, Path] = {}
+    at_once = 1 if device.type == "cpu" else AT_ONCE
+    for attempt in range(settings.retries + 1):
+        again: list[Band] = []
+        fmax = settings.fmax_eV_per_A * (RETRIED if attempt else 1.0)
+        outcomes = _driven(bands, surface, replace(settings, fmax_eV_per_A=fmax), room, method)
+        for key, path in _settled(outcomes, todo, surface, settings, at_once):
+            path = _with_earlier(path, spent.get(key))
+            if path.proof is not None and path.proof.negative_modes != 1 and attempt < settings.retries:
+                spent[key] = path
+                again.append(_again(path, key, todo[key[0]], settings.spring_eV_per_A2, device))
+                continue
+            yield key, replace(path, force_calls=path.force_calls + spent_before[key])
         bands = again
 
 
@@ -105,33 +146,23 @@ def best(paths: Sequence[Path]) -> Path:
 
 def band_of(ends: Ends, settings: PathSettings, number: int, device: torch.device) -> Band:
     """Return the first guess of a band, with what is known of its curvature."""
+    positions = first_guess(ends, settings, number)
+    return band_between((ends.key, number), ends, positions, settings.spring_eV_per_A2, device)
+
+
+def first_guess(ends: Ends, settings: PathSettings, number: int) -> FloatArray:
+    """Return positions on a first guess of the path, with seeded noise, Å, (n_images, n_atoms, 3)."""
     seed = _seed(ends, settings.seed, number)
     straight = linear(ends.start, ends.moved, settings.images)
     guess = straight if settings.guess == "linear" else idpp(ends.start, ends.moved, settings.images, seed)
     free = ~Batch.pack([ends.start]).fixed.numpy()
-    positions = roughened(guess, settings.noise_A, np.random.default_rng(seed), free)
-    return _band((ends.key, number), ends, positions, settings.spring_eV_per_A2, device)
+    return roughened(guess, settings.noise_A, np.random.default_rng(seed), free)
 
 
 def _seed(ends: Ends, seed: int, number: int) -> int:
     """A seed that is the same for the same ends, whatever else is computed with them."""
     digest = hashlib.sha256(np.round(ends.moved, 3).tobytes() + np.round(ends.start.positions, 3).tobytes()).digest()
     return int.from_bytes(digest[:4]) ^ (seed * 1_000_003 + number)
-
-
-def _band(key: Hashable, ends: Ends, positions: FloatArray, spring: float, device: torch.device) -> Band:
-    path = np.concatenate([[ends.start.positions], positions, [ends.end.positions]])
-    first = Batch.pack([ends.start])
-    inverse = band_inverse(ends.curvature(), torch.from_numpy(path), spring, first.fixed)
-    return Band(
-        key,
-        Batch.pack([at_positions(ends.start, p) for p in positions], device),
-        inverse.to(device),
-        start=first.to(device),
-        end=Batch.pack([ends.end], device),
-        start_energy=ends.start_energy,
-        end_energy=ends.end_energy,
-    )
 
 
 def _path(outcome: Outcome, ends: Ends, surface: Surface) -> Path:
@@ -184,8 +215,13 @@ def _proven(found: Sequence[tuple[Path, Ends]], surface: Surface) -> list[Path]:
 def _with_proof(path: Path, proof: Proof | None) -> Path:
     if proof is None:
         return path
-    path = replace(path, proof=proof, force_calls=path.force_calls + proof.force_calls)
-    if proof.first_order:
+    return _judged(replace(path, proof=proof, force_calls=path.force_calls + proof.force_calls))
+
+
+def _judged(path: Path) -> Path:
+    """A path whose highest image is no saddle of first order has no barrier that may be used."""
+    proof = path.proof
+    if proof is None or proof.first_order:
         return path
     lowest = " and ".join(f"{c:.2f}" for c in proof.curvatures)
     number = "no negative mode" if proof.negative_modes == 0 else "2 or more negative modes"
@@ -197,12 +233,12 @@ def _again(path: Path, key: Hashable, ends: Ends, spring: float, device: torch.d
     """Return the band to go on with: from a ridge, pushed along the second mode, most where it is highest."""
     assert path.proof is not None
     if path.proof.negative_modes == 0:
-        return _band(key, ends, np.array([a.positions for a in path.images[1:-1]]), spring, device)
+        return band_between(key, ends, np.array([a.positions for a in path.images[1:-1]]), spring, device)
     mode = path.proof.second_mode / np.linalg.norm(path.proof.second_mode, axis=1).max()
     height = np.clip(path.energies - min(path.energies[0], path.energies[-1]), 0, None)[1:-1]
     weight = KICK_A * (-1) ** path.kicks * height / height.max()
     positions = np.array([a.positions for a in path.images[1:-1]]) + weight[:, None, None] * mode
-    return _band(key, ends, positions, spring, device)
+    return band_between(key, ends, positions, spring, device)
 
 
 def _with_earlier(path: Path, earlier: Path | None) -> Path:

@@ -16,11 +16,12 @@ from atomsim.models.interface import Surface
 from atomsim.optimize.hessian import DISPLACEMENT
 from atomsim.optimize.springs import FLOOR
 
-NEGATIVE = -0.05
-"""Curvature below which a mode counts as negative, eV/Å²; noise of single-precision forces is a tenth of it."""
-LOOSE, TIGHT = 0.2, 0.05
-"""A mode is known when |Hv − λv| is smaller, eV/Å²: the loose one where its sign is clear."""
-MAX_PRODUCTS = 20
+NEGLIGIBLE, OF_LARGEST = 0.05, 0.0025
+"""A mode counts as negative below minus this, eV/Å², or this part of the largest curvature where that is less: noise
+of single-precision forces is a tenth of it."""
+LOOSE = 8.0
+"""A mode whose sign is clear is known when |Hv − λv| is smaller than so many times that."""
+MAX_PRODUCTS = 16
 """Products of the Hessian with a vector for one image, two evaluations each."""
 SHELL_A = 2.6
 """Atoms this near to a moving one at the saddle take part in a partial Hessian, Å: its first shell."""
@@ -77,12 +78,16 @@ class Proof:
     """|Hv − λv| of each, eV/Å²."""
     second_mode: np.ndarray = field(repr=False)
     """The second, normalised, (n_atoms, 3): the way off where both are negative."""
+    mode: np.ndarray = field(repr=False)
+    """The lowest, normalised, (n_atoms, 3)."""
     force_calls: int = 0
+    negligible: float = NEGLIGIBLE
+    """Curvatures above minus this do not count as negative, eV/Å²."""
 
     @property
     def negative_modes(self) -> int:
         """Number of negative ones: 0, 1, or 2 for at least 2."""
-        return sum(c < NEGATIVE for c in self.curvatures)
+        return sum(c < -self.negligible for c in self.curvatures)
 
     @property
     def first_order(self) -> bool:
@@ -105,19 +110,32 @@ class _Search:
     curvatures: np.ndarray
     residuals: np.ndarray
     modes: np.ndarray
+    negligible: float
 
     @classmethod
     def of(cls, atoms: Atoms, tangent: np.ndarray, moving: Sequence[int], host: np.ndarray) -> _Search:
-        """Start from the path's direction and the moving atoms' own."""
+        """Start from the path's direction, or what is known to be lowest, and the moving atoms' own."""
         free = np.repeat(~Batch.pack([atoms]).fixed.numpy(), 3)
         values, vectors = np.linalg.eigh(0.5 * (host + host.T))
         none = np.zeros((0, len(free)))
-        search = cls(atoms, free, values, vectors, none, none, [], np.full(2, np.inf), np.full(2, np.inf), none)
-        search.propose([tangent.ravel(), *(search.preconditioned(u, 0.0) for u in _axes(moving, len(free)))])
+        small = min(NEGLIGIBLE, OF_LARGEST * float(values[-1]))
+        unknown = np.full(2, np.inf)
+        search = cls(atoms, free, values, vectors, none, none, [], unknown, unknown.copy(), none, small)
+        lowest = [tangent.ravel()] if values[0] > -small else [vectors[:, 0], search.soft()]
+        search.propose([*lowest, *(search.preconditioned(u, 0.0) for u in _axes(moving, len(free)))])
         return search
 
+    def soft(self) -> np.ndarray:
+        """The softest mode after the lowest that is no translation."""
+        moves = self.vectors[:, 1:8].T.reshape(-1, len(self.atoms), 3)
+        rest = moves - (moves.mean(axis=1, keepdims=True) if self.free.all() and len(self.atoms) > 1 else 0.0)
+        inner = np.linalg.norm(rest, axis=(1, 2)) > 0.7
+        return np.asarray(moves[int(inner.argmax())].ravel() if len(moves) else self.vectors[:, 0])
+
     def preconditioned(self, residual: np.ndarray, shift: float) -> np.ndarray:
-        return np.asarray(self.vectors @ ((self.vectors.T @ residual) / np.clip(self.values - shift, 0.5, None)))
+        return np.asarray(
+            self.vectors @ ((self.vectors.T @ residual) / np.clip(self.values - shift, 10 * self.negligible, None))
+        )
 
     def propose(self, directions: Sequence[np.ndarray] | np.ndarray) -> None:
         """Queue what of these directions is new: without translations, fixed atoms and the known."""
@@ -145,11 +163,14 @@ class _Search:
         rest = mixing[:, :found].T @ self.products - values[:found, None] * self.modes
         rest = np.where(self.free, rest, 0.0)
         self.residuals[:found] = np.linalg.norm(rest, axis=1)
-        if self.curvatures[1] < NEGATIVE or len(self.basis) >= MAX_PRODUCTS:
+        small = self.negligible
+        if self.curvatures[1] < -small or len(self.basis) >= MAX_PRODUCTS:
             return
         # what is found is an upper bound: a negative curvature is certain, a positive one not
-        above = np.clip(values[:found] - NEGATIVE, TIGHT, LOOSE)
-        allowed = np.where(values[:found] < NEGATIVE, LOOSE, above)
+        certain = np.maximum(LOOSE * small, 0.5 * np.abs(values[:found]))
+        allowed = np.where(
+            values[:found] < -small, certain, np.clip(0.7 * (values[:found] + small), small, LOOSE * small)
+        )
         unknown = [k for k in range(found) if self.residuals[k] > allowed[k]]
         self.propose([self.preconditioned(rest[k], values[k]) for k in unknown])
 
@@ -175,7 +196,7 @@ def prove(
         images: one for each path.
         tangents: of the path there, (n_atoms, 3), any length.
         moving: atoms that travel.
-        hosts: Hessian of the host, or of an end, eV/Å², (3 n_atoms, 3 n_atoms).
+        hosts: Hessian of the host, or of an end, or what was learned on the way, eV/Å², (3 n_atoms, 3 n_atoms).
         surface: the potential.
     """
     searches = [_Search.of(*args) for args in zip(images, tangents, moving, hosts, strict=True)]
@@ -215,7 +236,9 @@ def _proof(search: _Search, tangent: np.ndarray) -> Proof:
         overlap=abs(float(search.modes[0] @ along)) / max(float(np.linalg.norm(along)), 1e-12),
         residuals=(float(search.residuals[0]), float(search.residuals[1])),
         second_mode=second.reshape(-1, 3),
+        mode=search.modes[0].reshape(-1, 3),
         force_calls=2 * len(search.basis),
+        negligible=search.negligible,
     )
 
 

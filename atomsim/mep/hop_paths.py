@@ -14,7 +14,7 @@ from atomsim.errors import AtomsimError
 from atomsim.mep.barrier import Ends, Path, find_paths
 from atomsim.mep.ends import End, Placed, representative
 from atomsim.mep.legs import Legs, resolve
-from atomsim.mep.rates import prefactor
+from atomsim.mep.rates import full_prefactor, prefactor
 from atomsim.mep.survey import (
     RelaxedEnd,
     Survey,
@@ -77,7 +77,7 @@ def compute(
     settings: SurveySettings,
     surface: Surface,
     *,
-    prefactors: bool = False,
+    prefactors: bool | str = False,
 ) -> Iterator[HopResult]:
     """Compute hops of one or many hosts; results come as they are ready.
 
@@ -86,7 +86,7 @@ def compute(
         ion: element that moves.
         settings: how.
         surface: the potential.
-        prefactors: compute attempt frequencies too.
+        prefactors: compute attempt frequencies too: of the ion and its first shell, or of all atoms (``full``).
     """
     shared = {r.key: _shared(r, ion, settings, surface) for r in requests}
     placed = {r.key: _placed(shared[r.key].view, r.hop) for r in requests}
@@ -136,12 +136,15 @@ def _ends(shared: _Shared, placed: Placed) -> Ends | str:
     return ends_of(placed, shared.view, shared.ends, shared.hessian)
 
 
-def _result(found: Legs, surface: Surface, *, prefactors: bool) -> HopResult:
+def _result(found: Legs, surface: Surface, *, prefactors: bool | str) -> HopResult:
     path = found.path
     attempt, calls = None, 0
     if prefactors and path.status == "converged":
         at_once = 1 if getattr(surface, "device", torch.device("cpu")).type == "cpu" else 64
-        attempt, calls = prefactor(path, (len(path.images[0]) - 1,), surface, at_once)
+        if prefactors == "full":
+            attempt, calls = full_prefactor(path, surface, at_once)
+        else:
+            attempt, calls = prefactor(path, (len(path.images[0]) - 1,), surface, at_once)
     path = replace(path, force_calls=path.force_calls + calls)
     return HopResult(int(str(path.key)), path.status, path.message, path, found.legs, attempt)
 

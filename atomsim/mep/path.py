@@ -28,11 +28,15 @@ class PathSettings:
     images: int = 5
     """Images between the ends."""
     fmax_eV_per_A: float = 0.05
-    """Converged when no projected force on an atom of an image is larger; on the climbing image, no true force."""
+    """Of a climbing band: no projected force on an atom of an image is larger, on the climbing image no true one.
+    Where a mode is followed, forces at the saddle are 0.4 of it, and projected ones elsewhere up to 5 times it."""
     max_steps: int = 200
     """Steps of a band; each evaluates all its images."""
     spring_eV_per_A2: float = 3.0
     climb: bool = True
+    search: str = "follow"
+    """``follow``: few images find where the saddle is, one system follows the mode along the path to it, the others
+    are laid out from there; ``band``: a climbing band all the way, which is also what a hop falls back to."""
     guess: str = "idpp"
     """``idpp`` or ``linear``."""
     noise_A: float = 0.03
@@ -47,6 +51,8 @@ class PathSettings:
     def __post_init__(self) -> None:
         if self.guess not in ("idpp", "linear"):
             raise InputError(f"unknown guess {self.guess!r}, wanted 'idpp' or 'linear'")
+        if self.search not in ("follow", "band"):
+            raise InputError(f"unknown search {self.search!r}, wanted 'follow' or 'band'")
         if min(self.images, self.starts, self.max_steps) < 1:
             raise InputError("images, starts and max_steps must be at least 1")
 
@@ -97,7 +103,7 @@ class Path:
     """``converged``; ``unproven``, where the highest image is no first-order saddle; or as ``drive`` says."""
     message: str
     residual: float
-    """Largest projected force, eV/Å."""
+    """Largest force at the saddle, eV/Å; of a climbing band the largest projected one."""
     steps: int
     force_calls: int
     """Evaluations of single images, the proof's among them."""

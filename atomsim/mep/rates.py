@@ -7,9 +7,11 @@ from ase.data import atomic_masses
 from ase.units import _amu, _e
 from numpy.typing import NDArray
 
+from atomsim.batch import Batch
 from atomsim.mep.barrier import Path
 from atomsim.mep.curvature import partial_hessian, shell
 from atomsim.models.interface import Surface
+from atomsim.optimize.hessian import hessian
 from atomsim.units import KB
 
 DEFAULT_PREFACTOR = 1e13
@@ -30,7 +32,9 @@ def frequencies(hessian: NDArray[np.float64], numbers: NDArray[np.int64]) -> NDA
     return np.asarray(np.sign(values) * np.sqrt(np.abs(values)) * HZ)
 
 
-def vineyard(start: NDArray[np.float64], saddle: NDArray[np.float64], numbers: NDArray[np.int64]) -> float | None:
+def vineyard(
+    start: NDArray[np.float64], saddle: NDArray[np.float64], numbers: NDArray[np.int64], *, free: bool = False
+) -> float | None:
     """Attempt frequency, Hz: the product of all frequencies at the start over that of the real ones at the saddle.
 
     Vineyard, J. Phys. Chem. Solids 3, 121 (1957), Eq. 16.
@@ -39,11 +43,14 @@ def vineyard(start: NDArray[np.float64], saddle: NDArray[np.float64], numbers: N
         start: Hessian at the minimum, eV/Å², (3 n, 3 n).
         saddle: Hessian at the saddle for the same atoms.
         numbers: their atomic numbers, (n,).
+        free: nothing is held, so that three frequencies of each are translations, and left out.
 
     Returns:
         None if the start is no minimum or the saddle not of first order, for these atoms.
     """
     low, high = frequencies(start, numbers), frequencies(saddle, numbers)
+    if free:
+        low, high = (np.sort(f[np.argsort(np.abs(f))[3:]]) for f in (low, high))
     if low[0] <= 0 or high[0] >= 0 or high[1] <= 0:
         return None
     return float(np.exp(np.log(low).sum() - np.log(high[1:]).sum()))
@@ -61,6 +68,24 @@ def prefactor(
     chosen = shell(top, moving)
     (low, calls), (high, more) = (partial_hessian(a, chosen, surface, systems_at_once) for a in (path.images[0], top))
     return vineyard(low, high, top.numbers[list(chosen)]), calls + more
+
+
+def full_prefactor(path: Path, surface: Surface, systems_at_once: int = 1) -> tuple[float | None, int]:
+    """Attempt frequency of a path from the motion of all atoms, Hz, and its force calls.
+
+    In a crystal phonopy's displacements, as few as symmetry leaves, give the Hessians at start and saddle;
+    where atoms are fixed, or something is not periodic, all others are displaced one by one.
+    """
+    ends = (path.images[0], path.images[path.highest])
+    fixed = Batch.pack([ends[0]]).fixed.numpy()
+    if fixed.any() or not ends[0].pbc.all():
+        chosen = tuple(int(n) for n in np.flatnonzero(~fixed))
+        (low, calls), (high, more) = (partial_hessian(a, chosen, surface, systems_at_once) for a in ends)
+        return vineyard(low, high, ends[0].numbers[~fixed], free=not fixed.any()), calls + more
+    first, second = (hessian(a, surface, systems_at_once=systems_at_once) for a in ends)
+    matrices = [h.matrix(cell=False).numpy() for h in (first, second)]
+    found = vineyard(matrices[0], matrices[1], ends[0].numbers, free=True)
+    return found, first.force_calls + second.force_calls
 
 
 def rate(barrier: float, temperature: float, attempt: float = DEFAULT_PREFACTOR) -> float:

@@ -31,6 +31,8 @@ from atomsim.optimize.hessian import Hessian, hessian
 from atomsim.relaxation import RelaxSettings, iter_relax
 from atomsim.structures.hops import HopSet, find_hops
 
+SAME_MINIMUM_A = 0.3
+"""Ends between which no atom moves further are the same minimum, Å."""
 FREE_ION = 3.0
 """Curvature assumed for an added ion, which the host has no row for, eV/Å²."""
 
@@ -145,6 +147,8 @@ def ends_of(placed: Placed, view: Survey, relaxed: dict[End, RelaxedEnd], host: 
         shifts.append(carried(one.shifts, cell, operation))
         energies.append(one.energy)
     first, moved = pair_of(placed, shifts[0], shifts[1], cell, ion)
+    if float(np.linalg.norm(moved, axis=1).max()) < SAME_MINIMUM_A:
+        return f"end {placed.end.name}: drifted: both ends of the hop relax to one minimum"
     return Ends(
         key=placed.hop.name,
         start=first,

@@ -47,13 +47,20 @@ class Settings(StepSettings):
     supercell_min_A: float = Field(default=8.0, gt=0, description="distance wanted between an ion and its image, Å")
     max_atoms: int = Field(default=120, ge=2, description="largest supercell that may be used for it")
     images: int = Field(default=5, ge=1, le=50, description="images between the ends of a path")
-    fmax_eV_per_A: float = Field(default=0.05, gt=0, description="converged when no projected force is larger, eV/Å")
+    fmax_eV_per_A: float = Field(
+        default=0.05, gt=0, description="of a band, largest projected force; of a followed saddle 0.4 of it, eV/Å"
+    )
     end_fmax_eV_per_A: float = Field(default=0.02, gt=0, description="the same for the ends")
     max_steps: int = Field(default=200, ge=1, description="steps of a band before it is given up")
+    search: Literal["follow", "band"] = Field(
+        default="follow", description="follow the mode along a rough path to the saddle, or a climbing band all the way"
+    )
     guess: Literal["idpp", "linear"] = Field(default="idpp", description="first guess of a path")
     noise_A: float = Field(default=0.03, ge=0, le=0.5, description="seeded noise on the guess, Å: leaves ridges")
     starts: int = Field(default=1, ge=1, le=20, description="bands per hop with other noise; the lowest is kept")
-    prefactors: bool = Field(default=False, description="attempt frequencies from partial Hessians (Vineyard)")
+    prefactors: bool | Literal["full"] = Field(
+        default=False, description="attempt frequencies (Vineyard): of the ion and its shell, or \"full\": all atoms"
+    )
     check_with: list[str] = Field(default=[], description="further potentials to evaluate each path with")
 
 
@@ -73,6 +80,7 @@ def survey_settings(settings: Settings, seed: int) -> SurveySettings:
             images=settings.images,
             fmax_eV_per_A=settings.fmax_eV_per_A,
             max_steps=settings.max_steps,
+            search=settings.search,
             guess=settings.guess,
             noise_A=settings.noise_A,
             starts=settings.starts,

@@ -94,3 +94,16 @@ def test_hops_between_empty_sites_add_an_ion():
     assert (placed.start.removed, len(placed.start.added)) == ((), 1)
     assert placed.start.added != placed.end.added
     assert len(placed.kept) == cell.n_atoms
+
+
+def test_ends_that_relax_into_one_minimum_are_reported(monkeypatch):
+    from atomsim.mep import survey as module
+
+    view, surface = survey(alloy(), "Cu", SETTINGS), AsePotential(EMT())
+    relaxed = {e.end: e for e in relax_ends(needed_ends(view.placed[:1], view.cell), view, SETTINGS, surface)}
+    host = module.host_hessian(view, surface)
+    assert not isinstance(module.ends_of(view.placed[0], view, relaxed, host), str)
+    monkeypatch.setattr(module, "SAME_MINIMUM_A", 10.0)
+    said = module.ends_of(view.placed[0], view, relaxed, host)
+    assert isinstance(said, str)
+    assert "one minimum" in said

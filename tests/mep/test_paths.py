@@ -19,6 +19,7 @@ from atomsim.errors import InputError
 from atomsim.mep.barrier import Ends, PathSettings, find_paths
 from atomsim.mep.interpolate import displacement, idpp, linear, roughened
 from atomsim.mep.legs import dip, resolve
+from atomsim.mep.path import path_tangents
 from atomsim.models.ase import AsePotential
 from atomsim.models.pair import LennardJones
 from atomsim.relaxation import relax
@@ -67,6 +68,33 @@ def test_the_gold_hop_has_the_barrier_that_ase_finds(hop):
     fixed = hop.start.constraints[0].index
     for image in path.images:
         np.testing.assert_array_equal(image.positions[fixed], hop.start.positions[fixed])
+
+
+def test_following_a_mode_finds_the_saddle_of_a_climbing_band_in_fewer_calls(hop):
+    surface, settings = AsePotential(EMT()), PathSettings(images=5, fmax_eV_per_A=0.02)
+    followed, banded = (next(find_paths([hop], surface, replace(settings, search=how))) for how in ("follow", "band"))
+    assert followed.status == banded.status == "converged"
+    assert followed.barrier == pytest.approx(banded.barrier, abs=0.002)
+    assert followed.force_calls < banded.force_calls
+    # the images on either side are on the path too: forces across it are small
+    tangents = path_tangents(followed.images, followed.energies)[1:-1]
+    free = np.setdiff1d(np.arange(len(hop.start)), hop.start.constraints[0].index)
+    across = followed.forces[1:-1] - np.einsum("iac,iac->i", followed.forces[1:-1], tangents)[:, None, None] * tangents
+    assert np.linalg.norm(across[:, free], axis=2).max() < 5 * settings.fmax_eV_per_A
+
+
+def test_calls_are_counted_as_they_are_made(hop):
+    class Counting(AsePotential):
+        calls = 0
+
+        def __call__(self, batch: Batch) -> Evaluation:
+            self.calls += batch.n_systems
+            return super().__call__(batch)
+
+    for how in ("follow", "band"):
+        surface = Counting(EMT())
+        (path,) = find_paths([hop], surface, PathSettings(images=3, search=how))
+        assert path.force_calls == surface.calls
 
 
 def test_a_symmetric_start_without_noise_on_a_ridge_is_pushed_off_it():

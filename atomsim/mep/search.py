@@ -1,0 +1,209 @@
+"""From a rough band to a proven saddle, and from there to the path: many hops in step, few force calls each.
+
+A climbing band moves all its images until the last has converged. Here three images find where the saddle is;
+one system then follows the mode along the path to it (``follow``), the Hessian there is put to the proof, and
+the other images are laid between the saddle and both ends, in two bands that need not be converged as tightly.
+Nothing is taken on trust: a saddle that is not of first order is left along its second mode, an image higher
+than the saddle is where the search begins again, and a hop that ends otherwise is handed to a climbing band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from atomsim.batch import Batch
+from atomsim.batching import Capacity
+from atomsim.mep.band import ElasticBand
+from atomsim.mep.climb import Climb, Key, Watched, band_between, begun, device_of
+from atomsim.mep.curvature import prove
+from atomsim.mep.follow import Follow, held, informed, with_lowest
+from atomsim.mep.path import Ends, FloatArray, Path, PathSettings, at_positions
+from atomsim.mep.sides import to_paths
+from atomsim.models.interface import Surface
+from atomsim.optimize.drive import Group, Outcome, Stop, drive
+from atomsim.optimize.newton import Newton
+from atomsim.optimize.space import Space
+
+ROUGH_IMAGES = 3
+ROUGH_FMAX, ROUGH_STEPS = 10.0, 4
+"""The rough band stops at this multiple of ``fmax_eV_per_A``, or after so many steps."""
+SADDLE_FMAX = 0.4
+"""Part of ``fmax_eV_per_A`` that no force at the saddle may exceed: soft modes make a barrier of a small force."""
+STRETCH, STRETCHES = 15, 3
+"""Steps after which curvatures are measured again, and how often that is tried."""
+DISPLACEMENT_A = 0.03
+"""Of a moving atom, for its own curvature, Å."""
+MEASURED_ATOMS = 2
+"""Moving atoms whose curvature is measured, at most."""
+KICK_A = 0.15
+"""Longest row of the step off a ridge, Å."""
+Guess = Callable[[Key, Ends, int], FloatArray]
+"""(key, ends, number of images) to positions on a first guess of the path, Å, (n_images, n_atoms, 3)."""
+
+
+def search(
+    hops: Sequence[tuple[Key, Ends]], guess: Guess, surface: Surface, settings: PathSettings, room: Capacity
+) -> list[tuple[Key, Path | None, int]]:
+    """Find the paths of some hops together.
+
+    Args:
+        hops: (key, ends) of each.
+        guess: positions to begin from.
+        surface: the potential.
+        settings: how.
+        room: what may be in flight.
+
+    Returns:
+        For each hop its key, its path, or None where a climbing band must look, and the force calls spent.
+    """
+    climbs = _roughly(hops, guess, surface, settings, room)
+    for _ in range(3):
+        active = [c for c in climbs if c.path is None and not c.failed]
+        if not active:
+            break
+        _to_saddles(active, surface, settings, room)
+        to_paths([c for c in active if not c.failed], surface, settings, room)
+    return [(c.key, c.path if not c.failed else None, c.calls) for c in climbs]
+
+
+def _roughly(
+    hops: Sequence[tuple[Key, Ends]], guess: Guess, surface: Surface, settings: PathSettings, room: Capacity
+) -> list[Climb]:
+    """Few images, few steps: where is the saddle?"""
+    device = device_of(surface)
+    ends = dict(hops)
+    bands = (band_between(key, e, guess(key, e, ROUGH_IMAGES), settings.spring_eV_per_A2, device) for key, e in hops)
+    watched = Watched(ElasticBand(settings.spring_eV_per_A2, climb=False))
+    stop = Stop(
+        fmax=ROUGH_FMAX * settings.fmax_eV_per_A, max_steps=min(ROUGH_STEPS, settings.max_steps), exploded_force=1e3
+    )
+    climbs = {}
+    for found in drive(bands, surface, Newton(conservative=False), Space(), stop, room, project=watched):
+        key: Key = found.key  # type: ignore[assignment]
+        images = found.batch.to("cpu").split()
+        climbs[key] = begun(key, ends[key], images, watched.seen[key])
+        climbs[key].calls = (found.steps + 1) * len(images)
+        climbs[key].failed |= found.status not in ("converged", "max_steps")
+    return [climbs[key] for key, _ in hops]
+
+
+def _to_saddles(climbs: Sequence[Climb], surface: Surface, settings: PathSettings, room: Capacity) -> None:
+    """Follow the mode along the path, prove, and leave ridges, until there is a saddle of first order."""
+    for climb in climbs:
+        climb.hessian = None
+    active = list(climbs)
+    for attempt in range(settings.retries + 1):
+        _followed(active, surface, settings, room)
+        active = [c for c in active if not c.failed]
+        if not settings.prove_saddle:
+            return
+        _prove(active, surface)
+        for climb in active:
+            assert climb.proof is not None
+            climb.failed = climb.proof.negative_modes == 0
+        active = [c for c in active if c.proof and c.proof.negative_modes > 1]
+        if attempt < settings.retries:
+            for climb in active:
+                _kick(climb)
+
+
+def _followed(climbs: Sequence[Climb], surface: Surface, settings: PathSettings, room: Capacity) -> None:
+    """Follow modes until forces vanish; where that takes long, measure curvatures again on the way."""
+    stop = Stop(
+        fmax=SADDLE_FMAX * settings.fmax_eV_per_A, max_steps=min(STRETCH, settings.max_steps), exploded_force=1e3
+    )
+    active = list(climbs)
+    for _ in range(STRETCHES):
+        _measure([c for c in active if not c.kicked], surface)
+        by_key: dict[Hashable, Climb] = {c.key: c for c in active}
+        groups = (_group(c, device_of(surface)) for c in active)
+        for found in drive(groups, surface, Follow(), Space(), stop, room):
+            _take(by_key[found.key], found)
+        active = [c for c in active if c.saddle and c.saddle.status == "max_steps"]
+    for climb in climbs:
+        assert climb.saddle is not None
+        highest_end = max(climb.ends.start_energy, climb.ends.end_energy)
+        near = climb.saddle.status == "max_steps" and climb.saddle.residual <= settings.fmax_eV_per_A
+        between = float(climb.saddle.evaluation.energy[0]) > highest_end
+        climb.failed = not between or not (climb.saddle.status == "converged" or near)
+
+
+def _take(climb: Climb, found: Outcome) -> None:
+    """Remember how far a climb has come."""
+    assert found.inverse_hessian is not None
+    climb.calls, climb.steps = climb.calls + found.steps + 1, climb.steps + found.steps
+    climb.saddle, climb.at = found, found.batch.positions.cpu().numpy()
+    climb.kicked = False
+    climb.force = found.evaluation.forces.cpu().numpy()
+    climb.hessian = found.inverse_hessian.cpu().numpy()
+
+
+def _measure(climbs: Sequence[Climb], surface: Surface) -> None:
+    """Measure the curvature of the moving atoms by forward differences, and begin the Hessian with it."""
+    directions = [_axes(c) for c in climbs]
+    moved = [
+        at_positions(c.ends.start, c.at + DISPLACEMENT_A * d.reshape(-1, 3))
+        for c, axes in zip(climbs, directions, strict=True)
+        for d in axes
+    ]
+    forces = iter(_forces(moved, surface))
+    for climb, axes in zip(climbs, directions, strict=True):
+        free = ~Batch.pack([climb.ends.start]).fixed.numpy()
+        products = np.array([-(next(forces) - climb.force)[:, :] * free[:, None] / DISPLACEMENT_A for _ in axes])
+        products = products.reshape(len(axes), -1)
+        if climb.hessian is None:
+            known, along = held(climb.ends.curvature().numpy(), ~free), climb.tangent
+        else:
+            known, along = climb.hessian, np.linalg.eigh(climb.hessian)[1][:, 0]
+        climb.hessian = with_lowest(informed(known, axes, products), along)
+        climb.calls += len(axes)
+
+
+def _axes(climb: Climb) -> FloatArray:
+    """Unit vectors of the atoms that move most, (k, 3 n_atoms)."""
+    length = np.linalg.norm(climb.ends.moved, axis=1)
+    chosen = sorted(climb.ends.moving, key=lambda n: -length[n])[:MEASURED_ATOMS]
+    return np.eye(climb.at.size)[[3 * n + c for n in sorted(chosen) for c in range(3)]]
+
+
+def _forces(systems: Sequence[Atoms], surface: Surface) -> Iterator[FloatArray]:
+    device = device_of(surface)
+    at_once = max(len(systems), 1) if device.type != "cpu" else 1
+    for begin in range(0, len(systems), at_once):
+        part = list(systems[begin : begin + at_once])
+        said = surface(Batch.pack(part, device))
+        yield from (f.cpu().numpy() for f in said.forces.split([len(a) for a in part]))
+
+
+def _group(climb: Climb, device: torch.device) -> Group:
+    assert climb.hessian is not None
+    batch = Batch.pack([at_positions(climb.ends.start, climb.at)], device)
+    return Group(climb.key, batch, torch.from_numpy(climb.hessian).to(device))
+
+
+def _prove(climbs: Sequence[Climb], surface: Surface) -> None:
+    proofs = prove(
+        [at_positions(c.ends.start, c.at) for c in climbs],
+        [c.tangent for c in climbs],
+        [c.ends.moving for c in climbs],
+        [c.hessian for c in climbs if c.hessian is not None],
+        surface,
+    )
+    for climb, proof in zip(climbs, proofs, strict=True):
+        climb.proof, climb.calls = proof, climb.calls + proof.force_calls
+
+
+def _kick(climb: Climb) -> None:
+    """Step off a ridge along its second mode; the first goes on to be followed."""
+    assert climb.proof is not None
+    assert climb.hessian is not None
+    second = climb.proof.second_mode
+    climb.at = climb.at + KICK_A * (-1) ** climb.kicks * second / np.linalg.norm(second, axis=1).max()
+    unit = second.ravel()[None] / np.linalg.norm(second)
+    climb.hessian = with_lowest(informed(climb.hessian, unit, 0.5 * unit), climb.proof.mode)
+    climb.kicks += 1
+    climb.kicked = True

@@ -1,0 +1,86 @@
+"""kill -9 in the middle of a hop: it goes on from what was evaluated, and ends the same to the bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ase.build import bulk
+from ase.io import write
+
+from atomsim.worker import read_run
+
+CAMPAIGN = """
+[campaign]
+name = "argon"
+potential = "lj-test" # the test loads another
+seed = 1
+
+[[step]]
+name = "hops"
+kind = "barriers"
+structures = "argon.extxyz"
+ion = "Ar"
+max_length_A = 4.0
+supercell_min_A = 9.0
+max_atoms = 32
+images = 3
+fmax_eV_per_A = 0.002
+end_fmax_eV_per_A = 0.0005
+"""
+RUN = """
+import sys
+from pathlib import Path
+from atomsim.campaign import load_campaign
+from atomsim.worker import Engine, run_campaign
+engine = Engine("slow", "cpu", processes=0, loader="slow_argon:load", checkpoints=sys.argv[2], checkpoint_s=0.0)
+summary = run_campaign(load_campaign(Path("argon.toml")), Path(sys.argv[1]), engine)
+sys.exit(0 if summary.ok else 1)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "argon.extxyz", bulk("Ar", "fcc", a=5.26))
+    (tmp_path / "argon.toml").write_text(CAMPAIGN)
+    return tmp_path
+
+
+def start(folder: Path, out: str, checkpoints: str, count: str) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path, "ARGON_COUNT": count}
+    command = [sys.executable, "-c", RUN, out, checkpoints]
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def evaluated(folder: Path, count: str) -> int:
+    file = folder / count
+    return file.stat().st_size if file.exists() else 0
+
+
+@pytest.mark.slow
+def test_a_hop_that_was_killed_goes_on_and_ends_the_same(folder: Path) -> None:
+    assert start(folder, "whole", "kept-whole", "count-whole").wait() == 0
+    whole = evaluated(folder, "count-whole")
+
+    process = start(folder, "run", "kept", "count-before")
+    deadline = time.monotonic() + 120
+    while evaluated(folder, "count-before") < 0.6 * whole and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL  # it was at work
+    before = evaluated(folder, "count-before")
+    assert not read_run(folder / "run")[1]["hops"]
+
+    assert start(folder, "run", "kept", "count-after").wait() == 0
+    # the evaluation under way when it was killed is lost, and the one whose file was being written
+    assert evaluated(folder, "count-after") <= whole - before + 2
+    (expected,) = read_run(folder / "whole")[1]["hops"]
+    (found,) = read_run(folder / "run")[1]["hops"]
+    assert found.status == "converged"
+    assert found.outcome() == expected.outcome()  # bitwise: numbers are compared as they are
