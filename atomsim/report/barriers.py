@@ -15,7 +15,7 @@ Summary = Mapping[str, Any]
 
 LEAD = (
     "Each hop stands for all that symmetry makes of it. Barriers are those of a lone carrier in an otherwise perfect "
-    "crystal, by the climbing-image nudged elastic band; negative modes are counted at the highest image."
+    "crystal, at a saddle that joins the two ends; negative modes are counted there."
 )
 
 

@@ -59,7 +59,7 @@ class Settings(StepSettings):
     noise_A: float = Field(default=0.03, ge=0, le=0.5, description="seeded noise on the guess, Å: leaves ridges")
     starts: int = Field(default=1, ge=1, le=20, description="bands per hop with other noise; the lowest is kept")
     prefactors: bool | Literal["full"] = Field(
-        default=False, description="attempt frequencies (Vineyard): of the ion and its shell, or \"full\": all atoms"
+        default=False, description='attempt frequencies (Vineyard): of the ion and its shell, or "full": all atoms'
     )
     check_with: list[str] = Field(default=[], description="further potentials to evaluate each path with")
 
