@@ -21,6 +21,7 @@ from atomsim.mep.path import Ends, FloatArray, Path, PathSettings, at_positions,
 from atomsim.mep.search import search
 from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Outcome, Stop, drive
+from atomsim.optimize.fire import Fire
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.rows import Method
 from atomsim.optimize.space import Space
@@ -34,6 +35,8 @@ AT_ONCE = 32
 """Hops that are searched for together, on a GPU."""
 SEARCHES, OTHER_NOISE = 2, 1000
 """Searches for one saddle before a climbing band takes over, and what tells their noise apart."""
+NEWTON_STEPS = 80
+"""Steps after which a quasi-Newton band that has not converged has learned wrong curvatures: FIRE begins anew."""
 LEAST_IMAGES = 3
 """Fewer leave no image on either side of the saddle."""
 
@@ -50,14 +53,14 @@ def find_paths(
 
     All systems in flight are evaluated together. What ``search`` cannot do goes to climbing bands: of these
     one that ends on a ridge (more than one negative mode) is pushed off it and goes on; one that ends
-    beside a flat saddle (none) goes on to a smaller force.
+    beside a flat saddle (none) goes on to a smaller force; one that does not converge is begun anew with FIRE.
 
     Args:
         ends: what to join.
         surface: the potential.
         settings: how.
         capacity: images and atoms in flight; by default one band at a time on a CPU.
-        method: the optimizer of climbing bands; by default a quasi-Newton seeded with the ends' Hessian.
+        method: the optimizer of climbing bands; by default a quasi-Newton seeded with the ends' Hessian, then FIRE.
     """
     chosen = settings or PathSettings()
     todo = {e.key: e for e in ends}
@@ -104,19 +107,28 @@ def _banded(
     device = getattr(surface, "device", torch.device("cpu"))
     bands: Iterable[Band] = (band_of(todo[key[0]], settings, key[1], device) for key in spent_before)
     spent: dict[Hashable, Path] = {}
+    lost: dict[Key, int] = {}
+    steps = settings.max_steps if method else min(NEWTON_STEPS, settings.max_steps)
     at_once = 1 if device.type == "cpu" else AT_ONCE
     for attempt in range(settings.retries + 1):
         again: list[Band] = []
         fmax = settings.fmax_eV_per_A * (RETRIED if attempt else 1.0)
-        outcomes = _driven(bands, surface, replace(settings, fmax_eV_per_A=fmax), room, method)
+        how = replace(settings, fmax_eV_per_A=fmax, max_steps=steps)
+        outcomes = _driven(bands, surface, how, room, method)
         for key, path in _settled(outcomes, todo, surface, settings, at_once):
             path = _with_earlier(path, spent.get(key))
             if path.proof is not None and path.proof.negative_modes != 1 and attempt < settings.retries:
                 spent[key] = path
                 again.append(_again(path, key, todo[key[0]], settings.spring_eV_per_A2, device))
                 continue
-            yield key, replace(path, force_calls=path.force_calls + spent_before[key])
+            path = replace(path, force_calls=path.force_calls + spent_before[key])
+            if method is None and path.status in ("max_steps", "exploded"):
+                lost[key] = path.force_calls
+            else:
+                yield key, path
         bands = again
+    if lost:
+        yield from _banded(lost, todo, surface, settings, room, Fire())
 
 
 def _settled(

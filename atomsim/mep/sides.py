@@ -22,6 +22,8 @@ from atomsim.optimize.space import Space
 SIDE_FMAX, SIDE_STEPS = (4.0, 1.0), 30
 """Where these images are relaxed to, as multiples of ``fmax_eV_per_A``, and their most steps: they show the path, the
 barrier does not depend on them. The second is for a side with an image above the saddle."""
+DEEPER_EV = 0.05
+"""An image that lies lower under both ends is on its way to another minimum, eV."""
 ABOVE_EV = 0.002
 """An image that lies higher over the saddle is no noise, eV."""
 
@@ -91,7 +93,10 @@ def _straight(ends: Ends, n_images: int) -> FloatArray:
 
 
 def _joined(climb: Climb, parts: Sequence[Outcome | None]) -> None:
-    """Make the path, or begin again from an image above the saddle, or give up."""
+    """Make the path, or begin again from an image above the saddle, or give up.
+
+    A side that runs into another minimum, deeper than both ends, does not converge; ``legs`` goes on from it.
+    """
     assert climb.saddle is not None
     pieces = [parts[0], climb.saddle, parts[1]]
     known = [p for p in pieces if p is not None]
@@ -107,9 +112,13 @@ def _joined(climb: Climb, parts: Sequence[Outcome | None]) -> None:
         climb.begun += 1
         climb.failed = climb.begun > 1
         return
-    climb.failed = any(p is not None and p.status != "converged" for p in parts)
+    settled = all(p is None or p.status == "converged" for p in parts)
+    lowest_end = min(climb.ends.start_energy, climb.ends.end_energy)
+    climb.failed = not settled and float(said.energy.min()) > lowest_end - DEEPER_EV
     if not climb.failed:
-        climb.path = _path(climb, images, said, len(parts[0].batch.sizes) if parts[0] else 0)
+        path = _path(climb, images, said, len(parts[0].batch.sizes) if parts[0] else 0)
+        note = "the path runs through a minimum between its ends"
+        climb.path = path if settled else replace(path, status="max_steps", message=note)
 
 
 def _path(climb: Climb, inner: Sequence[Atoms], said: Evaluation, before: int) -> Path:

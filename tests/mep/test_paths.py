@@ -126,12 +126,19 @@ def test_a_symmetric_start_without_noise_on_a_ridge_is_pushed_off_it():
     assert path.barrier < ridge.barrier - 0.05
 
 
-def test_a_path_through_a_minimum_is_reported_as_two_hops():
+@pytest.mark.parametrize("depth", [0.0, 0.3])
+def test_a_path_through_a_minimum_is_reported_as_two_hops(depth):
+    """The well between is as deep as the ends, or far deeper than both, where a band slides down into it."""
+
+    def along(x: torch.Tensor) -> torch.Tensor:
+        return 0.3 * torch.sin(np.pi * x) ** 2 + 0.05 * x - depth * torch.exp(-(((x - 1) / 0.3) ** 2))
+
     def three_wells(batch: Batch) -> Evaluation:
-        x, rest = batch.positions[:, 0], batch.positions[:, 1:]
-        energy = 0.3 * torch.sin(np.pi * x) ** 2 + 0.05 * x + 2.0 * (rest**2).sum(dim=1)
-        forces = -torch.stack([0.3 * np.pi * torch.sin(2 * np.pi * x) + 0.05, 4 * rest[:, 0], 4 * rest[:, 1]], dim=1)
-        return Evaluation(energy, forces, forces.new_zeros(batch.n_systems, 3, 3))
+        positions = batch.positions.detach().requires_grad_()
+        with torch.enable_grad():
+            energy = along(positions[:, 0]) + 2.0 * (positions[:, 1:] ** 2).sum(dim=1)
+            (slope,) = torch.autograd.grad(energy.sum(), positions)
+        return Evaluation(energy.detach(), -slope, slope.new_zeros(batch.n_systems, 3, 3))
 
     wells = relax([Atoms("H", positions=[[s, 0, 0]]) for s in (0.0, 2.0)], three_wells, cell=False, fmax_eV_per_A=1e-4)
     start, end = wells
@@ -141,9 +148,13 @@ def test_a_path_through_a_minimum_is_reported_as_two_hops():
     found = resolve(path, ends, three_wells, settings)
     assert len(found.legs) == 2
     assert found.path.status == "converged"
+    x = torch.linspace(0, 2, 20001, dtype=torch.float64)
+    line = along(x).numpy()
+    tops, bottom = (line[:10000].max(), line[10000:].max()), line[5000:15000].min()
     first, second = (leg.barrier for leg in found.legs)
-    assert first == pytest.approx(second, abs=0.003)  # the same hump, each tilted alike
-    assert found.path.barrier == pytest.approx(second + 0.05, abs=0.003)  # from the start, over the higher second one
+    assert first == pytest.approx(tops[0] - start.energy, abs=0.003)
+    assert second == pytest.approx(tops[1] - bottom, abs=0.003)
+    assert found.path.barrier == pytest.approx(max(tops) - start.energy, abs=0.003)
 
 
 @pytest.mark.parametrize(
