@@ -80,6 +80,25 @@ class Weights(_Strict):
         return value
 
 
+class Distilled(_Strict):
+    """How a potential was learned from another one."""
+
+    teacher: str
+    """Name of the potential that labelled all frames."""
+    teacher_sha256: str
+    """Of its weights."""
+    recipe: str
+    """File that ``atomsim distill`` made it from."""
+    recipe_sha256: str
+    frames: int
+    """Frames that it learned from."""
+    epochs: int
+    network: str
+    """Architecture in one line."""
+    command: str
+    """What makes it again, and measures its errors."""
+
+
 class PotentialCard(_Strict):
     """What ``potentials/NAME.toml`` says."""
 
@@ -109,6 +128,10 @@ class PotentialCard(_Strict):
     """Numbers of an analytic form; units in the keys."""
     head: str = ""
     """Head of a multi-head model that ``functional`` and ``energies`` speak of."""
+    distilled: Distilled | None = None
+    """For a student: its teacher and recipe."""
+    errors: dict[str, float] = {}
+    """For a student: errors against its teacher as its recipe measures them, units in the keys."""
 
     @field_validator("elements")
     @classmethod
@@ -252,7 +275,7 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _keys(section: list[Any]) -> list[str]:
-    models: dict[Any, type[BaseModel]] = {"citation": Citation, "weights": Weights}
+    models: dict[Any, type[BaseModel]] = {"citation": Citation, "weights": Weights, "distilled": Distilled}
     return list((models.get(section[0], PotentialCard) if section else PotentialCard).model_fields)
 
 

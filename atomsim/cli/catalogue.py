@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from atomsim.cli import show, weights
+from atomsim.cli import compare, show, weights
 from atomsim.cli.show import Json
 from atomsim.errors import InputError
 
@@ -22,6 +22,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
     weights.add_to(potentials)
+    compare.add_to(potentials)
     app.add_typer(potentials, name="potentials")
     app.add_typer(structures, name="structures")
 

@@ -2,7 +2,7 @@
 
 A ``.model`` file is a pickle, and unpickling runs whatever the file says. So a file is opened
 only if a card pins its SHA-256, or the user says that it is trusted; the bytes that were hashed
-are the bytes that are read.
+are the bytes that are read. A ``.safetensors`` file holds numbers only and needs no trust.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from atomsim.cards import PotentialCard, card_names, list_cards, load_card
 from atomsim.errors import InputError, nearest
 from atomsim.models.interface import Potential
 
+STUDENT = ".safetensors"
+"""Suffix of weights that were distilled here."""
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -91,7 +93,7 @@ def _resolve_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 def _looks_like_path(name_or_path: str | Path) -> bool:
     text = str(name_or_path)
-    if isinstance(name_or_path, Path) or os.sep in text or text.endswith((".model", ".pt", ".pth")):
+    if isinstance(name_or_path, Path) or os.sep in text or text.endswith((".model", ".pt", ".pth", STUDENT)):
         return True
     return text not in card_names() and Path(text).is_file()
 
@@ -132,6 +134,8 @@ def _load_file(
     card = next((c for c in list_cards() if c.weights.sha256 == digest), None)
     if card is not None:
         return _from_weights(card, data, device, dtype or DTYPES[card.dtype], head)
+    if path.suffix == STUDENT:
+        return _student(data, path.stem, digest, device, dtype)
     if not trust_file:
         raise InputError(
             f"{path.name} is not opened: no card pins its sha256 ({digest[:12]}…) and a .model file can run any code; "
@@ -143,6 +147,8 @@ def _load_file(
 def _from_weights(
     card: PotentialCard, data: bytes, device: torch.device, dtype: torch.dtype, head: str | None
 ) -> Potential:
+    if card.weights.file.endswith(STUDENT):
+        return _student(data, card.name, card.weights.sha256, device, dtype)
     if card.family == "mace":
         return _mace(data, card.name, card.weights.sha256, device, dtype, head or card.head or None)
     from atomsim.models.chgnet import Chgnet
@@ -156,6 +162,13 @@ def _analytic(card: PotentialCard, device: torch.device, dtype: torch.dtype) -> 
 
     forms: dict[str, Callable[..., Potential]] = {"lennard-jones": LennardJones, "morse": Morse}
     return forms[card.family](**card.parameters, name=card.name, device=device, dtype=dtype, elements=card.numbers)
+
+
+def _student(data: bytes, name: str, sha256: str, device: torch.device, dtype: torch.dtype | None) -> Potential:
+    from atomsim.models.mace import MacePotential
+    from atomsim.models.mace_student import from_safetensors
+
+    return MacePotential(from_safetensors(data, name), name=name, sha256=sha256, device=device, dtype=dtype)
 
 
 def _mace(

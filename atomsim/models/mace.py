@@ -59,8 +59,9 @@ class MacePotential:
 
         Args:
             model: a ``MACE`` or ``ScaleShiftMACE``; not changed.
-            name: for records.
-            sha256: hash of the weights' file; of the parameters if not given.
+            name: for records; the head's name is added where there are several.
+            sha256: hash of the weights' file; of the parameters if not given. The potential's own is
+                made of it and the head's name where there are several.
             device: where batches will live.
             dtype: float32 or float64; the model's own if not given.
             head: which head of a multi-head model; needed if none is called "default".
@@ -72,13 +73,18 @@ class MacePotential:
             AtomsimError: if a kernel asked for by name cannot be had or does not agree with the reference.
         """
         _require_supported(model)
-        self.name = name
-        self.sha256 = sha256 or fingerprint(model)
         self.device = torch.device(device)
         self.dtype = dtype or next(model.parameters()).dtype
         self.cutoff = float(model.r_max)
         self.heads: tuple[str, ...] = tuple(getattr(model, "heads", None) or ("Default",))
         self.head = _choose_head(self.heads, head, name)
+        self.file_sha256 = sha256 or fingerprint(model)
+        self.name, self.sha256 = name, self.file_sha256
+        if len(self.heads) > 1:
+            # each head is a potential of its own: records of two must not be taken for one another's
+            chosen = self.heads[self.head]
+            self.name = name if name.endswith(f"/{chosen}") else f"{name}/{chosen}"
+            self.sha256 = hashlib.sha256(f"{self.file_sha256} head {chosen}".encode()).hexdigest()
         # weights that were given in double precision are kept for ``double``: rounding is not undone by a cast
         rounded = self.dtype == torch.float32 and next(model.parameters()).dtype == torch.float64
         self._unrounded = copy.deepcopy(model).cpu() if rounded else None
@@ -105,7 +111,7 @@ class MacePotential:
         head = self.heads[self.head] if len(self.heads) > 1 else None
         model = self.model if self._unrounded is None else self._unrounded
         return MacePotential(
-            model, name=self.name, sha256=self.sha256, device=self.device, dtype=torch.float64, head=head
+            model, name=self.name, sha256=self.file_sha256, device=self.device, dtype=torch.float64, head=head
         )
 
     def prune(self, elements: Iterable[int]) -> MacePotential:

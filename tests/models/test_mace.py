@@ -104,6 +104,17 @@ def test_heads_differ_and_are_chosen_by_name(own_calculator):
         MacePotential(model, head="r2scn")
 
 
+def test_each_head_is_a_potential_of_its_own():
+    """Records and campaigns tell potentials apart by name and sha256; one head has the file's."""
+    model = random_mace(OXIDE, heads=["pbe", "r2scan"])
+    pbe, r2scan = (MacePotential(model, name="two", sha256="0" * 64, head=head) for head in ("pbe", "r2scan"))
+    assert (pbe.name, r2scan.name) == ("two/pbe", "two/r2scan")
+    assert len({"0" * 64, pbe.sha256, r2scan.sha256}) == 3
+    assert (pbe.double.name, pbe.double.sha256) == (pbe.name, pbe.sha256)
+    single = MacePotential(random_mace(OXIDE), name="one", sha256="0" * 64)
+    assert (single.name, single.sha256) == ("one", "0" * 64)
+
+
 @pytest.mark.parametrize(
     ("kind", "dtype", "allowed"),
     [*((kind, torch.float64, 1e-10) for kind in MODELS), ("foundation-like", torch.float32, 1e-6)],

@@ -1,0 +1,146 @@
+"""``atomsim potentials compare``: two potentials on the same structures."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atomsim.cli import show
+from atomsim.cli.show import Device, Json, TrustFile
+from atomsim.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+def add_to(potentials: typer.Typer) -> None:
+    """Add the command of this module."""
+    potentials.command("compare")(compare)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", show_default=False)],
+    b: Annotated[str, typer.Argument(metavar="B", show_default=False)],
+    on: Annotated[
+        list[str],
+        typer.Option(
+            "--on", help="Prototype, structure file, folder of a run, or campaign that was run; may be repeated."
+        ),
+    ],
+    relax: Annotated[bool, typer.Option("--relax/--no-relax", help="Relax all structures with both.")] = True,
+    fmax: Annotated[float, typer.Option(help="Converged when no force is larger, eV/Å.")] = 0.03,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; compare-A-B if not given.")] = None,
+    device: Device = None,
+    trust_file: TrustFile = False,
+    as_json: Json = False,
+) -> None:
+    """Compare energies, forces, stresses and relaxed structures of two potentials.
+
+    A page with plots and CSV tables are written. Differences are B − A.
+
+    \b
+    Examples:
+      atomsim potentials compare chgnet-0.3.0 mace-li-ru-s-o --on Li2RuO3 --on Li2SO4
+      atomsim potentials compare chgnet-0.3.0 mace-li-ru-s-o --on workflows/li2ruo3-delithiation.toml
+    """  # noqa: D301 - click's mark for lines that must not be joined
+    from atomsim.analysis.agreement import agreement, relaxed_agreement, summarise
+    from atomsim.distill.labelling import label
+    from atomsim.machine import tune_process
+    from atomsim.models.load import load_potential
+    from atomsim.relaxation import RelaxSettings, iter_relax
+    from atomsim.report.compare import components, write_comparison
+
+    tune_process()
+    structures = [found for word in on for found in structures_of(word)]
+    names, atoms = [n for n, _ in structures], [s for _, s in structures]
+    first, second = (load_potential(p, device=device or "auto", trust_file=trust_file) for p in (a, b))
+    labelled = [label(atoms, p) for p in (first, second)]
+    rows = [agreement(n, x, y) for n, x, y in zip(names, *labelled, strict=True)]
+    relaxed = []
+    if relax:
+        settings = RelaxSettings(fmax_eV_per_A=fmax, check_minimum=False)
+        ours, theirs = (dict(iter_relax(atoms, p, settings)) for p in (first, second))
+        for n, name in enumerate(names):
+            x, y = ours[n], theirs[n]
+            relaxed.append(relaxed_agreement(name, x.atoms, y.atoms, (x.energy, y.energy), (x.status, y.status)))
+    folder = out or Path(f"compare-{_plain(first.name)}-{_plain(second.name)}")
+    forces = (components(labelled[0]), components(labelled[1]))
+    paths = write_comparison(folder, (first.name, second.name), rows, relaxed, forces)
+    if as_json:
+        content = {"summary": asdict(summarise(rows)), "static": [asdict(r) for r in rows]}
+        show.print_json(content | {"relaxed": [asdict(r) for r in relaxed], "files": [str(p) for p in paths]})
+        return
+    show.print_table(("", ""), [(key, f"{value:.4g}") for key, value in asdict(summarise(rows)).items()])
+    if relaxed:
+        header = ("relaxed", "Δ meV/atom", "Δ volume %", "Δ length %", "displacement Å")
+        cells = [
+            (
+                r.label,
+                f"{1e3 * (r.energy_b_eV_per_atom - r.energy_a_eV_per_atom):+.1f}",
+                f"{r.volume_percent:+.2f}",
+                f"{r.length_percent:+.2f}",
+                f"{r.displacement_A:.3f}",
+            )
+            for r in relaxed
+        ]
+        show.print_table(header, cells)
+    sys.stdout.write(f"{paths[0]}\n")
+
+
+def structures_of(word: str) -> list[tuple[str, Atoms]]:
+    """Return the named structures that a word stands for.
+
+    Raises:
+        InputError: if it names nothing, or a campaign that was not run.
+    """
+    from atomsim.structures.prototypes import load_prototype, prototype_names
+    from atomsim.tasks.base import find_files
+
+    if word in prototype_names():
+        return [(word, load_prototype(word).atoms)]
+    path = Path(word)
+    if path.suffix == ".toml":
+        folder = Path("runs") / path.stem
+        if not folder.is_dir():
+            raise InputError(f"{word} was not run here: no folder {folder}; run it, or name its folder")
+        return _of_run(folder)
+    if path.is_dir():
+        return _of_run(path)
+    files = find_files(word, Path())
+    if not files:
+        hint = nearest(word, prototype_names())
+        raise InputError(f"{word!r} is neither a prototype, a structure file, nor the folder of a run;{hint}")
+    return [found for file in files for found in _of_file(file)]
+
+
+def _of_file(path: Path) -> list[tuple[str, Atoms]]:
+    from atomsim.io import read_structures
+
+    structures = read_structures(path)
+    if len(structures) == 1:
+        return [(path.stem, structures[0])]
+    return [(f"{path.stem}-{n}", atoms) for n, atoms in enumerate(structures, 1)]
+
+
+def _of_run(folder: Path) -> list[tuple[str, Atoms]]:
+    """The structures of every relaxed record of a run, as they were relaxed there."""
+    from atomsim.tasks.base import usable
+    from atomsim.worker.folder import RunFolder
+
+    run = RunFolder(folder)
+    run.read_info()
+    found = []
+    for step in sorted((folder / "steps").iterdir()):
+        records, _ = run.records(step.name)
+        found += [(r.label, r.atoms) for r in usable(records) if r.kind == "relax"]
+    if not found:
+        raise InputError(f"{folder} has no relaxed structure yet; wait for one, or name files")
+    return found
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() or c in ".-" else "-" for c in name)

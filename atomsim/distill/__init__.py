@@ -1,0 +1,1 @@
+"""Small, fast students of large potentials: configurations, labels, training, errors, card."""

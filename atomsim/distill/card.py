@@ -1,0 +1,64 @@
+"""The card of a student: what it is, where it came from, how far it is off its teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ase.data import chemical_symbols
+
+from atomsim.cards import Citation, Distilled, PotentialCard, Weights, card_names, card_text, load_card, sha256_of
+from atomsim.distill.recipe import Recipe
+from atomsim.models.interface import Potential
+
+DIGITS = 4
+"""Significant digits of errors."""
+
+
+def card_of(
+    recipe: Recipe, teacher: Potential, student: Potential, weights: Path, errors: Mapping[str, float], frames: int
+) -> str:
+    """Return the card of a student as TOML that ``atomsim.cards.read_card`` reads back.
+
+    What the teacher's own card says of functional, energies, licence, citation and limits holds for
+    its student too.
+    """
+    parent = load_card(teacher.name) if teacher.name in card_names() else None
+    t = recipe.train
+    network = (
+        f"MACE, {t.interactions} layers, {t.hidden_irreps}, l up to {t.max_ell}, correlation {t.correlation}, "
+        f"cutoff {t.r_max_A:g} Å, ZBL repulsion at short distances"
+    )
+    domains = ", ".join(f"{s.name} ({s.domain})" for s in recipe.systems)
+    card = PotentialCard(
+        name=recipe.header.name,
+        family="mace",
+        summary=recipe.header.summary,
+        method=f"{network}; learned from {teacher.name} on {frames:,} frames of: {domains}",
+        functional=parent.functional if parent else f"that of {teacher.name}",
+        elements=tuple(chemical_symbols[z] for z in sorted(student.elements)),
+        cutoff_A=student.cutoff,
+        dtype="float32",
+        licence="MIT (atomsim)" if parent is None else f"MIT (atomsim); its teacher: {parent.licence}",
+        citation=parent.citation if parent else Citation(text=f"cite {teacher.name}"),
+        weights=Weights(origin="file", file=weights.name, sha256=sha256_of(weights), size_bytes=weights.stat().st_size),
+        energies=parent.energies if parent else f"those of {teacher.name}",
+        limits=(
+            f"For {'–'.join(recipe.symbols)} in structures like those it learned from; elsewhere wrong without a sign.",
+            f"Every limit of {teacher.name} is its own too, and its errors come on top ('errors').",
+            "No magnetic moments.",
+            *(parent.limits if parent else ()),
+        ),
+        distilled=Distilled(
+            teacher=teacher.name,
+            teacher_sha256=teacher.sha256,
+            recipe=recipe.path.name,
+            recipe_sha256=recipe.sha256,
+            frames=frames,
+            epochs=t.epochs,
+            network=network,
+            command=f"atomsim distill workflows/{recipe.path.name}",
+        ),
+        errors={key: float(f"{value:.{DIGITS}g}") for key, value in errors.items() if value == value},
+    )
+    return card_text(card)

@@ -1,0 +1,184 @@
+"""Small MACE models as safetensors: weights and architecture in one file that runs nothing when read.
+
+The architecture is JSON in the file's header, so the file's SHA-256 pins it too. Format:
+Hugging Face's safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atomsim.errors import InputError
+from atomsim.models.mace import quiet_mace
+
+KIND = "atomsim-mace-1"
+"""Key of the architecture in the header; one key only, as the order of several is not fixed."""
+_SHAPES = {
+    "r_max": float,
+    "num_bessel": int,
+    "num_polynomial_cutoff": int,
+    "max_ell": int,
+    "interaction_first": str,
+    "interaction": str,
+    "num_interactions": int,
+    "hidden_irreps": str,
+    "MLP_irreps": str,
+    "avg_num_neighbors": float,
+    "atomic_numbers": list,
+    "correlation": int,
+    "radial_MLP": list,
+    "pair_repulsion": bool,
+}
+"""Everything that decides the architecture, and its type."""
+_BLOCK = re.compile(r"RealAgnostic(Density)?(Residual)?InteractionBlock")
+
+
+def to_safetensors(model: Any) -> bytes:
+    """Return a ``ScaleShiftMACE`` as a safetensors file: float32 weights, architecture in the header.
+
+    Raises:
+        InputError: if rebuilding it from what is written would give another model.
+    """
+    from safetensors.torch import save
+
+    architecture = describe(model)
+    tensors = _learned(model)
+    data: bytes = save(tensors, metadata={KIND: json.dumps(architecture, sort_keys=True)})
+    again = from_safetensors(data)
+    known = again.state_dict()
+    for key, value in model.state_dict().items():
+        if key not in known or not torch.allclose(known[key].double(), value.cpu().double(), rtol=1e-5, atol=1e-7):
+            raise InputError(f"this MACE model has a part that a student's file cannot hold: {key}; use a plain one")
+    return data
+
+
+def from_safetensors(data: bytes, name: str = "student") -> Any:
+    """Build the model of a file in evaluation mode, float32.
+
+    Raises:
+        InputError: if the bytes are no such file, or hold another architecture than their header says.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+        architecture = json.loads(header.get(KIND, "null"))
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise InputError(f"{name} is not a safetensors file: {error}; copy or train it again") from error
+    if architecture is None:
+        found = ", ".join(header) or "nothing"
+        raise InputError(f"{name} is not a student's file: found {found} in its header, wanted {KIND}")
+    _check(architecture, name)
+    return _with_weights(build(architecture), tensors, name)
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """Return what ``build`` needs to make a model of this architecture.
+
+    Raises:
+        InputError: if it is not a single-headed ``ScaleShiftMACE`` with Bessel functions.
+    """
+    if type(model).__name__ != "ScaleShiftMACE" or len(getattr(model, "heads", None) or [""]) != 1:
+        raise InputError(f"found {type(model).__name__}, wanted a ScaleShiftMACE with one head")
+    radial, product = model.radial_embedding, model.products[0]
+    blocks = [type(block).__name__ for block in model.interactions]
+    if type(radial.bessel_fn).__name__ != "BesselBasis" or hasattr(radial, "distance_transform"):
+        raise InputError("a student has Bessel functions of plain distances; train it without --distance_transform")
+    first = model.interactions[0]
+    return {
+        "r_max": float(model.r_max),
+        "num_bessel": int(radial.out_dim),
+        "num_polynomial_cutoff": int(radial.cutoff_fn.p),
+        "max_ell": int(model.spherical_harmonics.irreps_out.lmax),
+        "interaction_first": blocks[0],
+        "interaction": blocks[-1],
+        "num_interactions": len(blocks),
+        "hidden_irreps": str(first.hidden_irreps),
+        "MLP_irreps": str(model.readouts[-1].hidden_irreps),
+        "avg_num_neighbors": float(first.avg_num_neighbors),
+        "atomic_numbers": [int(z) for z in model.atomic_numbers],
+        "correlation": int(product.symmetric_contractions.contractions[0].correlation),
+        "radial_MLP": [int(h) for h in first.conv_tp_weights.hs[1:-1]],
+        "pair_repulsion": hasattr(model, "pair_repulsion"),
+    }
+
+
+def build(architecture: Mapping[str, Any]) -> Any:
+    """Return a model of an architecture with weights of no meaning; the caller's globals are kept."""
+    with quiet_mace():
+        from mace import modules  # before e3nn, which loads its constants the old way
+        from e3nn import o3  # isort: skip
+
+    a, n = dict(architecture), len(architecture["atomic_numbers"])
+    blocks = modules.interaction_classes
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float32)
+        with quiet_mace(), torch.random.fork_rng(devices=[]):
+            model = modules.ScaleShiftMACE(
+                **{key: a[key] for key in ("r_max", "num_bessel", "num_polynomial_cutoff", "max_ell", "correlation")},
+                **{key: a[key] for key in ("num_interactions", "avg_num_neighbors", "radial_MLP", "pair_repulsion")},
+                interaction_cls=blocks[a["interaction"]],
+                interaction_cls_first=blocks[a["interaction_first"]],
+                num_elements=n,
+                hidden_irreps=o3.Irreps(a["hidden_irreps"]),
+                MLP_irreps=o3.Irreps(a["MLP_irreps"]),
+                gate=torch.nn.functional.silu,
+                atomic_energies=torch.zeros(n).numpy(),
+                atomic_numbers=a["atomic_numbers"],
+                atomic_inter_scale=1.0,
+                atomic_inter_shift=0.0,
+            )
+    finally:
+        torch.set_default_dtype(before)
+    return model.eval().requires_grad_(False)
+
+
+def _learned(model: Any) -> dict[str, Tensor]:
+    """All tensors that the architecture alone does not give, as float32."""
+    bare = build(describe(model)).state_dict()
+    parameters = dict(model.named_parameters())
+    return {
+        key: value.detach().cpu().to(torch.float32).reshape(bare[key].shape).contiguous()
+        for key, value in model.state_dict().items()
+        if key in parameters or (key in bare and _differs(bare[key], value))
+    }
+
+
+def _differs(bare: Tensor, value: Tensor) -> bool:
+    return bare.shape != value.shape or not torch.allclose(bare.double(), value.cpu().double(), rtol=1e-6, atol=1e-8)
+
+
+def _with_weights(model: Any, tensors: Mapping[str, Tensor], name: str) -> Any:
+    known = model.state_dict()
+    strange = sorted(set(tensors) - set(known)) or sorted(set(dict(model.named_parameters())) - set(tensors))
+    if strange:
+        raise InputError(f"{name}: weights and architecture do not fit: {strange[0]}; copy or train it again")
+    for key, value in tensors.items():
+        if known[key].numel() != value.numel():
+            raise InputError(
+                f"{name}: {key} has shape {tuple(value.shape)}, its architecture wants {tuple(known[key].shape)}; "
+                "copy or train it again"
+            )
+    shaped = {key: value.reshape(known[key].shape) for key, value in tensors.items()}
+    model.load_state_dict({**known, **shaped})
+    return model
+
+
+def _check(architecture: Any, name: str) -> None:
+    if not isinstance(architecture, dict) or set(architecture) != set(_SHAPES):
+        raise InputError(f"{name}: no complete architecture in its header; copy or train it again")
+    for key, kind in _SHAPES.items():
+        if not isinstance(architecture[key], kind) or (kind is int and not 0 < architecture[key] < 1000):
+            raise InputError(f"{name}: architecture has {key} = {architecture[key]!r}; copy or train it again")
+    for key in ("interaction", "interaction_first"):
+        if not _BLOCK.fullmatch(architecture[key]):
+            raise InputError(f"{name}: unknown block {architecture[key]!r}; a newer atomsim may know it")

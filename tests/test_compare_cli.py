@@ -1,0 +1,66 @@
+"""``atomsim potentials compare``: a page, tables, and a clear line for what it cannot compare."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from ase.io import write
+from typer.testing import CliRunner
+
+from atomsim.cli import app
+from atomsim.structures.prototypes import load_prototype
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["potentials", "compare", *map(str, arguments)])
+
+
+def test_two_potentials_on_a_prototype_and_a_file(tmp_path):
+    cells = [load_prototype(name).primitive for name in ("Li2O", "Li2O2")]
+    cells[1].rattle(0.05, seed=1)
+    write(tmp_path / "two.extxyz", cells)
+    result = run(
+        "lj-test",
+        "morse",
+        "--on",
+        "Li2O",
+        "--on",
+        tmp_path / "two.extxyz",
+        "-o",
+        tmp_path / "out",
+        "--json",
+        "--fmax",
+        0.2,
+    )
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert [row["label"] for row in content["static"]] == ["Li2O", "two-1", "two-2"]
+    assert content["summary"]["forces_MAE_meV_per_A"] > 1.0
+    assert [row["label"] for row in content["relaxed"]] == ["Li2O", "two-1", "two-2"]
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "morse against lj-test" in page
+    assert "default-src 'none'" in page  # the browser is told to fetch nothing
+    assert "<script src" not in page
+    with (tmp_path / "out" / "static.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.reader(file))) == 4
+
+
+def test_a_potential_agrees_with_itself(tmp_path):
+    result = run("lj-test", "lj-test", "--on", "Li2O", "--no-relax", "-o", tmp_path / "out", "--json")
+    content = json.loads(result.stdout)
+    assert content["summary"]["forces_MAE_meV_per_A"] == 0.0
+    assert content["summary"]["energy_MAE_meV_per_atom"] == 0.0
+    assert content["relaxed"] == []
+
+
+@pytest.mark.parametrize(
+    ("on", "told"),
+    [("Li2RuO4", "did you mean 'Li2RuO3'"), ("absent.toml", "was not run here"), (".", "holds no run")],
+)
+def test_what_cannot_be_compared_is_told(on, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("lj-test", "morse", "--on", on)
+    assert result.exit_code == 2
+    assert told in result.output
