@@ -122,6 +122,9 @@ class Train(StepSettings):
     batch_size: int = Field(default=4, ge=1, description="frames per step")
     learning_rate: float = Field(default=0.01, gt=0, description="at the start")
     learning_rate_decay: float = Field(default=0.9, gt=0, le=1, description="what is left of it after each epoch")
+    wall_covalent: float = Field(
+        default=0.65, ge=0, le=1, description="pairs nearer than this part of their covalent sum are made to repel"
+    )
     ema: float = Field(default=0.99, gt=0, lt=1, description="decay of the averaged weights")
     loss: Literal["universal", "weighted"] = Field(default="universal", description="Huber, or mean square")
     energy_weight: float = Field(default=10.0, ge=0, description="per atom")

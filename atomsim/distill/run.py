@@ -120,11 +120,11 @@ def learn(recipe: Recipe, teacher: Potential, out: Path, say: Say = lambda _: No
         if number < recipe.active.rounds:
             path = out / "labels" / f"active-{number + 1}.extxyz"
             if not path.is_file():
-                student = _potential(to_safetensors(_own_model(trained)), teacher, recipe.header.name)
+                student = _potential(_file_of(recipe, trained), teacher, recipe.header.name)
                 write_frames(path, _found(recipe, teacher, student, out, number + 1, say))
                 say(f"round {number + 1}: frames added")
             frames = frames + read_frames(path)
-    _write_bytes(final, to_safetensors(_own_model(trained)))
+    _write_bytes(final, _file_of(recipe, trained))
     return final
 
 
@@ -162,7 +162,7 @@ def _member(recipe: Recipe, teacher: Potential, out: Path, number: int, member: 
     where = "cuda" if teacher.device.type == "cuda" else "cpu"
     epochs = number * recipe.active.committee_epochs
     trained = train(recipe, known, folder, seed=seed, epochs=epochs, device=where, say=say)
-    return _potential(to_safetensors(_own_model(trained)), teacher, f"member-{member}")
+    return _potential(_file_of(recipe, trained), teacher, f"member-{member}")
 
 
 def _first_frames(recipe: Recipe, out: Path) -> list[Atoms]:
@@ -176,6 +176,10 @@ def _statistics(recipe: Recipe, frames: list[Atoms], teacher: Potential, out: Pa
         alone = label([Atoms(s, cell=[recipe.pairs.box_A] * 3, pbc=True) for s in recipe.symbols], teacher)
         write_atomically(path, statistics(frames, alone, recipe.train.r_max_A).text())
     return Statistics.read(path)
+
+
+def _file_of(recipe: Recipe, trained: Path) -> bytes:
+    return to_safetensors(_own_model(trained), recipe.train.wall_covalent)
 
 
 def _own_model(path: Path) -> object:

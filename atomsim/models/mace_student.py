@@ -16,6 +16,7 @@ from torch import Tensor
 
 from atomsim.errors import InputError
 from atomsim.models.mace import quiet_mace
+from atomsim.models.mace_wall import unwalled, walled
 
 KIND = "atomsim-mace-1"
 """Key of the architecture in the header; one key only, as the order of several is not fixed."""
@@ -34,24 +35,30 @@ _SHAPES = {
     "correlation": int,
     "radial_MLP": list,
     "pair_repulsion": bool,
+    "wall": float,
 }
 """Everything that decides the architecture, and its type."""
 _BLOCK = re.compile(r"RealAgnostic(Density)?(Residual)?InteractionBlock")
 
 
-def to_safetensors(model: Any) -> bytes:
+def to_safetensors(model: Any, wall: float | None = None) -> bytes:
     """Return a ``ScaleShiftMACE`` as a safetensors file: float32 weights, architecture in the header.
+
+    Args:
+        model: what to write.
+        wall: part of the covalent sums below which pairs repel (see ``mace_wall``); the model's own if not given.
 
     Raises:
         InputError: if rebuilding it from what is written would give another model.
     """
     from safetensors.torch import save
 
-    architecture = describe(model)
+    model, own = unwalled(model)
+    architecture = describe(model) | {"wall": float(own if wall is None else wall)}
     tensors = _learned(model)
     data: bytes = save(tensors, metadata={KIND: json.dumps(architecture, sort_keys=True)})
     again = from_safetensors(data)
-    known = again.state_dict()
+    known = unwalled(again)[0].state_dict()
     for key, value in model.state_dict().items():
         if key not in known or not torch.allclose(known[key].double(), value.cpu().double(), rtol=1e-5, atol=1e-7):
             raise InputError(f"this MACE model has a part that a student's file cannot hold: {key}; use a plain one")
@@ -77,7 +84,7 @@ def from_safetensors(data: bytes, name: str = "student") -> Any:
         found = ", ".join(header) or "nothing"
         raise InputError(f"{name} is not a student's file: found {found} in its header, wanted {KIND}")
     _check(architecture, name)
-    return _with_weights(build(architecture), tensors, name)
+    return walled(_with_weights(build(architecture), tensors, name), architecture["wall"])
 
 
 def describe(model: Any) -> dict[str, Any]:
@@ -108,6 +115,7 @@ def describe(model: Any) -> dict[str, Any]:
         "correlation": int(product.symmetric_contractions.contractions[0].correlation),
         "radial_MLP": [int(h) for h in first.conv_tp_weights.hs[1:-1]],
         "pair_repulsion": hasattr(model, "pair_repulsion"),
+        "wall": unwalled(model)[1],
     }
 
 

@@ -9,6 +9,8 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from ase.data import covalent_radii
 from random_mace import random_mace
 
 from atomsim.batch import Batch
@@ -18,6 +20,7 @@ from atomsim.errors import InputError
 from atomsim.models.load import load_potential
 from atomsim.models.mace import MacePotential
 from atomsim.models.mace_student import from_safetensors, to_safetensors
+from atomsim.models.mace_wall import WALL_EV, walled
 from atomsim.structures.prototypes import load_prototype
 
 STUDENTS = [card.name for card in list_cards() if card.distilled is not None]
@@ -88,6 +91,28 @@ def test_a_damaged_file_is_refused(spoil, told):
         from_safetensors(spoil(to_safetensors(plain_model())))
 
 
+@pytest.mark.parametrize("kernel", ["fast", "reference"])
+def test_a_wall_repels_near_pairs_and_changes_nothing_beyond(kernel):
+    plain = to_safetensors(plain_model())
+    data = to_safetensors(from_safetensors(plain), 0.65)
+    assert to_safetensors(from_safetensors(data)) == data  # the wall is kept
+    assert to_safetensors(from_safetensors(data), 0.0) == plain
+    without, walled = (MacePotential(from_safetensors(d), dtype=torch.float64, kernel=kernel) for d in (plain, data))
+    reach = 0.65 * float(covalent_radii[3] + covalent_radii[8])
+    distances = [1.5 * reach, 1.001 * reach, 0.9 * reach, 0.5 * reach]
+    pairs = Batch.pack([Atoms("LiO", positions=[[0, 0, 0], [0, d, 0]]) for d in distances])
+    added = (walled(pairs).energy - without(pairs).energy).tolist()
+    np.testing.assert_allclose(added, [0, 0, WALL_EV * 0.1**3, WALL_EV * 0.5**3], rtol=1e-6, atol=1e-9)
+    pull = walled(pairs).forces - without(pairs).forces
+    np.testing.assert_allclose(pull[-2:, 1], [-0.75 * WALL_EV / reach, 0.75 * WALL_EV / reach], rtol=1e-6)
+
+
+def test_a_wall_needs_a_repulsion_to_continue():
+    model = random_mace(ELEMENTS, pair_repulsion=False)
+    with pytest.raises(InputError, match="pair repulsion"):
+        walled(model, 0.65)
+
+
 @pytest.mark.parametrize("changes", [{"heads": ["a", "b"]}, {"distance_transform": "Agnesi"}, {"scale_shift": False}])
 def test_what_a_file_cannot_hold_is_refused(changes):
     arguments = {"distance_transform": "None", "dtype": torch.float32, "correlation": 2, "max_ell": 1} | changes
@@ -124,9 +149,6 @@ def test_a_shipped_student_is_as_near_to_its_teacher_as_its_card_says(name):
 @pytest.mark.parametrize("name", STUDENTS)
 def test_a_shipped_student_repels_at_short_distances(name):
     """The energy of every pair rises all the way as it is pushed together below 60 % of its covalent sum."""
-    from ase import Atoms
-    from ase.data import covalent_radii
-
     potential = load_potential(name, "cpu")
     elements = sorted(potential.elements)
     for n, a in enumerate(elements):
