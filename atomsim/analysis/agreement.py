@@ -112,8 +112,8 @@ class Summary:
     energy_MAE_meV_per_atom: float
     energy_offset_meV_per_atom: float
     """Mean of b − a: potentials of another level of theory have another zero."""
-    energy_MAE_within_formula_meV_per_atom: float
-    """Of energies relative to the mean of all structures of one reduced formula; NaN where none has two."""
+    energy_MAE_within_formula_meV_per_atom: float | None
+    """Of energies relative to the mean of all structures of one reduced formula; None where none has two."""
     forces_MAE_meV_per_A: float
     forces_largest_meV_per_A: float
     stress_MAE_GPa: float
@@ -138,7 +138,7 @@ def summarise(rows: Sequence[Agreement]) -> Summary:
         structures=len(rows),
         energy_MAE_meV_per_atom=float(np.abs(off).mean()),
         energy_offset_meV_per_atom=float(off.mean()),
-        energy_MAE_within_formula_meV_per_atom=float(np.mean(within)) if within else float("nan"),
+        energy_MAE_within_formula_meV_per_atom=float(np.mean(within)) if within else None,
         forces_MAE_meV_per_A=1e3 * float(np.mean([r.forces_MAE_eV_per_A for r in rows])),
         forces_largest_meV_per_A=1e3 * max(r.forces_largest_eV_per_A for r in rows),
         stress_MAE_GPa=float(np.mean([r.stress_MAE_GPa for r in rows])),

@@ -74,7 +74,7 @@ def compare(
         content = {"summary": asdict(summarise(rows)), "static": [asdict(r) for r in rows]}
         show.print_json(content | {"relaxed": [asdict(r) for r in relaxed], "files": [str(p) for p in paths]})
         return
-    show.print_table(("", ""), [(key, f"{value:.4g}") for key, value in asdict(summarise(rows)).items()])
+    show.print_table(("", ""), [(k, f"{v:.4g}") for k, v in asdict(summarise(rows)).items() if v is not None])
     if relaxed:
         header = ("relaxed", "Δ meV/atom", "Δ volume %", "Δ length %", "displacement Å")
         cells = [
