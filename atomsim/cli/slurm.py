@@ -1,4 +1,4 @@
-"""Campaigns on a cluster: ``submit``, ``resume``, ``cancel``, ``retry``, ``logs``, ``collect``, ``clusters``."""
+"""Campaigns on a cluster: ``submit``, ``resume``, ``cancel``, ``retry``, ``logs``, ``collect``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atomsim.cli import show
+from atomsim.cli.clusters import clusters
 from atomsim.cli.show import Json, Loader, PotentialName, TrustFile
 from atomsim.errors import InputError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 CampaignFile = Annotated[Path, typer.Argument(metavar="CAMPAIGN.toml", help="Campaign file.", show_default=False)]
 RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.", show_default=False)]
-clusters = typer.Typer(help="Cluster profiles.", no_args_is_help=True)
 SHOWN = 5
 """Deaths of workers that status prints."""
 PATIENCE_S = 900.0
@@ -212,41 +212,6 @@ def collect(
         show.print_json([str(path.resolve()) for path in written])
     else:
         sys.stdout.write("".join(f"{path}\n" for path in written))
-
-
-@clusters.command("check")
-def check_profile(
-    profile: Annotated[str, typer.Argument(metavar="PROFILE", help="A .toml file, or a shipped profile's name.")],
-    as_json: Json = False,
-) -> None:
-    """Ask Slurm whether a profile's partitions, limits and options are so. Submits nothing.
-
-    \b
-    Example:
-      atomsim clusters check my-cluster.toml
-    """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.slurm.check import check_cluster
-    from atomsim.slurm.profile import read_profile
-
-    findings = check_cluster(read_profile(profile))
-    if as_json:
-        show.print_json([asdict(f) for f in findings])
-    else:
-        show.print_table(("", "", ""), [("good" if f.good else "BAD", f.what, f.found) for f in findings])
-    if not all(f.good for f in findings):
-        raise typer.Exit(1)
-
-
-@clusters.command("list")
-def list_profiles(as_json: Json = False) -> None:
-    """List the shipped profiles, to copy and edit."""
-    from atomsim import catalog
-
-    rows = [(path.stem, str(path)) for path in sorted(catalog.folder("slurm").glob("*.toml"))]
-    if as_json:
-        show.print_json([{"name": name, "path": path} for name, path in rows])
-    else:
-        show.print_table(("profile", "file"), rows)
 
 
 def print_status(status: ClusterStatus, title: str, as_json: bool) -> None:

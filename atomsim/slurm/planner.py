@@ -32,7 +32,6 @@ from atomsim.worker.run import Run, Silent, context_of, run_step
 if TYPE_CHECKING:
     from atomsim.models.interface import Potential
 
-
 IDLE_S = 300
 """Pause of a planner that has no job to wait for, s."""
 
