@@ -134,8 +134,9 @@ def read_student(path: Path, like: Potential) -> MacePotential:
 
 
 def _potential(data: bytes, like: Potential, name: str) -> MacePotential:
+    digest = hashlib.sha256(data).hexdigest()
     return MacePotential(
-        from_safetensors(data, name), name=name, sha256=hashlib.sha256(data).hexdigest(), device=like.device
+        from_safetensors(data, name), name=name, sha256=digest, device=like.device, dtype=torch.float32
     )
 
 

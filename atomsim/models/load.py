@@ -168,7 +168,8 @@ def _student(data: bytes, name: str, sha256: str, device: torch.device, dtype: t
     from atomsim.models.mace import MacePotential
     from atomsim.models.mace_student import from_safetensors
 
-    return MacePotential(from_safetensors(data, name), name=name, sha256=sha256, device=device, dtype=dtype)
+    model = from_safetensors(data, name)
+    return MacePotential(model, name=name, sha256=sha256, device=device, dtype=dtype or torch.float32)
 
 
 def _mace(

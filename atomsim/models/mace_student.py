@@ -66,7 +66,9 @@ def to_safetensors(model: Any, wall: float | None = None) -> bytes:
 
 
 def from_safetensors(data: bytes, name: str = "student") -> Any:
-    """Build the model of a file in evaluation mode, float32.
+    """Build the model of a file in evaluation mode: the file's float32 weights, all constants in float64.
+
+    So the same file serves both precisions, each as exactly as its numbers allow.
 
     Raises:
         InputError: if the bytes are no such file, or hold another architecture than their header says.
@@ -129,7 +131,7 @@ def build(architecture: Mapping[str, Any]) -> Any:
     blocks = modules.interaction_classes
     before = torch.get_default_dtype()
     try:
-        torch.set_default_dtype(torch.float32)
+        torch.set_default_dtype(torch.float64)  # rotations are exact only with exact coefficients
         with quiet_mace(), torch.random.fork_rng(devices=[]):
             model = modules.ScaleShiftMACE(
                 **{key: a[key] for key in ("r_max", "num_bessel", "num_polynomial_cutoff", "max_ell", "correlation")},

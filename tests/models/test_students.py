@@ -48,7 +48,7 @@ def batch() -> Batch:
 def test_a_model_comes_back_from_its_file():
     model = plain_model()
     data = to_safetensors(model)
-    ours, theirs = (MacePotential(m)(batch()) for m in (from_safetensors(data), model))
+    ours, theirs = (MacePotential(m, dtype=torch.float32)(batch()) for m in (from_safetensors(data), model))
     torch.testing.assert_close(ours.energy, theirs.energy, rtol=0, atol=1e-5)
     torch.testing.assert_close(ours.forces, theirs.forces, rtol=0, atol=1e-5)
     assert ours.forces.abs().max() > 0.01
