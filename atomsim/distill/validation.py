@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from atomsim.analysis.hull import formation_hull, lowest_at_each_x
 from atomsim.analysis.lattice import lattice_of
 from atomsim.analysis.voltage import voltage_steps
+from atomsim.distill.examination import Barriers, Voltage
 from atomsim.distill.labelling import label
-from atomsim.distill.recipe import Barriers, Recipe, Voltage
+from atomsim.distill.recipe import Recipe
 from atomsim.distill.stability import heated, pair_distributions
 from atomsim.distill.structures import dimers
 from atomsim.mep.barrier import PathSettings
