@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from functools import cache
@@ -13,6 +14,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 from random_mace import random_mace
 
+from atomsim import catalog
 from atomsim.batch import Batch
 from atomsim.cards import list_cards, load_card
 from atomsim.distill.structures import displaced
@@ -56,8 +58,6 @@ def test_a_model_comes_back_from_its_file():
 
 
 def test_a_file_by_path_needs_no_trust_and_keeps_its_sha256(tmp_path):
-    import hashlib
-
     path = tmp_path / "own.safetensors"
     path.write_bytes(to_safetensors(plain_model()))
     potential = load_potential(path, "cpu")
@@ -127,6 +127,8 @@ def test_a_shipped_student_is_small_pinned_and_computed_fast(name):
     assert card.weights_path.suffix == ".safetensors"
     assert card.weights_path.stat().st_size < 2_000_000
     assert card.distilled.teacher_sha256 == load_card(card.distilled.teacher).weights.sha256
+    recipe = catalog.folder("workflows") / card.distilled.recipe
+    assert hashlib.sha256(recipe.read_bytes()).hexdigest() == card.distilled.recipe_sha256
     potential = load_potential(name, "cpu")
     assert potential.kernel == "fast", potential.kernel_note
 
