@@ -8,6 +8,7 @@
     slurm/jobs/TOKEN.accepted.json   the id that Slurm gave
     slurm/plans/0007.json            the seventh planner; .done.json when it has finished
     slurm/closed.json                why nothing more is submitted: finished, cancelled, stopped
+    slurm/reopened.json              when a person last had it go on all the same
     slurm/logs/                      what jobs print
 
 A job is known by its token, never by its id: ids that a controller lost are given again.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import socket
 import threading
 import time
@@ -149,8 +151,16 @@ class Journal:
         return content if isinstance(content, dict) else None
 
     def reopen(self) -> None:
-        """Let planners go on."""
+        """Let planners go on; what failed before a person asked for this is not held against what comes."""
+        write_atomically(self.path / "reopened.json", json.dumps({"time": time.time()}) + "\n")
         (self.path / "closed.json").unlink(missing_ok=True)
+
+    def reopened(self) -> float:
+        """Return when a person last had this campaign go on, ``time.time()``; 0 if never."""
+        try:
+            return float(json.loads((self.path / "reopened.json").read_text(encoding="utf-8"))["time"])
+        except (OSError, ValueError, KeyError):
+            return 0.0
 
     @contextlib.contextmanager
     def planning(self, wait_s: float = LEASE_S + 30.0) -> Iterator[Lease]:
@@ -219,6 +229,21 @@ class Lease:
         if later.exists():
             raise AtomsimError("another planner has taken over; run 'atomsim status'")
         os.utime(self.path)
+
+
+def settings_of(campaign: Path, engine: Engine, cluster: Cluster, versions: dict[str, str]) -> Settings:
+    """Return the settings of a new run: device, processes and checkpoints are the profile's."""
+    of_engine = {
+        "potential": engine.potential,
+        "device": cluster.worker.device,
+        "dtype": engine.dtype,
+        "processes": cluster.worker.processes if cluster.worker.device == "cpu" else 1,
+        "trust_file": engine.trust_file,
+        "loader": engine.loader,
+        "checkpoint_s": cluster.worker.checkpoint_s,
+    }
+    tables = {k: v for k, v in cluster.model_dump(mode="json").items() if k != "name"}
+    return Settings(secrets.token_hex(3), str(campaign.resolve()), of_engine, cluster.name, tables, versions)
 
 
 def engine_of(settings: Settings) -> Engine:

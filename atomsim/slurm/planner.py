@@ -18,12 +18,13 @@ from atomsim.campaign import Campaign, Step, load_campaign
 from atomsim.errors import AtomsimError, InputError
 from atomsim.slurm.actions import to_retry
 from atomsim.slurm.client import Queued, RejectedError, Slurm
-from atomsim.slurm.journal import Journal, Lease, Settings, engine_of
+from atomsim.slurm.journal import Journal, Lease, Settings, engine_of, settings_of
 from atomsim.slurm.outlook import Outlook, Submitted
 from atomsim.slurm.policy import History
 from atomsim.slurm.profile import Cluster
 from atomsim.slurm.rounds import Desk, go_on, hand_in, open_round
 from atomsim.slurm.script import PlannerJob, planner_script
+from atomsim.worker.chunks import forget_checkpoints
 from atomsim.worker.engine import Engine, describe, versions
 from atomsim.worker.folder import RunFolder, open_run
 from atomsim.worker.manifest import rounds
@@ -73,16 +74,7 @@ def start(
     with folder.locked():
         potential = potential or _load(campaign, engine)
         open_run(folder, campaign, describe(potential) if potential else None)
-        journal.write_settings(
-            Settings(
-                run=secrets.token_hex(3),
-                campaign=str(campaign.path.resolve()),
-                engine=_engine_settings(engine, cluster),
-                cluster_name=cluster.name,
-                cluster=_tables(cluster),
-                versions=versions(),
-            )
-        )
+        journal.write_settings(settings_of(campaign.path, engine, cluster, versions()))
     journal.reopen()
     return advance(_planner(campaign, out, potential, slurm))
 
@@ -104,7 +96,7 @@ def resume(out: Path, slurm: Slurm, *, token: str = "", accept_versions: bool = 
     if token and journal.closed() is not None:
         return Outlook(notes=["this campaign is closed"])
     planner = open_planner(out, slurm, token, accept_versions=accept_versions)
-    if not token:
+    if not token and journal.closed() is not None:
         journal.reopen()
     return advance(planner)
 
@@ -197,7 +189,8 @@ def open_desk(planner: Planner, lease: Lease) -> Desk:
         # killed between sbatch and writing its answer: the queue knows the answer
         if token in known and known[token].job is None:
             planner.journal.accepted(token, lines[0].job)
-    return Desk(planner.journal, settings, planner.slurm, lease, queued, submissions, Outlook())
+    asked = planner.journal.reopened()
+    return Desk(planner.journal, settings, planner.slurm, lease, queued, submissions, asked, Outlook())
 
 
 def _consider(planner: Planner, desk: Desk, step: Step) -> None:
@@ -221,6 +214,7 @@ def _consider(planner: Planner, desk: Desk, step: Step) -> None:
         complete = step.name not in outlook.waiting and step.name not in outlook.problems
     if complete:
         outlook.complete.append(step.name)
+        forget_checkpoints(run.folder.step(step.folder))
         if not (run.folder.step(step.folder) / "structures.extxyz").exists():
             run_step(run, step, frozenset(done))
 
@@ -276,23 +270,6 @@ def _planner(campaign: Campaign, out: Path, potential: Potential | None, slurm: 
 def _load(campaign: Campaign, engine: Engine) -> Potential | None:
     """Load the potential on this machine's CPU: to know its elements and that it is what it should be."""
     return replace(engine, device="cpu", checkpoints=None).load() if campaign.needs_potential else None
-
-
-def _engine_settings(engine: Engine, cluster: Cluster) -> dict[str, object]:
-    processes = cluster.worker.processes if cluster.worker.device == "cpu" else 1
-    return {
-        "potential": engine.potential,
-        "device": cluster.worker.device,
-        "dtype": engine.dtype,
-        "processes": processes,
-        "trust_file": engine.trust_file,
-        "loader": engine.loader,
-        "checkpoint_s": cluster.worker.checkpoint_s,
-    }
-
-
-def _tables(cluster: Cluster) -> dict[str, object]:
-    return {k: v for k, v in cluster.model_dump(mode="json").items() if k != "name"}
 
 
 def _report(planner: Planner) -> None:

@@ -2,8 +2,9 @@
 
 Whoever died may have been killed by its structure (too large for the memory), by its node or by
 a person, and without accounting Slurm does not tell. So a death is held against the tasks that
-were under way only so far that they are run in ever smaller company; a task that was alone with
-its worker when that died, ``DEATHS_ALONE`` times, is given up, and says so in its record.
+were under way only so far that they are run in ever smaller company. A task is given up, and says
+so in its record, once its worker has died ``DEATHS_ALONE`` times with nothing else to do and
+nothing left to go on from: a task that gets on between deaths gets there, one that kills does not.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atomsim.worker.chunks import Attempt, lengths
+from atomsim.worker.chunks import Attempt, got_on, lengths
 from atomsim.worker.manifest import Chunk
 
 DEATHS_ALONE = 3
+DEATHS = 20
+"""A task that gets on, but dies so often, is given up too: on a device whose answers vary it would get on forever."""
 IDLE_ROUNDS = 6
 """So many rounds one after another without any progress end a campaign; isolating a killer takes at most five."""
 DIED = frozenset({"hang", "error", "bad_device"})
@@ -34,6 +37,8 @@ class Fate:
     progress: bool
     """Whether it wrote records, or did work that its successor goes on from."""
     died: bool
+    began: bool
+    """Whether its tasks had begun; a death before that is not theirs."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,15 @@ class History:
     deaths: dict[str, int] = field(default_factory=dict)
     """Attempts that died with a task under way, by task."""
     deaths_alone: dict[str, int] = field(default_factory=dict)
-    """The same where no other task was in the chunk."""
+    """The same where no other task was in the chunk, and the attempt left nothing to go on from."""
 
 
 def fates(step: Path, tried: Mapping[str, Sequence[Attempt]]) -> list[Fate]:
     """Judge every attempt of rounds that are over."""
     size = lengths(step, tried)
     found = []
-    for each in tried.values():
+    for key, each in tried.items():
+        left = got_on(step, key)
         for attempt, later in zip(each, [*each[1:], None], strict=True):
             end = attempt.read(step, "end")
             beat = end or attempt.read(step, "beat") or {}
@@ -60,8 +66,8 @@ def fates(step: Path, tried: Mapping[str, Sequence[Attempt]]) -> list[Fate]:
             requeued = later is not None and later.claim["token"] == attempt.claim["token"]
             died = (end is None and not requeued) or (end is not None and end["why"] in DIED)
             stopped = end is None or end["why"] in STOPPED
-            progress = size.get(attempt.ledger, 0) > 0 or (stopped and worked and not died)
-            found.append(Fate(attempt, end, progress, died))
+            progress = size.get(attempt.ledger, 0) > 0 or (stopped and worked and not died) or left
+            found.append(Fate(attempt, end, progress, died, bool(beat.get("working"))))
     return found
 
 
@@ -86,12 +92,12 @@ def judge(
     alone: dict[str, int] = {}
     for fate in judged:
         chunk = chunks.get(fate.attempt.key)
-        if not fate.died or chunk is None:
+        if not fate.died or not fate.began or chunk is None:
             continue
         for task in chunk.tasks:
             if task not in done and fate.attempt.round >= (since or {}).get(task, 0):
                 deaths[task] = deaths.get(task, 0) + 1
-                if len(chunk.tasks) == 1:
+                if len(chunk.tasks) == 1 and not fate.progress:
                     alone[task] = alone.get(task, 0) + 1
     return History(tuple(judged), deaths, alone)
 
@@ -99,11 +105,13 @@ def judge(
 def given_up(history: History) -> dict[str, str]:
     """Return the tasks that killed too many workers, each with what to tell a person."""
     reasons = {}
-    for task, number in history.deaths_alone.items():
-        if number >= DEATHS_ALONE:
+    for task, deaths in history.deaths.items():
+        alone = history.deaths_alone.get(task, 0)
+        if alone >= DEATHS_ALONE or deaths >= DEATHS:
             hosts = sorted({str(f.attempt.claim.get("host")) for f in history.fates if f.died})
+            how = f"{alone} times with nothing else to do" if alone >= DEATHS_ALONE else f"{deaths} times"
             reasons[task] = (
-                f"its worker died {number} times with nothing else to do (on {', '.join(hosts[:4])}); too little "
+                f"its worker died {how} (on {', '.join(hosts[:4])}); too little "
                 "memory perhaps: give workers more, then 'atomsim retry'"
             )
     return reasons

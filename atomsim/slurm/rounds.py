@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ class Desk:
     queued: Mapping[str, Sequence[Queued]]
     """What is in the queue, by token."""
     submissions: Sequence[Submission]
+    asked: float
+    """When a person last had a stopped campaign go on, ``time.time()``; what failed before does not count."""
     outlook: Outlook
 
     def room(self) -> int:
@@ -92,7 +95,7 @@ def _piece_state(
         return "new"
     if any(key_of(header.round, n) in tried for n in range(first, first + count)):
         return "over"
-    return "lost" if len(mine) < SUBMISSIONS else "never"
+    return "lost" if sum(s.time > desk.asked for s in mine) < SUBMISSIONS else "never"
 
 
 def _submit(desk: Desk, step: str, header: Manifest, state: Sequence[str]) -> None:
@@ -147,12 +150,15 @@ def _open_next(
     desk: Desk, folder: Path, step: Step, pending: Sequence[Task], context: Context, history: policy.History
 ) -> None:
     """Give up what killed its workers, and open a round for the rest."""
-    last = max(rounds(folder), default=0)
-    if problem := policy.refusal(history, last):
+    numbers = rounds(folder)
+    last = max(numbers, default=0)
+    recent = [n for n in numbers if read_header(folder, n).opened > desk.asked]
+    problem = policy.refusal(history, last) if last in recent else ""
+    if problem:
         desk.outlook.problems[step.name] = f"workers refused to work: {problem}"
         return
     lost = policy.given_up(history)
-    if last and not lost and policy.idle_rounds(history, last) >= policy.IDLE_ROUNDS:
+    if not lost and min(policy.idle_rounds(history, last), len(recent)) >= policy.IDLE_ROUNDS:
         desk.outlook.problems[step.name] = (
             f"{policy.IDLE_ROUNDS} rounds one after another brought nothing; see {desk.journal.path / 'logs'}, "
             "then 'atomsim resume'"
@@ -220,6 +226,7 @@ def open_round(
         seals=seals_for_next(folder),
         discards=tuple(discards),
         why=why,
+        opened=time.time(),
     )
     desk.lease.renew()
     if not write_manifest(folder, manifest, chunks):

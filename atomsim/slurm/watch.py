@@ -76,6 +76,12 @@ class Watch:
         self.write("beat")
         threading.Thread(target=self._run, daemon=True).start()
 
+    def begin(self) -> None:
+        """Write down that the tasks are begun: from now on a death may be theirs."""
+        self.check()
+        self.work_started = time.time()
+        self.write("beat")
+
     def check(self) -> None:
         """Say that work goes on.
 
@@ -102,6 +108,7 @@ class Watch:
             "calls": self.tally.calls,
             "bytes": self.tally.bytes,
             "wall_s": round(now - self.started, 3),
+            "working": self.work_started is not None,
             "work_s": round(now - self.work_started, 3) if self.work_started else 0.0,
         }
         if what == "end":

@@ -24,7 +24,7 @@ from atomsim.slurm.profile import Cluster
 from atomsim.slurm.watch import BEAT_S, Stopped, Watch
 from atomsim.tasks import kind_of
 from atomsim.tasks.base import Context
-from atomsim.worker.chunks import Attempt, attempts, claim, ledger_lines, lengths, superseded
+from atomsim.worker.chunks import Attempt, attempts, checkpoints, claim, done_before, earlier_checkpoints, superseded
 from atomsim.worker.engine import Engine, Job, run_job, versions
 from atomsim.worker.manifest import Manifest, key_of, read_chunks, read_header, read_tasks, rounds
 
@@ -158,7 +158,7 @@ def _guarded(
         watch.finish("error", f"{type(error).__name__}: {error}")
         raise
     watch.finish("done")
-    shutil.rmtree(_checkpoints(place), ignore_errors=True)
+    shutil.rmtree(checkpoints(place.folder, attempt.key), ignore_errors=True)
     _say(f"done: {watch.tally.counts}")
     return 0
 
@@ -210,13 +210,18 @@ def _run(place: Place, journal: Journal, settings: Settings, header: Manifest, a
         tasks = read_tasks(place.folder, chunk)
     except AtomsimError as error:
         raise RefusedError(str(error)) from error
-    pending = [task for task in tasks if task.id not in _done(place.folder, attempt)]
+    done = done_before(place.folder, attempt)
+    pending = [task for task in tasks if task.id not in done]
     if not pending:
         return
-    engine = replace(engine_of(settings), checkpoints=str(_checkpoints(place)))
+    before = earlier_checkpoints(place.folder, place.round, {task.id for task in pending})
+    engine = replace(
+        engine_of(settings),
+        checkpoints=str(checkpoints(place.folder, attempt.key)),
+        checkpoints_before=tuple(str(folder) for folder in before),
+    )
     potential = _load(engine, header)
-    watch.check()
-    watch.work_started = time.time()
+    watch.begin()
     log = journal.path / "logs" / f"{place.step}-{attempt.key}.a{attempt.number:03d}.log"
     kind = header.job["kind"]
     job = Job(
@@ -285,19 +290,6 @@ def context_from(header: Manifest) -> Context:
     content["base_dir"] = Path(content["base_dir"])
     content["elements"] = frozenset(elements) if elements is not None else None
     return Context(**content)
-
-
-def _done(folder: Path, attempt: Attempt) -> set[str]:
-    """Return the tasks that earlier attempts at this chunk have finished."""
-    tried = attempts(folder, attempt.key)
-    found: set[str] = set()
-    for name, length in lengths(folder, tried).items():
-        found |= {record.task for _, record in ledger_lines(folder / name, length) if record is not None}
-    return found
-
-
-def _checkpoints(place: Place) -> Path:
-    return place.folder / "chunks" / f"{key_of(place.round, place.chunk)}.evals"
 
 
 def _put_back(place: Place, journal: Journal, slurm: Slurm, watch: Watch) -> None:

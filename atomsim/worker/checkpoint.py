@@ -19,7 +19,7 @@ import hashlib
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,12 +45,12 @@ Key = bytes
 
 
 class Memory:
-    """Answers by what was asked, in memory and in the files of this process."""
+    """Answers by what was asked, in memory and in the files of this process; other folders are read as well."""
 
-    def __init__(self, folder: Path, interval_s: float = INTERVAL_S) -> None:
+    def __init__(self, folder: Path, interval_s: float = INTERVAL_S, others: Sequence[Path] = ()) -> None:
         self.folder = folder
         self.interval_s = interval_s
-        self.known: dict[Key, bytes] = dict(_read_all(folder))
+        self.known: dict[Key, bytes] = {k: v for each in (*others, folder) for k, v in _read_all(each)}
         self.buffer: list[bytes] = []
         self.flushed = time.monotonic()
         self.files: list[Path] = []
@@ -105,9 +105,15 @@ class Memory:
 class Remembering:
     """A potential that remembers what it said, also what another process said before it was killed."""
 
-    def __init__(self, potential: Potential, folder: Path | Memory, interval_s: float = INTERVAL_S) -> None:
+    def __init__(
+        self,
+        potential: Potential,
+        folder: Path | Memory,
+        interval_s: float = INTERVAL_S,
+        others: Sequence[Path] = (),
+    ) -> None:
         self.potential = potential
-        self.memory = folder if isinstance(folder, Memory) else Memory(folder, interval_s)
+        self.memory = folder if isinstance(folder, Memory) else Memory(folder, interval_s, others)
         self.replayed = 0
         """Systems answered from memory."""
         # other weights, or the same in another precision, answer otherwise

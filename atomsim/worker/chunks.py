@@ -7,6 +7,7 @@ A step that runs on a cluster keeps, beside ``tasks.jsonl``::
     chunks/001-00007.a001.jsonl       what that attempt has done, written by it alone
     chunks/001-00007.a001.beat.json   that it is alive, and counts up to a length of its file
     chunks/001-00007.a001.end.json    how it ended
+    chunks/001-00007.evals/           what its attempts evaluated, while tasks are left (``checkpoint``)
 
 Two rules make any overlap of attempts harmless. A claim *seals* the files of the chunk's earlier
 attempts: it names how many of their bytes count, and whatever a zombie adds later is ignored by
@@ -20,15 +21,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from atomsim.errors import AtomsimError
 from atomsim.records import Record, from_line
-from atomsim.worker.manifest import publish, read_header, rounds
+from atomsim.worker.manifest import key_of, publish, read_chunks, read_header, rounds
 
 LOCAL = "records.jsonl"
 """What ``atomsim run`` writes on one machine; its records fill what chunks left."""
@@ -105,6 +107,33 @@ def claim(step: Path, key: str, who: Mapping[str, Any]) -> Attempt:
         time.sleep(0.2)
 
 
+def checkpoints(step: Path, key: str) -> Path:
+    """Return the folder where a chunk's attempts keep their evaluations."""
+    return step / "chunks" / f"{key}.evals"
+
+
+def earlier_checkpoints(step: Path, round_number: int, tasks: Set[str]) -> list[Path]:
+    """Return where workers of earlier rounds left what they evaluated for any of these tasks."""
+    before = (number for number in rounds(step) if number < round_number)
+    chunks = ((number, chunk) for number in before for chunk in read_chunks(step, number))
+    folders = [checkpoints(step, key_of(n, c.number)) for n, c in chunks if not tasks.isdisjoint(c.tasks)]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def got_on(step: Path, key: str) -> bool:
+    """Whether attempts at a chunk left evaluations for others to go on from."""
+    try:
+        return any(path.stat().st_size > 0 for path in checkpoints(step, key).glob("*.evals"))
+    except FileNotFoundError:  # whoever wrote it is done with it
+        return True
+
+
+def forget_checkpoints(step: Path) -> None:
+    """Remove what was kept for tasks under way, once none is."""
+    for folder in (step / "chunks").glob("*.evals"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def superseded(step: Path, attempt: Attempt) -> str:
     """Return why an attempt no longer counts; empty while it does."""
     if (step / f"chunks/{attempt.key}.a{attempt.number + 1:03d}.claim.json").exists():
@@ -154,6 +183,14 @@ def ledger_lines(path: Path, limit: int | None = None) -> Iterator[tuple[int, Re
                 yield start, from_line(line.decode("utf-8", errors="replace"))
             except (AtomsimError, ValueError):
                 yield start, None
+
+
+def done_before(step: Path, attempt: Attempt) -> set[str]:
+    """Return the tasks that earlier attempts at a chunk have finished."""
+    found: set[str] = set()
+    for name, length in lengths(step, attempts(step, attempt.key)).items():
+        found |= {record.task for _, record in ledger_lines(step / name, length) if record is not None}
+    return found
 
 
 @dataclass(frozen=True)

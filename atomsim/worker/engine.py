@@ -51,6 +51,8 @@ class Engine:
     """``module:function`` that makes the potential, in this process and in the others."""
     checkpoints: str | None = None
     """Folder where evaluations are kept, so that an interrupted task goes on (``worker.checkpoint``)."""
+    checkpoints_before: tuple[str, ...] = ()
+    """Folders of those who ran the same tasks earlier; read, never written."""
     checkpoint_s: float = 30.0
     """How often they are written, s."""
 
@@ -67,7 +69,8 @@ class Engine:
             return potential
         from atomsim.worker.checkpoint import Remembering  # torch is imported only where it is needed
 
-        return Remembering(potential, Path(self.checkpoints), self.checkpoint_s)
+        before = [Path(folder) for folder in self.checkpoints_before]
+        return Remembering(potential, Path(self.checkpoints), self.checkpoint_s, before)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,8 @@ class Manifest:
     """Tasks whose earlier records no longer count (``atomsim retry``)."""
     why: str = ""
     """Why there is this round, for a person."""
+    opened: float = 0.0
+    """When, ``time.time()``."""
 
 
 def publish(path: Path, text: str) -> bool:
