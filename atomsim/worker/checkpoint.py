@@ -89,6 +89,8 @@ class Memory:
                     file.write(head + payload)
                     file.flush()
                     os.fsync(file.fileno())
+            except FileNotFoundError:  # another has taken over, is done, and removed the folder
+                payload = b""
             except OSError as error:
                 raise AtomsimError(f"cannot write a checkpoint: {error.strerror}; make room, then resume") from error
             self.written += len(payload)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -225,3 +226,28 @@ def test_every_evaluation_is_told_of_in_both_precisions(tmp_path: Path) -> None:
 
 def test_a_potential_without_double_precision_has_none_when_wrapped(tmp_path: Path) -> None:
     assert not hasattr(Counted(Remembering(Counting(), tmp_path), Tally(print)), "double")
+
+
+def test_a_folder_removed_by_whoever_took_over_stops_nobody(tmp_path: Path) -> None:
+    folder = tmp_path / "chunk.evals"
+    remembering = Remembering(Counting(), folder, 1e9)
+    batch = Batch.pack(cells())
+    remembering(batch)
+    shutil.rmtree(folder)
+    remembering.flush()
+    remembering.next_task()
+    assert remembering(batch).energy.shape == (batch.n_systems,)
+
+
+def test_what_others_left_is_read_and_never_written(tmp_path: Path) -> None:
+    before = Remembering(Counting(), tmp_path / "earlier", 0.0)
+    batch = Batch.pack(cells())
+    said = before(batch)
+    (file,) = (tmp_path / "earlier").glob("*.evals")
+    content = file.read_bytes()
+    counting = Counting()
+    later = Remembering(counting, tmp_path / "later", 0.0, [tmp_path / "earlier", tmp_path / "never-was"])
+    assert torch.equal(later(batch).forces, said.forces)
+    assert counting.calls == 0
+    later(batch.take([0]))
+    assert file.read_bytes() == content
