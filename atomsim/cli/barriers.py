@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from atomsim.models.interface import Potential
     from atomsim.records import Record
 
+Search = Annotated[
+    str, typer.Option(metavar="HOW", help="follow: follow a mode to the saddle; band: a climbing band all the way.")
+]
 PotentialOption = Annotated[
     str, typer.Option("--potential", "-p", help="Name ('atomsim potentials list') or path of a .model file.")
 ]
@@ -41,7 +44,9 @@ def barriers(
     divacancies: Annotated[bool, typer.Option("--divacancies", help="Hops beside a second vacancy too.")] = False,
     images: Annotated[int, typer.Option(help="Images between the ends of a path.")] = 5,
     fmax: Annotated[float, typer.Option(help="Converged when no projected force is larger, eV/Å.")] = 0.05,
+    max_steps: Annotated[int, typer.Option(help="Give a band up after this many steps.")] = 200,
     starts: Annotated[int, typer.Option(help="Bands per hop with other noise; the lowest is kept.")] = 1,
+    search: Search = "follow",
     prefactors: Annotated[bool, typer.Option("--prefactors", help="Attempt frequencies too (Vineyard).")] = False,
     check_with: Annotated[
         str, typer.Option(metavar="NAME,NAME", help="Further potentials to evaluate each path with.")
@@ -91,7 +96,9 @@ def barriers(
         "divacancies": divacancies,
         "images": images,
         "fmax_eV_per_A": fmax,
+        "max_steps": max_steps,
         "starts": starts,
+        "search": search,
         "prefactors": prefactors,
         "check_with": [name.strip() for name in check_with.split(",") if name.strip()],
     }
@@ -208,6 +215,7 @@ def neb(
     fmax: Annotated[float, typer.Option(help="Converged when no projected force is larger, eV/Å.")] = 0.05,
     max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 200,
     starts: Annotated[int, typer.Option(help="Bands with other noise; the lowest is kept.")] = 1,
+    search: Search = "follow",
     relax_ends: Annotated[bool, typer.Option("--relax/--no-relax", help="Relax the ends first, at fixed cell.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the noise on the guess.")] = 0,
     out: Annotated[
@@ -230,7 +238,9 @@ def neb(
     from atomsim.mep.single import find_path
     from atomsim.worker.engine import LOADER, Engine
 
-    settings = PathSettings(images=images, fmax_eV_per_A=fmax, max_steps=max_steps, starts=starts, seed=seed)
+    settings = PathSettings(
+        images=images, fmax_eV_per_A=fmax, max_steps=max_steps, starts=starts, search=search, seed=seed
+    )
     first, last = (_one_structure(file) for file in (start, end))
     surface: Potential = Engine(potential, device or "auto", None, 1, trust_file, loader or LOADER).load()
     path = find_path(first, last, surface, settings, relax_ends=relax_ends)

@@ -200,7 +200,7 @@ def _path(outcome: Outcome, ends: Ends, surface: Surface) -> Path:
     )  # fmt: skip
     if path.status != "max_steps":
         return path
-    note = f"best bound of the barrier {path.barrier:.3f} eV; raise max_steps, or try other noise (seed)"
+    note = f"best bound of the barrier {path.barrier:.3f} eV; other noise (seed) may help too"
     return replace(path, message=f"{path.message}; {note}")
 
 

@@ -249,11 +249,26 @@ def shifts_of(end: End, relaxed: FloatArray, cell: Cell, ion: str) -> FloatArray
 
 def carried(shifts: FloatArray, cell: Cell, operation: int) -> FloatArray:
     """Take displacements to where an operation takes their sites, Å."""
-    lattice = cell.atoms.cell.array.T
-    rotation = lattice @ cell.rotations[operation] @ np.linalg.inv(lattice)
     moved = np.full_like(shifts, np.nan)
-    moved[cell.permutations[operation]] = shifts @ rotation.T
+    moved[cell.permutations[operation]] = shifts @ _cartesian(cell, operation).T
     return moved
+
+
+def swapping(placed: Placed, cell: Cell) -> list[tuple[FloatArray, IntArray]]:
+    """Return the operations that swap the sites of a hop: Cartesian rotation, and where each atom of its path goes."""
+    a, b = placed.places
+    number = {int(atom): k for k, atom in enumerate(placed.kept)}
+    found = []
+    for operation, permutation in enumerate(cell.permutations):
+        image = [number.get(int(atom)) for atom in permutation[placed.kept]]
+        if permutation[a] == b and permutation[b] == a and None not in image:
+            found.append((_cartesian(cell, operation), np.array([*image, len(image)], dtype=np.int64)))
+    return found
+
+
+def _cartesian(cell: Cell, operation: int) -> FloatArray:
+    lattice = cell.atoms.cell.array.T
+    return np.asarray(lattice @ cell.rotations[operation] @ np.linalg.inv(lattice))
 
 
 def drifted(shifts: FloatArray) -> float | None:

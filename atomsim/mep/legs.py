@@ -54,13 +54,14 @@ def resolve(path: Path, ends: Ends, surface: Surface, settings: PathSettings) ->
     far = [float(np.linalg.norm(part, axis=1).max()) > SAME_A for part in (to_middle, to_end)]
     if not found.converged or not all(far):
         return Legs(path)
-    first = replace(ends, key="first", moved=to_middle, end_energy=found.energy)
+    first = replace(ends, key="first", moved=to_middle, end_energy=found.energy, mirrors=())
     second = replace(
         ends,
         key="second",
         start=at_positions(ends.start, found.atoms.positions),
         moved=to_end,
         start_energy=found.energy,
+        mirrors=(),
     )
     parts = {p.key: p for p in find_paths([first, second], surface, settings)}
     return _joined(path, parts["first"], parts["second"], path.key)

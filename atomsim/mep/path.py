@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from atomsim.mep.band import Neighbourhood, improved_tangent
 from atomsim.mep.curvature import Proof
 from atomsim.optimize.space import Space
 from atomsim.optimize.springs import spring_hessian
+
+if TYPE_CHECKING:
+    from atomsim.mep.mirror import Mirror
 
 FloatArray = NDArray[np.float64]
 
@@ -73,6 +77,8 @@ class Ends:
     """Atoms that travel."""
     hessian: Tensor | None = field(default=None, repr=False)
     """Of the start, or of its host, eV/Å², (3 n_atoms, 3 n_atoms); None for a model of springs."""
+    mirrors: tuple[Mirror, ...] = field(default=(), repr=False)
+    """Symmetry operations that swap the ends."""
 
     @property
     def end(self) -> Atoms:

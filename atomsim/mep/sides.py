@@ -13,6 +13,7 @@ from atomsim.batch import Evaluation
 from atomsim.batching import Capacity
 from atomsim.mep.band import Band, ElasticBand
 from atomsim.mep.climb import Climb, Watched, band_between, begun, device_of
+from atomsim.mep.mirror import mirror_at, mirrored
 from atomsim.mep.path import Ends, FloatArray, Path, PathSettings, at_positions, path_tangents
 from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Outcome, Stop, drive
@@ -32,7 +33,13 @@ def to_paths(climbs: Sequence[Climb], surface: Surface, settings: PathSettings, 
     """Lay images between each saddle and both ends; a saddle that one of them overtops was not the highest."""
     sides = {(c.key, side): ends for c in climbs for side, ends in enumerate(_sides(c))}
     counts = {(c.key, side): n for c in climbs for side, n in enumerate(_shares(c, settings.images - 1))}
-    laid = {key: _straight(ends, counts[key]) for key, ends in sides.items() if counts[key]}
+    even = [c for c in climbs if counts[c.key, 0] == counts[c.key, 1]]
+    halved = {c.key: mirror for c in even if (mirror := mirror_at(c.ends, c.at))}
+    laid = {
+        (key, side): _straight(ends, counts[key, side])
+        for (key, side), ends in sides.items()
+        if counts[key, side] and not (side == 1 and key in halved)
+    }
     learned = {(c.key, side): torch.from_numpy(c.hessian) for c in climbs for side in (0, 1) if c.hessian is not None}
     found: dict[Hashable, Outcome] = {}
     again = list(laid)
@@ -54,7 +61,10 @@ def to_paths(climbs: Sequence[Climb], surface: Surface, settings: PathSettings, 
                     laid[key] = found[key].batch.positions.cpu().numpy().reshape(counts[key], -1, 3)
                     again.append(key)
     for climb in climbs:
-        _joined(climb, [found.get((climb.key, side)) for side in (0, 1)])
+        first, second = (found.get((climb.key, side)) for side in (0, 1))
+        if climb.key in halved and first is not None:
+            second = mirrored(first, climb.ends, halved[climb.key], climb.at)
+        _joined(climb, [first, second])
 
 
 def _driven_sides(

@@ -25,7 +25,9 @@ from atomsim.mep.ends import (
     representative,
     shifts_of,
     structure_of,
+    swapping,
 )
+from atomsim.mep.mirror import mirrors_of
 from atomsim.models.interface import Surface
 from atomsim.optimize.hessian import Hessian, hessian
 from atomsim.relaxation import RelaxSettings, iter_relax
@@ -149,6 +151,9 @@ def ends_of(placed: Placed, view: Survey, relaxed: dict[End, RelaxedEnd], host: 
     first, moved = pair_of(placed, shifts[0], shifts[1], cell, ion)
     if float(np.linalg.norm(moved, axis=1).max()) < SAME_MINIMUM_A:
         return f"end {placed.end.name}: drifted: both ends of the hop relax to one minimum"
+    atoms = [[*placed.kept, place] for place in placed.places]
+    operations = swapping(placed, cell)
+    mirrors = tuple(mirrors_of(operations, shifts[0][atoms[0]], moved, shifts[1][atoms[1]]))
     return Ends(
         key=placed.hop.name,
         start=first,
@@ -157,6 +162,7 @@ def ends_of(placed: Placed, view: Survey, relaxed: dict[End, RelaxedEnd], host: 
         end_energy=energies[1],
         moving=(len(first) - 1,),
         hessian=_child(host, placed, cell),
+        mirrors=mirrors,
     )
 
 

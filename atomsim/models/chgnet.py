@@ -76,7 +76,7 @@ class Gate:
         return segment_sum(message, owner, n_owners) @ self.out
 
 
-@dataclass
+@dataclass(eq=False)
 class Chgnet:
     """CHGNet as a ``Potential``: energies, forces, stresses, magnetic moments, atomic energies.
 

@@ -136,6 +136,7 @@ def _form(t: _Trial) -> Iterator[Check]:
     yield Check("stress is symmetric", _largest(t.reference.stress - t.reference.stress.mT), 1e-12)
     identity = len(t.potential.sha256) == 64 and bool(t.potential.name)
     yield _promise("has a name and a sha256", identity)
+    yield _promise("can be a key", getattr(type(t.potential), "__hash__", None) is not None)
 
 
 def _inputs_untouched(t: _Trial) -> Iterator[Check]:
