@@ -86,6 +86,7 @@ def barriers(
 
     if write_dft is not None and write_dft not in CODES:
         raise InputError(f"cannot write inputs for {write_dft!r}; wanted one of {', '.join(CODES)}")
+    _check_ion(host, ion, absent_is_fine=interstitials)
     folder = out or Path("runs") / f"barriers-{_stem(host)}"
     keys: dict[str, Any] = {
         "ion": ion,
@@ -116,6 +117,28 @@ def barriers(
     _print(hops, report, written, as_json)
     if not summary.ok:
         raise typer.Exit(1)
+
+
+def _check_ion(host: str, ion: str, *, absent_is_fine: bool) -> None:
+    """Refuse what could only fail after the host was relaxed."""
+    from ase.data import atomic_numbers
+
+    from atomsim.io import read_structures
+    from atomsim.structures.prototypes import load_prototype
+    from atomsim.tasks.base import find_files, unknown_word
+
+    if ion not in atomic_numbers:
+        raise InputError(f"--ion: found {ion!r}, wanted the symbol of an element, such as Li")
+    files = [] if _is_prototype(host) else find_files(host, Path())
+    if not files and not _is_prototype(host):
+        raise InputError(unknown_word(host, (), Path()))
+    hosts = [a for file in files for a in read_structures(file)] or [load_prototype(host).primitive]
+    without = next((atoms for atoms in hosts if ion not in atoms.symbols), None)
+    if without is not None and not absent_is_fine:
+        raise InputError(
+            f"no {ion} in {host} ({without.get_chemical_formula()}): choose --ion from "
+            f"{', '.join(sorted(set(without.symbols)))}, or look for empty sites with --interstitials"
+        )
 
 
 def campaign_text(host: str, keys: dict[str, Any], potential: str, *, relax_host: bool, seed: int) -> str:

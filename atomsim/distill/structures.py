@@ -81,7 +81,8 @@ def packing(numbers: NDArray[np.int64], density_g_per_cm3: float, rng: np.random
     edge = float((atomic_masses[numbers].sum() / (density_g_per_cm3 * PER_G_CM3)) ** (1 / 3))
     atoms = Atoms(numbers, rng.uniform(0, edge, (len(numbers), 3)), cell=[edge] * 3, pbc=True)
     radii = PACKED * covalent_radii[numbers]
-    for _ in range(2000):
+    fits = 4 / 3 * np.pi * float((radii**3).sum()) < edge**3
+    for _ in range(2000 if fits else 0):
         i, j, distance, vector = neighbor_list("ijdD", atoms, radii)
         if len(i) == 0:
             return atoms

@@ -85,3 +85,41 @@ def test_an_unknown_code_is_refused_before_anything_is_computed():
     found = call("barriers", "copper.extxyz", "--ion", "Cu", "--write-dft", "abinit")
     assert found.exit_code == 2
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "ion", "words"),
+    [
+        ("copper.extxyz", "Li", "no Li in copper.extxyz (Cu): choose --ion from Cu"),
+        ("copper.extxyz", "Xx", "found 'Xx', wanted the symbol of an element"),
+        ("silver.extxyz", "Cu", "neither an earlier step, a prototype nor a file"),
+        ("LiCo02", "Li", "did you mean 'LiCoO2'"),
+    ],
+)
+def test_what_can_only_fail_is_refused_before_anything_is_computed(host, ion, words):
+    write("copper.extxyz", bulk("Cu", "fcc", a=3.59))
+    found = call("barriers", host, "--ion", ion)
+    assert found.exit_code == 2
+    assert words in str(found.output) + str(found.stderr)
+    assert not Path("runs").exists()
+
+
+def test_a_climbing_band_can_be_asked_for():
+    write("copper.extxyz", bulk("Cu", "fcc", a=3.59))
+    words = (
+        "barriers",
+        "copper.extxyz",
+        "--ion",
+        "Cu",
+        "--max-length",
+        "2.8",
+        "--supercell-min",
+        "5",
+        "--max-atoms",
+        "8",
+    )
+    words += ("--images", "3", "--no-relax", "-n", "0", "--json")
+    found = [call(*words, "--search", how, "-o", how) for how in ("follow", "band")]
+    barriers = [json.loads(f.stdout)["hops"][0]["barrier_eV"] for f in found]
+    assert barriers[0] == pytest.approx(barriers[1], abs=5e-3)
+    assert call(*words, "--search", "dimer", "-o", "none").exit_code == 2
