@@ -36,6 +36,10 @@ class Climb:
     calls: int = 0
     steps: int = 0
     kicks: int = 0
+    bottom: FloatArray | None = None
+    """A shallow minimum on top of the path that it was led out of, Å, (n_atoms, 3)."""
+    left: int = 0
+    """How often it was led out of one."""
     begun: int = 0
     """How often it was begun from an image."""
     hessian: FloatArray | None = None

@@ -3,13 +3,15 @@
 A climbing band moves all its images until the last has converged. Here three images find where the saddle is;
 one system then follows the mode along the path to it (``follow``), the Hessian there is put to the proof, and
 the other images are laid between the saddle and both ends, in two bands that need not be converged as tightly.
-Nothing is taken on trust: a saddle that is not of first order is left along its second mode, an image higher
-than the saddle is where the search begins again, and a hop that ends otherwise is handed to a climbing band.
+Nothing is taken on trust: a ridge is left along its second mode, a shallow minimum on top of the path along the
+path, an image higher than the saddle is where the search begins again, and a hop that ends otherwise is handed
+to a climbing band.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -41,6 +43,8 @@ MEASURED_ATOMS = 2
 """Moving atoms whose curvature is measured, at most."""
 KICK_A = 0.15
 """Longest row of the step off a ridge, Å."""
+LEAVE_A = 0.3
+"""The same of the step out of a shallow minimum, Å."""
 Guess = Callable[[Key, Ends, int], FloatArray]
 """(key, ends, number of images) to positions on a first guess of the path, Å, (n_images, n_atoms, 3)."""
 
@@ -102,13 +106,35 @@ def _to_saddles(climbs: Sequence[Climb], surface: Surface, settings: PathSetting
         if not settings.prove_saddle:
             return
         _prove(active, surface)
+        active = [c for c in active if c.proof and c.proof.negative_modes != 1]
         for climb in active:
             assert climb.proof is not None
-            climb.failed = climb.proof.negative_modes == 0
-        active = [c for c in active if c.proof and c.proof.negative_modes > 1]
-        if attempt < settings.retries:
-            for climb in active:
+            if attempt == settings.retries:
+                climb.failed = climb.proof.negative_modes == 0
+            elif climb.proof.negative_modes == 0:
+                _leave(climb)
+            else:
                 _kick(climb)
+    _take_the_higher([c for c in climbs if c.left == 1 and not c.failed], surface, settings, room)
+
+
+def _take_the_higher(climbs: Sequence[Climb], surface: Surface, settings: PathSettings, room: Capacity) -> None:
+    """Look for the saddle on the other side of a shallow minimum too: the path goes over both."""
+    others = [replace(c, at=c.bottom, calls=0, steps=0) for c in climbs if c.bottom is not None]
+    for other in others:
+        _leave(other)
+    _followed(others, surface, settings, room)
+    _prove([c for c in others if not c.failed], surface)
+    by_key = {c.key: c for c in climbs}
+    for other in others:
+        climb = by_key[other.key]
+        climb.calls, climb.steps = climb.calls + other.calls, climb.steps + other.steps
+        assert climb.saddle is not None
+        assert other.saddle is not None
+        found = not other.failed and other.proof is not None and other.proof.negative_modes == 1
+        if found and float(other.saddle.evaluation.energy[0]) > float(climb.saddle.evaluation.energy[0]):
+            climb.saddle, climb.proof, climb.hessian = other.saddle, other.proof, other.hessian
+            climb.at, climb.force = other.at, other.force
 
 
 def _followed(climbs: Sequence[Climb], surface: Surface, settings: PathSettings, room: Capacity) -> None:
@@ -195,6 +221,16 @@ def _prove(climbs: Sequence[Climb], surface: Surface) -> None:
     )
     for climb, proof in zip(climbs, proofs, strict=True):
         climb.proof, climb.calls = proof, climb.calls + proof.force_calls
+
+
+def _leave(climb: Climb) -> None:
+    """Step out of a shallow minimum on top of the path, along the path: first one way, then the other."""
+    assert climb.hessian is not None
+    climb.bottom = climb.at
+    climb.at = climb.at + LEAVE_A * (-1) ** climb.left * climb.tangent / np.linalg.norm(climb.tangent, axis=1).max()
+    climb.hessian = with_lowest(climb.hessian, climb.tangent)
+    climb.left += 1
+    climb.kicked = True
 
 
 def _kick(climb: Climb) -> None:

@@ -157,6 +157,32 @@ def test_a_path_through_a_minimum_is_reported_as_two_hops(depth):
     assert found.path.barrier == pytest.approx(max(tops) - start.energy, abs=0.003)
 
 
+@pytest.mark.parametrize("tilt", [-0.008, 0.008])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_flat_top_with_a_dimple_has_the_barrier_of_its_higher_hump(tilt, seed):
+    """Which saddle is met first depends on the noise; the barrier must not. Ends are 0.3 eV below, the dimple 0.02."""
+
+    def along(x: torch.Tensor) -> torch.Tensor:
+        hill = 0.3 * torch.exp(-(x**6)) + 0.15 * (x**2 - 4) ** 2 / 16 * (1 - torch.exp(-(x**6)))
+        return hill - 0.02 * torch.exp(-((x / 0.25) ** 2)) + tilt * torch.tanh(4 * x) * torch.exp(-((x / 1.2) ** 4))
+
+    def mesa(batch: Batch) -> Evaluation:
+        positions = batch.positions.detach().requires_grad_()
+        with torch.enable_grad():
+            energy = along(positions[:, 0]) + 2.0 * (positions[:, 1:] ** 2).sum(dim=1)
+            (slope,) = torch.autograd.grad(energy.sum(), positions)
+        return Evaluation(energy.detach(), -slope, slope.new_zeros(batch.n_systems, 3, 3))
+
+    start, end = relax([Atoms("H", positions=[[s, 0, 0]]) for s in (-2.0, 2.0)], mesa, cell=False, fmax_eV_per_A=1e-4)
+    ends = Ends("mesa", start.atoms, end.atoms.positions - start.atoms.positions, start.energy, end.energy, (0,))
+    (path,) = find_paths([ends], mesa, PathSettings(images=5, fmax_eV_per_A=0.01, seed=seed))
+    assert path.status == "converged"
+    assert path.proof is not None
+    assert path.proof.negative_modes == 1
+    highest = float(along(torch.linspace(-2, 2, 40001, dtype=torch.float64)).max())
+    assert path.barrier == pytest.approx(highest - start.energy, abs=0.002)
+
+
 @pytest.mark.parametrize(
     ("energies", "where"),
     [([0, 1, 2, 1, 0], None), ([0, 1, 0.2, 1, 0], 2), ([0, 1, 0.99, 1, 0], None), ([0, 1, 2], None)],
