@@ -164,7 +164,7 @@ def _header(
     given = {k: v for k, v in (("potential", potential), ("device", device)) if v is not None}
     try:
         header = Header.model_validate({**table, **given})
-        if potential is None and header.potential.endswith(".model"):
+        if potential is None and header.potential.endswith((".model", ".safetensors", ".pt", ".pth")):
             return header.model_copy(update={"potential": str(base_dir / header.potential)})
         return header  # noqa: TRY300
     except ValidationError as error:
@@ -189,6 +189,12 @@ def _steps(raw: Mapping[str, Any], base_dir: Path, problems: list[str]) -> list[
         earlier = [n for n in names[: number - 1] if isinstance(n, str)]
         later = [n for n in names[number - 1 :] if isinstance(n, str)]
         needs, files = _resolve(settings, earlier, later, base_dir, where, problems)
+        takes = getattr(kind_of(table["kind"]), "TAKES_KINDS", None)
+        problems += [
+            f"{where} takes from {other.name!r}, a {other.kind} step; wanted {' or '.join(takes)}"
+            for other in steps
+            if takes and other.name in needs and other.kind not in takes
+        ]
         steps.append(Step(number, table["name"], table["kind"], settings, tuple(needs), tuple(files)))
     return steps
 

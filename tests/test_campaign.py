@@ -13,6 +13,8 @@ from atomsim import catalog
 from atomsim.campaign import describe_keys, load_campaign
 from atomsim.errors import InputError
 from atomsim.tasks import MODULES, kind_of
+from atomsim.tasks.base import find_files
+from atomsim.worker.plan import plan
 
 GOOD = """
 [campaign]
@@ -157,3 +159,63 @@ def test_shipped_workflows_are_valid(path: Path, tmp_path: Path) -> None:
     campaign = load_campaign(copy)
     assert campaign.steps
     assert campaign.header.title
+
+
+ELECTRODE = """
+[campaign]
+name = "electrode"
+potential = "mace-li-ru-s-o"
+
+[[step]]
+name = "orderings"
+kind = "delithiate"
+parent = "Li2RuO3"
+x_per_formula_unit = [2.0, 0.0]
+max_atoms = 24
+
+[[step]]
+name = "relaxed"
+kind = "relax"
+structures = "orderings"
+
+[[step]]
+name = "metal"
+kind = "relax"
+structures = "Li"
+
+[[step]]
+name = "electrode"
+kind = "electrode"
+structures = "relaxed"
+reference = "metal"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wanted"),
+    [
+        (
+            'structures = "relaxed"',
+            'structures = "orderings"',
+            "takes from 'orderings', a delithiate step; wanted relax",
+        ),
+        ('reference = "metal"', 'reference = "metal"\nradiation = "CuKalpha"', "did you mean 'CuKa'"),
+        ('structures = "Li"', 'structures = "Li2O"', "wanted Li metal"),
+        ('structures = "orderings"', 'structures = "Li2RuO3"', "relaxes nothing from a delithiate step"),
+    ],
+)
+def test_an_electrode_that_can_only_fail_at_the_end_is_found_by_the_plan(tmp_path, old, new, wanted) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(ELECTRODE)
+    assert [p.name for p in plan(load_campaign(path), None)] == ["orderings", "relaxed", "metal", "electrode"]
+    path.write_text(ELECTRODE.replace(old, new))
+    with pytest.raises(InputError, match=wanted):
+        plan(load_campaign(path), None)
+
+
+def test_a_pattern_is_looked_for_beside_the_file_whatever_its_folder_is_called(tmp_path) -> None:
+    folder = tmp_path / "run[1] x"
+    folder.mkdir()
+    (folder / "a.cif").write_text("x")
+    assert find_files("*.cif", folder) == [folder / "a.cif"]
+    assert find_files(str(folder / "a.cif"), folder) == [folder / "a.cif"]

@@ -64,3 +64,27 @@ def test_what_cannot_be_compared_is_told(on, told, tmp_path, monkeypatch):
     result = run("lj-test", "morse", "--on", on)
     assert result.exit_code == 2
     assert told in result.output
+
+
+def test_what_did_not_converge_is_no_result(tmp_path):
+    cell = load_prototype("Li2O").primitive
+    cell.rattle(0.05, seed=1)
+    write(tmp_path / "one.extxyz", cell)
+    result = run("lj-test", "morse", "--on", tmp_path / "one.extxyz", "--fmax", "1e-15", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "max_steps" in result.output
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "1 of 1 structures did not converge" in page
+    assert "Lattice" not in page.split("<section")[0]
+
+
+def test_a_structure_that_cannot_be_computed_and_a_file_for_a_folder_are_refused(tmp_path):
+    cell = load_prototype("Li2O").primitive
+    cell.positions[1] = cell.positions[0]
+    write(tmp_path / "bad.extxyz", cell)
+    result = run("lj-test", "lj-test", "--on", tmp_path / "bad.extxyz", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "apart" in result.output
+    result = run("lj-test", "lj-test", "--on", "Li2O", "-o", tmp_path / "bad.extxyz")
+    assert result.exit_code == 2
+    assert "is a file" in result.output

@@ -73,8 +73,8 @@ def describe(atoms: Atoms, host_units: float, setting: Setting | None, radiation
 def oxidation(atoms: Atoms, metals: Sequence[str]) -> dict[str, Any]:
     """Estimate the metals' oxidation state by every way at hand, each under its own name.
 
-    ``verdict`` is ``agree`` or ``differ`` (charge balance against moments, by more than 0.5 e), or
-    ``no estimate`` where the moments allow none.
+    ``verdict`` is ``agree`` or ``differ`` (charge balance against moments, by more than 0.5 e), ``ambiguous``
+    where the moments fit a state further off as well, or ``no estimate`` where they allow none.
     """
     balance = charge_balance(atoms)
     result: dict[str, Any] = {
@@ -88,7 +88,7 @@ def oxidation(atoms: Atoms, metals: Sequence[str]) -> dict[str, Any]:
         return result
     symbols = np.array(list(atoms.symbols))
     result["moments_muB"] = mean_moments(atoms, atoms.arrays["magmoms"])
-    states, weights = [], []
+    states, weights, unsettled = [], [], False
     for metal in metals:
         found = moment_state(metal, atoms.arrays["magmoms"][symbols == metal], balance)
         if found is None:
@@ -100,12 +100,14 @@ def oxidation(atoms: Atoms, metals: Sequence[str]) -> dict[str, Any]:
             "without_estimate": found.without_estimate,
             "ambiguous": found.ambiguous,
         }
+        unsettled |= found.ambiguous
         if found.state is not None and found.without_estimate == 0:
             states.append(found.state)
             weights.append(n)
     if balance is not None and metals and sum(weights) == int(np.isin(symbols, metals).sum()):
         mean = float(np.average(states, weights=weights))
-        result["verdict"] = "agree" if abs(mean - balance) <= DISAGREE else "differ"
+        agreed = "ambiguous" if unsettled else "agree"
+        result["verdict"] = agreed if abs(mean - balance) <= DISAGREE else "differ"
     return result
 
 

@@ -14,6 +14,7 @@ from atomsim.analysis.describe import HISTOGRAM_EDGES, Setting, describe
 from atomsim.analysis.hull import Hull, formation_hull, lowest_at_each_x
 from atomsim.analysis.oxygen import CLASSES
 from atomsim.analysis.published import Electrode, compare
+from atomsim.analysis.redox import ion_charge
 from atomsim.analysis.voltage import VoltageStep, molar_mass_g_per_mol, specific_capacity, voltage_steps
 from atomsim.analysis.xrd import powder_pattern
 
@@ -59,6 +60,9 @@ def electrode_table(
 
     Returns:
         Plain JSON: ``structures``, ``hull``, ``voltage``, ``capacity``, ``xrd``, ``comparison``, ``notes`` …
+
+    Raises:
+        InputError: if the ion's charge is not known.
     """
     entries = sorted(entries, key=lambda e: (-e.x, e.energy / e.host_units, e.label))
     x = [e.x for e in entries]
@@ -66,15 +70,15 @@ def electrode_table(
     hull, lowest = formation_hull(x, energies), lowest_at_each_x(x, energies)
     rows = _rows(entries, hull, lowest, radiation)
     formula = formula_unit(entries[0], ion, x_max)
-    steps = [] if ion_energy_eV is None else voltage_steps(hull.vertex_x, hull.vertex_energy, ion_energy_eV)
-    neighbours = (
-        []
-        if ion_energy_eV is None
-        else voltage_steps([x[k] for k in lowest], [energies[k] for k in lowest], ion_energy_eV)
-    )
-    electrode = Electrode(formula, [rows[k] for k in lowest], hull, steps, ion_energy_eV)
+    charge = ion_charge(ion)
+    steps, neighbours = [], []
+    if ion_energy_eV is not None:
+        steps = voltage_steps(hull.vertex_x, hull.vertex_energy, ion_energy_eV, charge)
+        neighbours = voltage_steps([x[k] for k in lowest], [energies[k] for k in lowest], ion_energy_eV, charge)
+    electrode = Electrode(formula, x_max, charge, [rows[k] for k in lowest], hull, steps, ion_energy_eV)
     return {
         "ion": ion,
+        "charge": charge,
         "parent": parent,
         "formula": formula,
         "x_max": x_max,
@@ -84,7 +88,7 @@ def electrode_table(
             {"x": x[k], "label": entries[k].label, "formation_eV_per_fu": hull.formation[k]} for k in hull.vertices
         ],
         "voltage": {"hull": _steps(steps), "neighbours": _steps(neighbours)},
-        "capacity": _capacity(formula, max(x) - min(x)),
+        "capacity": _capacity(formula, charge * (max(x) - min(x))),
         "xrd": {"radiation": radiation, "patterns": [_pattern(entries[k], radiation) for k in reversed(lowest)]},
         "OO_histogram_edges_A": HISTOGRAM_EDGES.round(6).tolist(),
         "comparison": compare(electrode, parent),
@@ -112,6 +116,10 @@ def notes(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     if differ:
         text = f"charge balance and moments disagree by more than 0.5 e in {_listed(differ)}"
         found.append(("moments", text))
+    unsettled = [r["label"] for r in rows if r["oxidation"]["verdict"] == "ambiguous"]
+    if unsettled:
+        text = f"moments fit the charge balance and another state as well in {_listed(unsettled)}: they confirm neither"
+        found.append(("moments", text))
     molecules = [r["label"] for r in rows if r["shortest_OO_A"] is not None and r["shortest_OO_A"] < MOLECULE_OO]
     if molecules:
         found.append(("geometry", f"O–O as short as in molecular O₂ (< {MOLECULE_OO} Å) in {_listed(molecules)}"))
@@ -120,6 +128,10 @@ def notes(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     if changed:
         text = f"volume differs by more than {LARGE_CHANGE:.0%} from the ion-rich end in {_listed(changed)}"
         found.append(("geometry", f"{text}; see whether the host is still the same structure"))
+    parents = sorted({str(r["parent"]) for r in rows if r["lattice"] is not None})
+    if len(parents) > 1:
+        text = f"structures of several parents ({_listed(parents)}): their a, b, c have different settings"
+        found.append(("lattice", f"{text}, and the chart shows those of the ion-richest parent alone"))
     unmapped = [r["label"] for r in rows if r["lattice"] is None]
     if unmapped:
         found.append(("lattice", f"no way back to the parent's setting for {_listed(unmapped)}: no lattice, no layers"))

@@ -26,7 +26,11 @@ class Electrode:
     """What the comparison looks at."""
 
     formula: str
-    """Formula unit at the largest x."""
+    """Formula unit at ``x_max``."""
+    x_max: float
+    """Ions per host unit when full, computed or not."""
+    charge: int
+    """Of the ion, e."""
     rows: Sequence[dict[str, Any]]
     """Lowest structure at each x, by increasing x (``describe`` plus ``x``)."""
     hull: Hull
@@ -92,14 +96,20 @@ def _capacity(electrode: Electrode, electrons: float) -> tuple[Value, str]:
 def _capacity_below(electrode: Electrode, cutoff_V: float) -> tuple[Value, str]:
     if not electrode.steps:
         return None, "no voltages"
+    highest, lowest = electrode.steps[0].x_high, electrode.steps[-1].x_low
+    if highest < electrode.x_max - SAME_X:
+        return None, f"nothing computed at x = {electrode.x_max:g}"
     ions = ions_below(electrode.steps, cutoff_V)
-    return specific_capacity(ions, electrode.formula), f"{ions:g} ions per formula unit leave below {cutoff_V:g} V"
+    how = f"{ions:g} ions per formula unit leave below {cutoff_V:g} V"
+    if ions > highest - lowest - SAME_X and lowest > SAME_X:
+        how = f"at least: {how}, and nothing is computed below x = {lowest:g}"
+    return specific_capacity(electrode.charge * ions, electrode.formula), how
 
 
 def _mean_voltage(electrode: Electrode, x_high: float, x_low: float) -> tuple[Value, str]:
     if electrode.ion_energy is None:
         return None, "no voltages"
-    return hull_voltage(electrode.hull, x_high, x_low, electrode.ion_energy), "along the hull"
+    return hull_voltage(electrode.hull, x_high, x_low, electrode.ion_energy, electrode.charge), "along the hull"
 
 
 def _layer_spacing(electrode: Electrode, x: Place) -> tuple[Value, str]:
@@ -115,20 +125,25 @@ def _gap_height(electrode: Electrode, x: Place) -> tuple[Value, str]:
 
 
 def _layer_shift(electrode: Electrode, x_high: float, x_low: float) -> tuple[Value, str]:
-    before, _ = _interpolated(electrode, x_high, ("layer", "two_theta_deg"))
-    after, _ = _interpolated(electrode, x_low, ("layer", "two_theta_deg"))
+    ends = [_interpolated(electrode, x, ("layer", "two_theta_deg")) for x in (x_high, x_low)]
+    before, after = (value for value, _ in ends)
     if not isinstance(before, float) or not isinstance(after, float):
         return None, "the layers could not be followed"
+    for x in (x_high, x_low):
+        if min(abs(row["x"] - x) for row in electrode.rows) > NEAR_X:
+            return None, f"no structure near x = {x:g}"
     shift = after - before
+    how = "; ".join([f"by {abs(shift):.2f}° in 2θ", *(note for _, note in ends if note)])
     if abs(shift) < SHIFT_NOISE:
-        return "no shift", f"by {abs(shift):.2f}° in 2θ"
-    return ("to lower angle" if shift < 0 else "to higher angle"), f"by {abs(shift):.2f}° in 2θ"
+        return "no shift", how
+    return ("to lower angle" if shift < 0 else "to higher angle"), how
 
 
 def _space_group(electrode: Electrode, x: Place) -> tuple[Value, str]:
-    x = electrode.rows[-1]["x"] if x == "full" else x
+    near = SAME_X if x == "full" else NEAR_X
+    x = electrode.x_max if x == "full" else x
     row = min(electrode.rows, key=lambda r: abs(r["x"] - x))
-    if abs(row["x"] - x) > NEAR_X:
+    if abs(row["x"] - x) > near:
         return None, f"no structure near x = {x:g}"
     symbol = row["space_group"]["0.1"]
     return (symbol.split(" ")[0] if symbol else None), f"lowest structure at x = {row['x']:g}, symprec 0.1 Å"
@@ -136,7 +151,7 @@ def _space_group(electrode: Electrode, x: Place) -> tuple[Value, str]:
 
 def _interpolated(electrode: Electrode, x: Place, path: tuple[str, str]) -> tuple[Value, str]:
     """Return a quantity of the lowest structures at x, on a straight line between the neighbours."""
-    x = electrode.rows[-1]["x"] if x == "full" else x
+    x = electrode.x_max if x == "full" else x
     known = [(r["x"], r[path[0]][path[1]]) for r in electrode.rows if r[path[0]] and r[path[0]][path[1]] is not None]
     if not known or not known[0][0] - SAME_X <= x <= known[-1][0] + SAME_X:
         return None, f"no structures around x = {x:g}"

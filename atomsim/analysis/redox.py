@@ -17,7 +17,11 @@ from itertools import pairwise
 import numpy as np
 from ase import Atoms
 
-FIXED_STATES: dict[str, float] = {"Li": 1, "Na": 1, "K": 1, "Mg": 2, "Al": 3, "W": 6, "O": -2, "F": -1, "Cl": -1}
+from atomsim.errors import InputError
+
+IONS = {"Li": 1, "Na": 1, "K": 1, "Mg": 2, "Ca": 2, "Al": 3}
+"""Charges of ions that batteries move, e."""
+FIXED_STATES: dict[str, float] = {**IONS, "W": 6, "O": -2, "F": -1, "Cl": -1}
 """States that do not change in these electrodes. S: +6 (sulfate) beside oxygen, −2 otherwise."""
 
 SPIN_ONLY: dict[str, dict[int, float]] = {
@@ -45,7 +49,7 @@ class MomentState:
     without_estimate: int
     """Atoms whose |m| lies outside all references."""
     ambiguous: bool
-    """Whether another state fits the moments as well; the one nearest to charge balance was taken."""
+    """Whether a state further than ``DISAGREE`` from the one taken, the nearest to charge balance, fits as well."""
 
 
 def redox_metals(atoms: Atoms) -> list[str]:
@@ -53,6 +57,18 @@ def redox_metals(atoms: Atoms) -> list[str]:
     return sorted(
         {s for s, z in zip(atoms.symbols, atoms.numbers, strict=True) if _is_d_metal(int(z))} - set(FIXED_STATES)
     )
+
+
+def ion_charge(ion: str) -> int:
+    """Return the charge that an ion carries through the electrolyte, e.
+
+    Raises:
+        InputError: if it is not known.
+    """
+    if ion not in IONS:
+        known = ", ".join(IONS)
+        raise InputError(f"ion {ion!r}: its charge is not known here, and a voltage needs it; wanted one of {known}")
+    return IONS[ion]
 
 
 def charge_balance(atoms: Atoms) -> float | None:
@@ -115,7 +131,7 @@ def moment_state(
         mean_moment=float(sizes.mean()),
         state=float(np.mean(picked)) if picked else None,
         without_estimate=len(candidates) - len(picked),
-        ambiguous=any(len(c) > 1 for c in candidates),
+        ambiguous=any(c and max(c) - min(c) > DISAGREE for c in candidates),
     )
 
 

@@ -48,31 +48,34 @@ def average_voltage(
     return -(energy_high_eV - energy_low_eV - dx * ion_energy_eV) / (charge * dx)
 
 
-def voltage_steps(x: Sequence[float], energy_eV: Sequence[float], ion_energy_eV: float) -> list[VoltageStep]:
+def voltage_steps(
+    x: Sequence[float], energy_eV: Sequence[float], ion_energy_eV: float, charge: int = 1
+) -> list[VoltageStep]:
     """Return the average voltage between neighbouring compositions, ion-rich first (as on charge).
 
     Args:
         x: ions per host unit, each once, any order, (n,).
         energy_eV: energies, eV per host unit, (n,).
         ion_energy_eV: energy of the metal, eV per atom.
+        charge: charge of the ion in e.
 
     Raises:
         InputError: if an x occurs twice.
     """
     order = sorted(range(len(x)), key=lambda k: -x[k])
     return [
-        VoltageStep(x[i], x[j], average_voltage(x[i], energy_eV[i], x[j], energy_eV[j], ion_energy_eV))
+        VoltageStep(x[i], x[j], average_voltage(x[i], energy_eV[i], x[j], energy_eV[j], ion_energy_eV, charge))
         for i, j in pairwise(order)
     ]
 
 
-def hull_voltage(hull: Hull, x_high: float, x_low: float, ion_energy_eV: float) -> float:
+def hull_voltage(hull: Hull, x_high: float, x_low: float, ion_energy_eV: float, charge: int = 1) -> float:
     """Return the average voltage of the stable phases between any two x of a hull, V.
 
     Raises:
         InputError: if an x lies outside the hull.
     """
-    return average_voltage(x_high, hull.energy(x_high), x_low, hull.energy(x_low), ion_energy_eV)
+    return average_voltage(x_high, hull.energy(x_high), x_low, hull.energy(x_low), ion_energy_eV, charge)
 
 
 def ions_below(steps: Sequence[VoltageStep], cutoff_V: float) -> float:

@@ -70,6 +70,11 @@ def bragg_angle(d: float, radiation: str = "CuKa") -> float:
     return float(2.0 * np.degrees(np.arcsin(wavelength / (2.0 * d))))
 
 
+def check_radiation(radiation: str) -> None:
+    """Raise ``InputError`` for the name of a line that is not known."""
+    _calculator(radiation)
+
+
 @lru_cache(maxsize=8)
 def _calculator(radiation: str) -> XRDCalculator:
     from pymatgen.analysis.diffraction.xrd import WAVELENGTHS, XRDCalculator

@@ -14,7 +14,11 @@ from atomsim.cli.show import Device, Json, TrustFile
 from atomsim.errors import InputError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ase import Atoms
+
+    from atomsim.analysis.agreement import RelaxedAgreement
 
 
 def add_to(potentials: typer.Typer) -> None:
@@ -40,7 +44,7 @@ def compare(
 ) -> None:
     """Compare energies, forces, stresses and relaxed structures of two potentials.
 
-    A page with plots and CSV tables are written. Differences are B − A.
+    A page with plots and CSV tables are written. Differences are B − A. Exit code 1 if a relaxation did not converge.
 
     \b
     Examples:
@@ -54,8 +58,12 @@ def compare(
     from atomsim.relaxation import RelaxSettings, iter_relax
     from atomsim.report.compare import components, write_comparison
 
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; want a folder that may be made or filled")
     tune_process()
     structures = [found for word in on for found in structures_of(word)]
+    for name, found in structures:
+        checked(found, name)
     names, atoms = [n for n, _ in structures], [s for _, s in structures]
     first, second = (load_potential(p, device=device or "auto", trust_file=trust_file) for p in (a, b))
     labelled = [label(atoms, p) for p in (first, second)]
@@ -73,13 +81,16 @@ def compare(
     if as_json:
         content = {"summary": asdict(summarise(rows)), "static": [asdict(r) for r in rows]}
         show.print_json(content | {"relaxed": [asdict(r) for r in relaxed], "files": [str(p) for p in paths]})
+        _end(relaxed)
         return
     show.print_table(("", ""), [(k, f"{v:.4g}") for k, v in asdict(summarise(rows)).items() if v is not None])
     if relaxed:
-        header = ("relaxed", "Δ meV/atom", "Δ volume %", "Δ length %", "displacement Å")
+        header = ("relaxed", a, b, "Δ meV/atom", "Δ volume %", "Δ length %", "displacement Å")
         cells = [
             (
                 r.label,
+                r.status_a,
+                r.status_b,
                 f"{1e3 * (r.energy_b_eV_per_atom - r.energy_a_eV_per_atom):+.1f}",
                 f"{r.volume_percent:+.2f}",
                 f"{r.length_percent:+.2f}",
@@ -89,6 +100,28 @@ def compare(
         ]
         show.print_table(header, cells)
     sys.stdout.write(f"{paths[0]}\n")
+    _end(relaxed)
+
+
+def _end(relaxed: Sequence[RelaxedAgreement]) -> None:
+    from atomsim.report.compare import both_converged
+
+    if len(both_converged(relaxed)) < len(relaxed):
+        raise typer.Exit(1)
+
+
+def checked(atoms: Atoms, name: str) -> None:
+    """Refuse a structure that cannot be computed, by its name.
+
+    Raises:
+        InputError: as ``check_structure`` does.
+    """
+    from atomsim.structures.sanity import check_structure
+
+    try:
+        check_structure(atoms)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def structures_of(word: str) -> list[tuple[str, Atoms]]:

@@ -10,7 +10,7 @@ from ase import Atoms
 
 from atomsim.analysis.agreement import Agreement, RelaxedAgreement, summarise
 from atomsim.records import write_atomically
-from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Number, Panel, Section, Series, Table
+from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Notice, Number, Panel, Section, Series, Table
 from atomsim.report.html import page
 from atomsim.report.style import BLUE, GREY, VERMILION, span
 from atomsim.report.write import csv_text
@@ -38,27 +38,29 @@ def write_comparison(
     Returns:
         The files, the page first.
     """
+    sound = both_converged(relaxed)
     tables = [static_table(names, rows), *([relaxed_table(names, relaxed)] if relaxed else [])]
     blocks: list[Block] = [energy_chart(names, rows), force_chart(names, *forces), tables[0]]
     sections = [Section("static", "As they are", blocks, "Both potentials on the same positions and cells.")]
     if relaxed:
         lead = "Each structure relaxed by both, atoms and cell, from the same start."
-        sections.append(Section("relaxed", "Relaxed", [relaxed_chart(names, relaxed), tables[1]], lead))
+        charts = [relaxed_chart(names, sound)] if sound else []
+        sections.append(Section("relaxed", "Relaxed", [*charts, tables[1]], lead))
     all_in_all = summarise(rows)
     headlines = [
         Number("Energy", f"{all_in_all.energy_MAE_meV_per_atom:.1f}", "meV/atom", "mean absolute difference"),
         Number("Forces", f"{all_in_all.forces_MAE_meV_per_A:.0f}", "meV/Å", "mean absolute difference of components"),
         Number("Stress", f"{all_in_all.stress_MAE_GPa:.2f}", "GPa", "mean absolute difference"),
     ]
-    if relaxed:
-        worst = max(relaxed, key=lambda r: abs(r.length_percent))
+    if sound:
+        worst = max(sound, key=lambda r: abs(r.length_percent))
         headlines.append(Number("Lattice", f"{abs(worst.length_percent):.2f}", "%", f"largest, in {worst.label}"))
     paths = [folder / "report.html", folder / "static.csv", *([folder / "relaxed.csv"] if relaxed else [])]
     text = page(
         title=f"{names[1]} against {names[0]}",
         subtitle=f"{len(rows)} structures",
         headlines=headlines,
-        notices=[],
+        notices=_notices(relaxed, sound),
         sections=sections,
         files=[p.name for p in paths[1:]],
     )
@@ -66,6 +68,25 @@ def write_comparison(
     for path, table in zip(paths[1:], tables, strict=True):
         write_atomically(path, csv_text(table))
     return paths
+
+
+def both_converged(relaxed: Sequence[RelaxedAgreement]) -> list[RelaxedAgreement]:
+    """Return what both potentials relaxed to the end: the rest has no geometry to compare."""
+    return [r for r in relaxed if r.status_a == r.status_b == "converged"]
+
+
+def _notices(relaxed: Sequence[RelaxedAgreement], sound: Sequence[RelaxedAgreement]) -> list[Notice]:
+    left = [r for r in relaxed if r not in sound]
+    if not left:
+        return []
+    text = f"{len(left)} of {len(relaxed)} structures did not converge with both; they are in the table alone."
+    return [
+        Notice("warning", "Relaxations not converged", text, [f"{r.label}: {r.status_a}, {r.status_b}" for r in left])
+    ]
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def static_table(names: tuple[str, str], rows: Sequence[Agreement]) -> Table:
@@ -100,9 +121,12 @@ def relaxed_table(names: tuple[str, str], rows: Sequence[RelaxedAgreement]) -> T
     ]
     cells: list[list[Cell]] = [
         [
-            r.label, r.status_a, r.status_b, r.energy_a_eV_per_atom, r.energy_b_eV_per_atom,
-            1e3 * (r.energy_b_eV_per_atom - r.energy_a_eV_per_atom), r.volume_percent, r.length_percent,
-            r.displacement_A,
+            r.label, r.status_a, r.status_b,
+            *map(_finite, (
+                r.energy_a_eV_per_atom, r.energy_b_eV_per_atom,
+                1e3 * (r.energy_b_eV_per_atom - r.energy_a_eV_per_atom), r.volume_percent, r.length_percent,
+                r.displacement_A,
+            )),
         ]
         for r in rows
     ]  # fmt: skip

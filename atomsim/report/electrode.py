@@ -8,7 +8,7 @@ from typing import Any
 from atomsim.analysis.oxygen import CLASSES
 from atomsim.records import Record
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Table, Text
-from atomsim.report.electrode_charts import charts
+from atomsim.report.electrode_charts import capacity_of_one_ion, charts
 from atomsim.report.parts import Part
 from atomsim.report.style import host_label, subscripted
 
@@ -175,7 +175,7 @@ def voltage_table(values: Values) -> Table:
     """Both voltage curves."""
     columns = [Column("Curve"), Column("x from", "g"), Column("x to", "g"), Column("V", ".3f")]
     columns.append(Column("mAh/g at the end", ".0f"))
-    per_ion = values["capacity"]["one_electron_mAh_per_g"]
+    per_ion = capacity_of_one_ion(values)
     rows: list[list[Cell]] = [
         [name, s["x_high"], s["x_low"], s["voltage_V"], (values["x_max"] - s["x_low"]) * per_ion]
         for name, key in (("along the hull", "hull"), ("between neighbouring x", "neighbours"))

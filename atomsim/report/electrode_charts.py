@@ -61,7 +61,7 @@ def voltage_chart(values: Values) -> Chart | None:
     steps, neighbours = values["voltage"]["hull"], values["voltage"]["neighbours"]
     if not steps:
         return None
-    per_ion = values["capacity"]["one_electron_mAh_per_g"]
+    per_ion = capacity_of_one_ion(values)
     along_hull, between = _step_hover(steps, values), _step_hover(neighbours, values)
     series = [
         Series("between neighbouring x", *_stairs(neighbours), "line", GREY, 1.5, dashed=True, hover=between),
@@ -76,7 +76,8 @@ def voltage_chart(values: Values) -> Chart | None:
     caption = f"Against {values['ion']} metal from the same potential; x falling by 1 is {per_ion:.0f} mAh/g."
     if labels:
         caption += " Measured: upper ends of the transitions on charge, see the comparison."
-    panel = Panel(f"voltage (V vs {values['ion']}⁺/{values['ion']})", series, labels=labels)
+    charge = {1: "⁺", 2: "²⁺", 3: "³⁺"}[values["charge"]]
+    panel = Panel(f"voltage (V vs {values['ion']}{charge}/{values['ion']})", series, labels=labels)
     return Chart("voltage", "Voltage on charge", _x_label(values), [panel], caption, _x_range(values))
 
 
@@ -86,6 +87,7 @@ def lattice_chart(values: Values) -> Chart:
     low = _lowest(values)
     panels = [Panel("V (Å³ per f.u.)", _cloud(rows, low, "volume_per_fu_A3", BLUE))]
     mapped = [r for r in low if r["lattice"]]
+    mapped = [r for r in mapped if r["parent"] == mapped[0]["parent"]]  # others have another setting
     if mapped:
         colors = {"a_A": BLUE, "b_A": GREEN, "c_A": VERMILION}
         parameters = [_relative(mapped, key, color) for key, color in colors.items()]
@@ -267,13 +269,18 @@ def _stairs(steps: Sequence[Mapping[str, float]]) -> tuple[list[float], list[flo
 
 
 def _step_hover(steps: Sequence[Mapping[str, float]], values: Values) -> list[str]:
-    per_ion = values["capacity"]["one_electron_mAh_per_g"]
+    per_ion = capacity_of_one_ion(values)
     found = []
     for s in steps:
         taken = (values["x_max"] - s["x_low"]) * per_ion
         text = f"<b>{s['voltage_V']:.3f} V</b><br>x = {s['x_high']:g} → {s['x_low']:g}<br>{taken:.0f} mAh/g at its end"
         found += [text, text]
     return found
+
+
+def capacity_of_one_ion(values: Values) -> float:
+    """Capacity of one ion per formula unit, mAh/g."""
+    return float(values["charge"] * values["capacity"]["one_electron_mAh_per_g"])
 
 
 def _x_label(values: Values) -> str:

@@ -39,7 +39,7 @@ def host_units(parent: Atoms, ion: str, host_unit: str | int | None) -> int:
         unit = Composition(host_unit)
     except ValueError as error:
         raise InputError(f"host unit {host_unit!r} is not a formula; want one such as 'RuO3'") from error
-    ratios = {host[element] / n for element, n in unit.items()}
+    ratios = {round(host[element] / n, 6) for element, n in unit.items()}
     if set(unit) != set(host) or len(ratios) != 1 or ratios.pop() % 1:
         raise InputError(
             f"host unit {host_unit!r} does not divide the host {host.formula}; want {host.reduced_formula!r}"

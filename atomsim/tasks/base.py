@@ -131,8 +131,8 @@ def find_files(word: str, base_dir: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if any(mark in word for mark in "*?["):
-        folder = Path(path.anchor)
-        return sorted(p for p in folder.glob(str(path.relative_to(path.anchor))) if p.is_file())
+        folder = Path(path.anchor) if Path(word).is_absolute() else base_dir  # whose own name may hold marks
+        return sorted(p for p in folder.glob(str(path.relative_to(folder))) if p.is_file())
     return []
 
 

@@ -32,8 +32,6 @@ NEEDS_POTENTIAL = False
 
 SYMPREC_A = 0.01
 """Tolerance in the search for the primitive cell, Å."""
-FRACTIONS = 12
-"""Rows of a primitive cell are multiples of 1/2 or 1/3 of those of any centred one."""
 
 
 class Settings(StepSettings):
@@ -128,7 +126,8 @@ def _delithiate(parent: Origin, settings: Settings, context: Context) -> Delithi
 def _origins(made: Delithiation, primitive: Origin, parent: Origin) -> list[Origin]:
     """Return the orderings, labelled by x and rank, with all that later steps and the report need."""
     counts = {c.x: c for c in made.counts}
-    name = str(parent.tags.get("prototype", parent.label))
+    prototype = parent.tags.get("prototype")  # a file may have the name of one, and another setting
+    name = str(prototype or parent.label)
     fractions = _fractions(primitive, parent)
     found = []
     for ordering in made.orderings:
@@ -136,12 +135,13 @@ def _origins(made: Delithiation, primitive: Origin, parent: Origin) -> list[Orig
         met = {"total": count.total, "distinct": count.distinct, "chosen": count.chosen, "enumerated": count.enumerated}
         # in units of the parent as it was given, so that lattice and reflections lead back to its setting
         supercell = (np.array(ordering.supercell) @ fractions).tolist()
-        tags = made.tags(ordering, name) | {"supercell": supercell, "counts": met}
+        tags = made.tags(ordering, name) | {"supercell": supercell, "counts": met, "prototype": prototype}
         label = f"x={ordering.x:.3f}".removesuffix("0") + f"-{ordering.index:02d}"
         found.append(Origin(label, ordering.atoms, tags, parent.parents))
     return found
 
 
 def _fractions(primitive: Origin, parent: Origin) -> np.ndarray:
-    """Return the primitive cell in units of the parent's vectors, rows, (3, 3): exact multiples of 1/2 or 1/3."""
-    return np.round(primitive.atoms.cell.array @ np.linalg.inv(parent.atoms.cell.array) * FRACTIONS) / FRACTIONS
+    """Return the primitive cell in units of the parent's vectors, rows, (3, 3): the inverse of whole numbers."""
+    whole = np.round(parent.atoms.cell.array @ np.linalg.inv(primitive.atoms.cell.array))
+    return np.asarray(np.linalg.inv(whole))

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from atomsim.errors import InputError
 from atomsim.records import Record, Task, task_id
 from atomsim.tasks.base import Context, Inputs, StepName, StepSettings, count_statuses, record_of
+from atomsim.tasks.electrode_inputs import NEEDED_TAGS, check_no_pressure, check_one_potential, reference_of, sort_out
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 KIND = "electrode"
 NEEDS_POTENTIAL = False
 
-NEEDED_TAGS = ("parent", "ion", "x", "x_max", "host_units")
+TAKES_KINDS = ("relax",)
+"""Kinds of the steps that it may take from."""
 
 
 class Settings(StepSettings):
@@ -38,18 +40,64 @@ class Settings(StepSettings):
     )
     radiation: str = Field(default="CuKa", description="X-ray line: CuKa, CuKa1, MoKa …")
 
+    @field_validator("radiation")
+    @classmethod
+    def _known_line(cls, value: str) -> str:
+        from atomsim.analysis.xrd import check_radiation
+
+        try:
+            check_radiation(value)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    @field_validator("layer_reflection")
+    @classmethod
+    def _no_direct_beam(cls, value: list[int] | None) -> list[int] | None:
+        if value is not None and not any(value):
+            raise ValueError("found [0, 0, 0], wanted the indices of a reflection, such as [0, 0, 2]")
+        return value
+
+
+def check_inputs(settings: Settings, inputs: Inputs) -> None:
+    """Refuse, before anything is relaxed, what could only fail afterwards.
+
+    Args:
+        settings: of this step.
+        inputs: records that stand in for those of the steps it takes from, not yet relaxed.
+
+    Raises:
+        InputError: if nothing is delithiated, the ion's charge is not known, or the reference is not its metal.
+    """
+    from atomsim.analysis.redox import ion_charge
+
+    fit = [r for r in inputs[settings.structures] if all(key in r.tags for key in NEEDED_TAGS)]
+    if inputs[settings.structures] and not fit:
+        raise InputError(
+            f"step {settings.structures!r} relaxes nothing from a delithiate step, so that x is not known; "
+            "let it take its structures from one"
+        )
+    for record in fit[:1]:
+        ion_charge(record.tags["ion"])
+        reference_of(inputs[settings.reference], record.tags["ion"])
+
 
 def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     """Make the one task.
 
     Raises:
-        InputError: if structures and reference do not come from one potential, or do not fit together.
+        InputError: if structures and reference do not come from one potential, were relaxed under pressure, or do
+            not fit together.
     """
+    from atomsim.analysis.redox import ion_charge
+
     records = [*inputs[settings.structures], *inputs[settings.reference]]
-    _check_one_potential(records)
-    taking_part, _ = _sort_out(inputs[settings.structures])
+    check_one_potential(records)
+    check_no_pressure(records)
+    taking_part, _ = sort_out(inputs[settings.structures])
     if taking_part:
-        _reference(inputs[settings.reference], taking_part[0].tags["ion"])
+        ion_charge(taking_part[0].tags["ion"])
+        reference_of(inputs[settings.reference], taking_part[0].tags["ion"])
     parents = tuple(dict.fromkeys(r.task for r in records))
     return [
         Task(
@@ -91,14 +139,14 @@ def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
 def _analyse(task: Task, settings: Settings, inputs: Inputs, context: Context) -> Record:
     from atomsim.analysis.electrode import electrode_table
 
-    taking_part, excluded = _sort_out(inputs[settings.structures])
+    taking_part, excluded = sort_out(inputs[settings.structures])
     if not taking_part:
         message = (
             f"no structure of step {settings.structures!r} can be used: {excluded[0]['reason'] if excluded else 'none'}"
         )
         return record_of(task, "invalid", message, values={"excluded": excluded})
     tags = taking_part[0].tags
-    reference, why_not = _reference(inputs[settings.reference], tags["ion"])
+    reference, why_not = reference_of(inputs[settings.reference], tags["ion"])
     fullest = max(taking_part, key=lambda r: (r.tags["x"], r.tags["x_max"]))
     table = electrode_table(
         [_entry(r, settings) for r in taking_part],
@@ -126,74 +174,6 @@ def _analyse(task: Task, settings: Settings, inputs: Inputs, context: Context) -
     )
 
 
-def _check_one_potential(records: Sequence[Record]) -> None:
-    """Energies of two potentials share no zero: refuse to mix them."""
-    potentials = [r.provenance.get("potential") or {} for r in records if r.good]
-    used = {(potential.get("name"), potential.get("sha256")) for potential in potentials}
-    if len({sha for _, sha in used}) > 1:
-        names = ", ".join(sorted(f"{name} ({str(sha)[:12]})" for name, sha in used))
-        raise InputError(
-            f"found energies of different potentials: {names}; relax structures and reference with one potential"
-        )
-    if any(sha is None for _, sha in used):
-        raise InputError(
-            "found energies without the sha256 of their potential; relax structures and reference with a potential"
-        )
-
-
-def _sort_out(records: Sequence[Record]) -> tuple[list[Record], list[dict[str, str]]]:
-    """Split records into those that take part and those that do not, with the reason."""
-    taking_part: list[Record] = []
-    excluded: list[dict[str, str]] = []
-    for record in records:
-        reason = _why_excluded(record, taking_part)
-        if reason:
-            excluded.append({"label": record.label, "task": record.task, "status": record.status, "reason": reason})
-        else:
-            taking_part.append(record)
-    return taking_part, excluded
-
-
-def _why_excluded(record: Record, others: Sequence[Record]) -> str:
-    if not record.good:
-        return f"{record.status}: {record.message}" if record.message else record.status
-    missing = [key for key in NEEDED_TAGS if key not in record.tags]
-    if missing or record.structure is None or "energy_eV" not in record.values:
-        return f"not from a delithiate step: no {', '.join(missing) or 'structure with an energy'}"
-    if others and _host(record) != _host(others[0]):
-        return f"another host or ion than {others[0].label}"
-    return ""
-
-
-def _host(record: Record) -> tuple[Any, ...]:
-    """Ion and host composition per formula unit."""
-    from ase.data import chemical_symbols
-
-    assert record.structure is not None
-    ion, units = record.tags["ion"], float(record.tags["host_units"])
-    symbols = [chemical_symbols[z] for z in record.structure["numbers"]]
-    return ion, *sorted((s, round(symbols.count(s) / units, 6)) for s in set(symbols) if s != ion)
-
-
-def _reference(records: Sequence[Record], ion: str) -> tuple[Record | None, str]:
-    """Return the lowest good record of the ion's metal, or None and why.
-
-    Raises:
-        InputError: if the records are not of the pure metal.
-    """
-    for record in records:
-        if record.structure is not None and set(record.atoms.symbols) != {ion}:
-            found = record.atoms.get_chemical_formula("reduce")
-            raise InputError(
-                f"reference {record.label!r} is {found}, wanted {ion} metal; name a relax step of prototype {ion!r}"
-            )
-    good = [r for r in records if r.good and "energy_per_atom_eV" in r.values]
-    if not good:
-        states = ", ".join(f"{r.label} {r.status}" for r in records) or "no record"
-        return None, f"no voltages: the reference of {ion} metal did not converge ({states})"
-    return min(good, key=lambda r: (r.values["energy_per_atom_eV"], r.label)), ""
-
-
 def _entry(record: Record, settings: Settings) -> Entry:
     from atomsim.analysis.electrode import Entry
 
@@ -217,10 +197,11 @@ def _setting(tags: dict[str, Any], atoms: Atoms, settings: Settings) -> Setting 
 
     if "supercell" not in tags:
         return None
-    known = settings.layer_reflection or layer_reflection(str(tags["parent"]))
+    name = tags.get("prototype")
+    known = settings.layer_reflection or (layer_reflection(name) if name else None)
     reflection = None if known is None else (known[0], known[1], known[2])
     cell_map = np.asarray(tags["supercell"], float)
-    prototype = _prototype(str(tags["parent"]))
+    prototype = _prototype(name) if name else None
     if prototype is None:
         return Setting(cell_map, reflection)
     published = prototype.cell.array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -78,7 +79,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     Raises:
         InputError: if a structure holds an element that the potential does not know.
     """
-    found = origins(settings.structures, inputs, context)
+    found = _without_lost_hosts(origins(settings.structures, inputs, context), inputs)
     _check_elements(found, context)
     return [make_task(origin, KIND, settings, context) for origin in found]
 
@@ -111,6 +112,18 @@ def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
     if slowest is not None and "steps" in slowest.values:
         summary["most_steps"] = {"label": slowest.label, "steps": slowest.values["steps"]}
     return summary
+
+
+def _without_lost_hosts(found: Sequence[Origin], inputs: Inputs) -> list[Origin]:
+    """Forget where ions were in what an earlier step has relaxed.
+
+    Filled up, relaxed siblings are different hosts, and each would cost a Hessian of its own.
+    """
+    relaxed = {r.task for records in inputs.values() for r in records if r.kind == KIND}
+    return [
+        replace(o, tags={k: v for k, v in o.tags.items() if k != "vacancies"}) if relaxed.intersection(o.parents) else o
+        for o in found
+    ]
 
 
 def _check_elements(found: Sequence[Origin], context: Context) -> None:

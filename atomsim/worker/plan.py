@@ -45,6 +45,9 @@ def plan(campaign: Campaign, potential: Potential | None) -> list[StepPlan]:
     for step in campaign.steps:
         depends = takes_results(campaign, step)
         if depends and not step.module.NEEDS_POTENTIAL:
+            check = getattr(step.module, "check_inputs", None)
+            if check is not None:
+                check(step.settings, {name: records[name] for name in step.needs})
             plans.append(StepPlan(step.name, step.kind, None))
             records[step.name] = []
             continue

@@ -13,8 +13,8 @@ from atomsim.structures.prototypes import list_prototypes, load_prototype
 LAYERED = [p.name for p in list_prototypes() if layer_reflection(p.name)]
 
 
-def electrode(d_spacings=None, energies=None, metal=-1.9, formula="Li2RuO3"):
-    energies = energies or {0.0: 0.0, 1.0: -6.0, 2.0: -11.0}
+def electrode(d_spacings=None, energies=None, metal=-1.9, formula="Li2RuO3", x_max=None):
+    energies = energies or {0.0: 0.0, 0.5: -2.95, 1.0: -6.0, 1.5: -8.5, 2.0: -11.0}
     angles = {x: 18.0 + x for x in energies}
     rows = [
         {
@@ -26,7 +26,7 @@ def electrode(d_spacings=None, energies=None, metal=-1.9, formula="Li2RuO3"):
     ]
     hull = formation_hull(list(energies), list(energies.values()))
     steps = voltage_steps(hull.vertex_x, hull.vertex_energy, metal) if metal is not None else []
-    return Electrode(formula, rows, hull, steps, metal)
+    return Electrode(formula, x_max or max(energies), 1, rows, hull, steps, metal)
 
 
 def found(name, **content):
@@ -66,6 +66,7 @@ def test_mean_voltage_lies_on_the_hull():
 def test_shift_is_compared_in_words():
     down = found("Shift of (002), x")
     assert (down["computed"], down["agrees"], down["deviation"]) == ("to lower angle", True, None)
+    assert "interpolated to x = 1.4" in down["note"]
     assert found("Shift of (002) beyond")["agrees"] is False  # here 2θ goes on falling
 
 
@@ -73,6 +74,30 @@ def test_capacity_below_a_voltage_counts_whole_steps():
     assert found("Capacity up to 4.3 V", energies={0.0: 0.0, 1.0: -7.0, 2.0: -11.0})["computed"] == pytest.approx(
         164.48, abs=0.01
     )
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        ("Layer spacing", "no structures around x = 2"),
+        ("Space group, pristine", "no structure near x = 2"),
+        ("Capacity up to 4.3 V", "nothing computed at x = 2"),
+    ],
+)
+def test_without_the_full_structure_nothing_is_called_pristine(what, why):
+    without = found(what, energies={0.0: 0.0, 1.0: -6.0, 1.5: -8.5}, x_max=2.0)
+    assert without["computed"] is None
+    assert why in without["note"]
+
+
+def test_a_shift_between_compositions_that_nobody_computed_is_none():
+    assert found("Shift of (002), x", energies={0.0: 0.0, 2.0: -11.0})["computed"] is None
+
+
+def test_a_capacity_that_ends_with_the_computed_range_is_a_lower_bound():
+    cut = found("Capacity up to 4.3 V", energies={1.0: -6.0, 2.0: -11.0})
+    assert cut["computed"] == pytest.approx(164.48, abs=0.01)
+    assert cut["note"].startswith("at least")
 
 
 def test_what_cannot_be_computed_says_why():

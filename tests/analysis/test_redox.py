@@ -79,7 +79,7 @@ def with_moments(formula, ru, o):
 
 @pytest.mark.parametrize(
     ("formula", "moment", "verdict"),
-    [("Li2RuO3", 2.0, "agree"), ("LiRuO3", 3.0, "agree"), ("RuO3", 3.0, "differ"), ("RuO3", 0.3, "no estimate")],
+    [("Li2RuO3", 2.0, "ambiguous"), ("LiRuO3", 3.0, "agree"), ("RuO3", 3.0, "differ"), ("RuO3", 0.3, "no estimate")],
 )
 def test_verdict_compares_the_two_estimates(formula, moment, verdict):
     # RuO3 with Ru moments of 3 μB would be Ru⁵⁺ and oxidised oxygen, not the Ru⁶⁺ of charge balance.

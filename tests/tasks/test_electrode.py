@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from ase.build import bulk
+from ase.io import write
 from electrode_records import (
     HOST_UNITS,
     POTENTIAL,
@@ -15,12 +16,15 @@ from electrode_records import (
     structures,
     voltage,
 )
+from pydantic import ValidationError
 
 from atomsim.errors import InputError
 from atomsim.records import atoms_from_json, from_line, to_line
+from atomsim.report.electrode_charts import voltage_chart
 from atomsim.structures.delithiation import delithiate
 from atomsim.structures.prototypes import load_prototype
 from atomsim.tasks import delithiate as delithiate_step
+from atomsim.tasks import electrode
 from atomsim.tasks.base import Context
 
 
@@ -167,7 +171,7 @@ def test_a_prototypes_lattice_and_layers_are_found_in_its_supercells(supercell):
             f"x={o.x}",
             o.atoms,
             o.host_units * energy_per_unit(o.x),
-            tags=made.tags(o, "Li2RuO3"),
+            tags=made.tags(o, "Li2RuO3") | {"prototype": "Li2RuO3"},
         )
         for o in made.orderings
     ]
@@ -195,15 +199,89 @@ def test_a_delithiate_step_of_the_primitive_cell_leads_back_to_the_conventional_
 
 
 def test_a_supercell_of_another_cell_gets_no_lattice_instead_of_a_wrong_one():
-    records = [replace(r, tags=r.tags | {"parent": "Li2RuO3"}) for r in structures()]  # 24 atoms; the prototype has 48
+    # 24 atoms; the prototype has 48
+    records = [replace(r, tags=r.tags | {"prototype": "Li2RuO3"}) for r in structures()]
     values = values_of({"relaxed": records, "metal": [metal()]})
     assert all(r["lattice"] is None for r in values["structures"])
     assert any(note["topic"] == "lattice" for note in values["notes"])
 
 
-def test_summary_is_plain_json(made):
-    from atomsim.tasks import electrode
+def delithiated(parent: str, context: Context, **settings):
+    tasks = delithiate_step.expand(delithiate_step.Settings(parent=parent, orderings=1, **settings), {}, context)
+    return [
+        relaxed("relaxed", t.label, atoms_from_json(t.structure), energy_per_unit(t.tags["x"]), tags=t.tags)
+        for t in tasks
+    ]
 
+
+@pytest.mark.parametrize("repeat", [(5, 1, 1), (1, 7, 1), (1, 1, 5)])
+def test_the_lattice_of_a_file_is_its_own_whatever_its_size(repeat, tmp_path):
+    """The primitive cell is one fifth or one seventh of it: lattice and spacing must come back all the same."""
+    parent = load_prototype("LiCoO2").atoms.repeat(repeat)
+    write(tmp_path / "mine.cif", parent)
+    context = Context(step="orderings", base_dir=tmp_path)
+    records = delithiated("mine.cif", context, x_per_formula_unit=[1.0], max_atoms=400)
+    (row,) = values_of({"relaxed": records, "metal": [metal()]}, layer_reflection=[0, 0, 3 * repeat[2]])["structures"]
+    assert [row["lattice"][key] for key in ("a_A", "b_A", "c_A")] == pytest.approx(parent.cell.lengths(), rel=1e-4)
+    assert row["layer"]["d_A"] == pytest.approx(load_prototype("LiCoO2").atoms.cell.lengths()[2] / 3, rel=1e-4)
+
+
+def test_a_file_with_a_prototypes_name_has_its_own_setting(tmp_path):
+    """Axes permuted, as another program writes them: no layer reflection of the prototype's may be taken for it."""
+    parent = load_prototype("Li2RuO3").atoms
+    turned = parent.copy()
+    turned.set_cell(parent.cell.array[[2, 0, 1]])
+    write(tmp_path / "Li2RuO3.cif", turned)
+    context = Context(step="orderings", base_dir=tmp_path)
+    records = delithiated("Li2RuO3.cif", context, x_per_formula_unit=[2.0], max_atoms=100)
+    (row,) = values_of({"relaxed": records, "metal": [metal()]}, layer_reflection=None)["structures"]
+    assert row["lattice"]["a_A"] == pytest.approx(parent.cell.lengths()[2], rel=1e-4)
+    assert row["layer"] is None
+
+
+def test_what_was_relaxed_under_pressure_gives_no_voltages():
+    pressed = {"potential": POTENTIAL, "settings": {"pressure_GPa": 20.0}}
+    records = [replace(r, provenance=pressed) if r.good else r for r in structures()]
+    with pytest.raises(InputError, match="was relaxed at 20 GPa"):
+        electrode_step({"relaxed": records, "metal": [metal()]})
+
+
+@pytest.mark.parametrize("wrong", [{"radiation": "CuKalpha"}, {"layer_reflection": [0, 0, 0]}])
+def test_settings_that_can_only_fail_at_the_end_are_refused_at_the_start(wrong):
+    with pytest.raises(ValidationError):
+        electrode.Settings(structures="relaxed", reference="metal", **wrong)
+
+
+def test_a_divalent_ion_gives_two_electrons_and_half_the_voltage():
+    """MgTiO2 whose magnesium leaves at the cost of 3 eV: 1.5 V for two electrons, not 3 V for one."""
+    full = load_prototype("LiCoO2").atoms
+    full.numbers[full.numbers == 3], full.numbers[full.numbers == 27] = 12, 22
+    made = delithiate(full, "Mg", [1.0, 0.0], orderings=1, max_atoms=100)
+    cost, of_metal = {1.0: -20.0, 0.0: -15.5}, -1.5  # eV: (−20) − (−15.5) − (−1.5) = −3
+    records = [
+        relaxed("relaxed", f"x={o.x}", o.atoms, o.host_units * cost[o.x], tags=made.tags(o, "mine"))
+        for o in made.orderings
+    ]
+    magnesium = relaxed("metal", "Mg", bulk("Mg"), 2 * of_metal)
+    values = values_of({"relaxed": records, "metal": [magnesium]}, layer_reflection=None)
+    assert [s["voltage_V"] for s in values["voltage"]["hull"]] == pytest.approx([1.5])
+    capacity = values["capacity"]
+    assert capacity["whole_range_mAh_per_g"] == pytest.approx(2 * capacity["one_electron_mAh_per_g"])
+    assert "Mg²⁺/Mg" in voltage_chart(values).panels[0].y_label
+
+
+def test_an_ion_of_unknown_charge_gives_no_voltages_but_one_line():
+    full = load_prototype("LiCoO2").atoms
+    full.numbers[full.numbers == 3] = 47
+    made = delithiate(full, "Ag", [1.0, 0.0], orderings=1, max_atoms=100)
+    records = [
+        relaxed("relaxed", f"x={o.x}", o.atoms, -o.host_units, tags=made.tags(o, "mine")) for o in made.orderings
+    ]
+    with pytest.raises(InputError, match="its charge is not known here"):
+        electrode_step({"relaxed": records, "metal": [relaxed("metal", "Ag", bulk("Ag"), -2.0)]})
+
+
+def test_summary_is_plain_json(made):
     summary = json.loads(json.dumps(electrode.summarise(made.settings, made.records)))
     assert summary["hull_x"] == [0.0, 0.5, 1.0, 1.5, 2.0]
     assert summary["excluded"] == 1

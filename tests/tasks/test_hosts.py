@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from ase.build import bulk
 
@@ -10,6 +12,8 @@ from atomsim.optimize.hessian import hessian
 from atomsim.records import Task, atoms_to_json
 from atomsim.relaxation import RelaxSettings, iter_relax, relax
 from atomsim.tasks import hosts
+from atomsim.tasks import relax as relax_step
+from atomsim.tasks.base import Context, record_of
 from atomsim.tasks.hosts import host_of, known_hessians
 
 
@@ -93,3 +97,16 @@ def test_children_may_have_several_starts_but_their_host_has_one(monkeypatch):
         found.append(known_hessians([task], surface, RelaxSettings(starts=starts))[0])
     assert found[0].force_calls == found[1].force_calls
     np.testing.assert_array_equal(found[0].atoms, found[1].atoms)
+
+
+def test_what_was_relaxed_before_has_no_host_of_its_own():
+    """Filled up, each would be another host, at the cost of a Hessian each."""
+    first = child([0], "first")
+    record = record_of(first, "converged", structure=first.structure)
+    settings = relax_step.Settings(structures="before")
+    (again,) = relax_step.expand(settings, {"before": [record]}, Context(step="again"))
+    assert again.tags["ion"] == "Li"
+    assert host_of(again) is None
+    unrelaxed = record_of(replace(first, kind="delithiate"), "done", structure=first.structure)
+    (once,) = relax_step.expand(settings, {"before": [unrelaxed]}, Context(step="once"))
+    assert host_of(once) is not None
