@@ -76,7 +76,7 @@ def voltage_chart(values: Values) -> Chart | None:
     caption = f"Against {values['ion']} metal from the same potential; x falling by 1 is {per_ion:.0f} mAh/g."
     if labels:
         caption += " Measured: upper ends of the transitions on charge, see the comparison."
-    charge = {1: "⁺", 2: "²⁺", 3: "³⁺"}[values["charge"]]
+    charge = {1: "⁺", 2: "²⁺", 3: "³⁺"}[values.get("charge", 1)]
     panel = Panel(f"voltage (V vs {values['ion']}{charge}/{values['ion']})", series, labels=labels)
     return Chart("voltage", "Voltage on charge", _x_label(values), [panel], caption, _x_range(values))
 
@@ -280,7 +280,7 @@ def _step_hover(steps: Sequence[Mapping[str, float]], values: Values) -> list[st
 
 def capacity_of_one_ion(values: Values) -> float:
     """Capacity of one ion per formula unit, mAh/g."""
-    return float(values["charge"] * values["capacity"]["one_electron_mAh_per_g"])
+    return float(values.get("charge", 1) * values["capacity"]["one_electron_mAh_per_g"])
 
 
 def _x_label(values: Values) -> str:
