@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+from scipy.special import logsumexp
 
 from atomsim.errors import InputError
 from atomsim.units import KB
@@ -56,33 +58,35 @@ class Diffusivity:
         return np.asarray(np.linalg.eigvalsh(self.tensor))
 
 
-def exact_diffusivity(jumps: Sequence[Jump], n_sites: int, temperature: float) -> Diffusivity:
+def exact_diffusivity(jumps: Sequence[Jump], energies: Sequence[float], temperature: float) -> Diffusivity:
     """Diffusivity of a lone carrier on a periodic network, without sampling.
 
-    With g that solves Σ_j Γ_ij (g_j − g_i) = −Σ_j Γ_ij d_ij, the carrier's position plus g of its
-    site has uncorrelated steps, so D = ½ Σ_i p_i Σ_j Γ_ij (d_ij + g_j − g_i)⊗² (as in Trinkle, Philos.
-    Mag. 96, 2714 (2016), Eq. 13). Sites that no jump leaves are taken out.
+    With conductances w_ij = p_i Γ_ij, which detailed balance makes symmetric, and g that solves
+    Σ_j w_ij (g_j − g_i) = −Σ_j w_ij d_ij, the carrier's position plus g of its site has uncorrelated
+    steps, so D = ½ Σ_ij w_ij (d_ij + g_j − g_i)⊗² (as in Trinkle, Philos. Mag. 96, 2714 (2016), Eq. 13).
+    Sites that no jump leaves are taken out.
 
     Args:
         jumps: both directions of every hop.
-        n_sites: sites in the cell.
+        energies: of the carrier on each site of the cell, eV; that of a site without jumps is not used.
         temperature: K.
 
     Raises:
-        InputError: if there are no jumps.
+        InputError: if there are no jumps, or they and the energies break detailed balance.
     """
     start, end, step, log_rate = _arrays(jumps, temperature)
-    scale = log_rate.max()
-    rate = np.exp(log_rate - scale)  # in units of the fastest
-    generator = np.zeros((n_sites, n_sites))
-    np.add.at(generator, (start, end), rate)
-    np.add.at(generator, (start, start), -rate)
-    population = _stationary(generator, start)
-    velocity = np.zeros((n_sites, 3))
-    np.add.at(velocity, start, rate[:, None] * step)
-    relaxed = np.linalg.lstsq(generator, -velocity, rcond=1e-14)[0]
+    log_weight = log_rate + _log_population(energies, start, temperature)[start]
+    scale = log_weight.max()
+    weight = np.exp(log_weight - scale)  # in units of the largest
+    conductance, drift = np.zeros((len(energies), len(energies))), np.zeros((len(energies), 3))
+    apart = start != end  # jumps to a site's own images add nothing, and fast ones would swamp the others' digits
+    np.add.at(conductance, (start[apart], end[apart]), weight[apart])
+    np.add.at(drift, start[apart], weight[apart, None] * step[apart])
+    if not np.allclose(conductance, conductance.T, rtol=1e-6, atol=0):
+        raise InputError("jumps break detailed balance; wanted both directions of every hop over one saddle")
+    relaxed = _relaxed(conductance, drift)
     effective = step + relaxed[end] - relaxed[start]
-    tensor = 0.5 * np.einsum("j,ja,jb->ab", population[start] * rate, effective, effective)
+    tensor = 0.5 * np.einsum("j,ja,jb->ab", weight, effective, effective)
     return Diffusivity(tensor * np.exp(scale) * CM2_PER_A2, temperature)
 
 
@@ -98,29 +102,43 @@ def _arrays(
     return np.array([j.start for j in jumps]), np.array([j.end for j in jumps]), step, log_rate
 
 
-def _stationary(generator: FloatArray, start: NDArray[np.int64]) -> FloatArray:
-    """Occupation of the sites in equilibrium; sites without jumps are never visited."""
+def _log_population(energies: Sequence[float], start: NDArray[np.int64], temperature: float) -> FloatArray:
+    """Logarithm of the sites' occupation in equilibrium; sites without jumps are never visited."""
     active = np.unique(start)
-    inner = generator[np.ix_(active, active)]
-    # an inner part that is not connected has several; the least-squares one weights them alike
-    rows = np.vstack([inner.T, np.ones(len(active))])
-    found = np.linalg.lstsq(rows, np.append(np.zeros(len(active)), 1.0), rcond=None)[0]
-    population = np.zeros(len(generator))
-    population[active] = np.clip(found, 0, None) / np.clip(found, 0, None).sum()
-    return population
+    exponent = -np.asarray(energies, dtype=float)[active] / (KB * temperature)
+    found = np.full(len(energies), -np.inf)
+    found[active] = exponent - logsumexp(exponent)
+    return found
+
+
+def _relaxed(conductance: FloatArray, drift: FloatArray) -> FloatArray:
+    """Solve for g, Å, (n_sites, 3); it is free up to a constant in each connected part, so one site of each stays."""
+    part = connected_components(conductance > 0, directed=False)[1]
+    free = np.setdiff1d(np.arange(len(part)), np.unique(part, return_index=True)[1])
+    laplacian = np.diag(conductance.sum(axis=1)) - conductance
+    relaxed = np.zeros_like(drift)
+    relaxed[free] = np.linalg.solve(laplacian[np.ix_(free, free)], drift[free])
+    return relaxed
 
 
 def simulated_diffusivity(
-    jumps: Sequence[Jump], n_sites: int, temperature: float, *, walkers: int = 500, steps: int = 2000, seed: int = 0
+    jumps: Sequence[Jump],
+    energies: Sequence[float],
+    temperature: float,
+    *,
+    walkers: int = 500,
+    steps: int = 2000,
+    seed: int = 0,
 ) -> Diffusivity:
     """Diffusivity by kinetic Monte Carlo with independent walkers, and its standard error.
 
     Residence-time algorithm: Bortz, Kalos, Lebowitz, J. Comput. Phys. 17, 10 (1975). The error
-    is the jackknife's over walkers, so it needs no model of correlations.
+    is the jackknife's over walkers, so it needs no model of correlations; it does not know of
+    places that no walker came to: where barriers between cages are high, compare with the exact answer.
 
     Args:
         jumps: both directions of every hop.
-        n_sites: sites in the cell.
+        energies: of the carrier on each site of the cell, eV.
         temperature: K.
         walkers: independent carriers, started from equilibrium.
         steps: jumps of each.
@@ -129,12 +147,9 @@ def simulated_diffusivity(
     start, end, step, log_rate = _arrays(jumps, temperature)
     scale = log_rate.max()
     rate = np.exp(log_rate - scale)
-    generator = np.zeros((n_sites, n_sites))
-    np.add.at(generator, (start, end), rate)
-    np.add.at(generator, (start, start), -rate)
     rng = np.random.default_rng(seed)
-    table, total = _table(start, rate, n_sites)
-    site = rng.choice(n_sites, size=walkers, p=_stationary(generator, start))
+    table, total = _table(start, rate, len(energies))
+    site = rng.choice(len(energies), size=walkers, p=np.exp(_log_population(energies, start, temperature)))
     position, time = np.zeros((walkers, 3)), np.zeros(walkers)
     for _ in range(steps):
         time += rng.exponential(size=walkers) / total[site]
@@ -165,8 +180,8 @@ def _table(
     return (cumulative, which), total
 
 
-def activation_energy(jumps: Sequence[Jump], n_sites: int, temperature: float) -> float:
-    """Slope of ln D over −1/kT at a temperature (K), eV."""
+def activation_energy(jumps: Sequence[Jump], energies: Sequence[float], temperature: float) -> float:
+    """Slope of ln D over −1/kT at a temperature (K), eV; arguments as for ``exact_diffusivity``."""
     low, high = 0.98 * temperature, 1.02 * temperature
-    ratio = exact_diffusivity(jumps, n_sites, high).mean / exact_diffusivity(jumps, n_sites, low).mean
+    ratio = exact_diffusivity(jumps, energies, high).mean / exact_diffusivity(jumps, energies, low).mean
     return float(np.log(ratio) / (1 / (KB * low) - 1 / (KB * high)))

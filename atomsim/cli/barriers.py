@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from atomsim.errors import InputError
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from atomsim.campaign import Campaign
     from atomsim.mep.barrier import Path as FoundPath
     from atomsim.models.interface import Potential
     from atomsim.records import Record
@@ -77,9 +79,9 @@ def barriers(
       atomsim barriers Li2RuO3
       atomsim barriers host.cif --ion Na --max-length 3.5 --check-with chgnet-r2scan
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.campaign import load_campaign
     from atomsim.mep.dft_inputs import CODES
     from atomsim.report import write_report
+    from atomsim.tasks.barriers_record import write_paths
     from atomsim.worker import read_run, run_campaign
     from atomsim.worker.engine import LOADER, Engine
     from atomsim.worker.pool import available_cores
@@ -88,6 +90,7 @@ def barriers(
         raise InputError(f"cannot write inputs for {write_dft!r}; wanted one of {', '.join(CODES)}")
     _check_ion(host, ion, absent_is_fine=interstitials)
     folder = out or Path("runs") / f"barriers-{_stem(host)}"
+    _check_options(folder, {"--max-length": max_length, "--supercell-min": supercell_min, "--fmax": fmax})
     keys: dict[str, Any] = {
         "ion": ion,
         "max_length_A": max_length,
@@ -105,11 +108,10 @@ def barriers(
     }
     file = folder.with_name(f"{folder.name}.toml")
     text = campaign_text(host, keys, potential, relax_host=relax_host, seed=seed)
-    _write_campaign(file, text)
     cores = available_cores() if processes is None else processes
     engine = Engine(potential, device or "auto", None, cores, trust_file, loader or LOADER)
     with show.progress() as progress:
-        summary = run_campaign(load_campaign(file), folder, engine, progress=progress)
+        summary = run_campaign(_campaign(file, text), folder, engine, progress=progress)
     info, records = read_run(folder)
     report = write_report(folder, info, records)
     hops = records.get("hops", [])
@@ -172,36 +174,33 @@ def _stem(host: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", host if _is_prototype(host) else Path(host).stem) or "host"
 
 
-def _write_campaign(file: Path, text: str) -> None:
+def _check_options(folder: Path, numbers: dict[str, float]) -> None:
+    if folder.name in ("", ".."):
+        raise InputError(f"--out: found '{folder}', wanted a folder of the run's own, such as runs/hops")
+    for option, value in numbers.items():
+        if not math.isfinite(value):
+            raise InputError(f"{option}: found {value}, wanted a finite number")
+
+
+def _campaign(file: Path, text: str) -> Campaign:
+    """Write and load the campaign; a new file that is refused goes again, so that a corrected command may follow."""
+    from atomsim.campaign import load_campaign
     from atomsim.records import write_atomically
 
-    if file.exists() and file.read_text(encoding="utf-8") != text:
+    new = not file.exists()
+    if not new and file.read_text(encoding="utf-8") != text:
         raise InputError(f"{file} belongs to a run with other settings; give another folder with --out")
     write_atomically(file, text)
-
-
-def write_paths(folder: Path, records: list[Record], code: str | None) -> list[Path]:
-    """Write each hop's images as extended XYZ, and as inputs of a DFT code where one is named."""
-    from atomsim.io import write_extxyz
-    from atomsim.mep.dft_inputs import write_inputs
-    from atomsim.tasks.barriers_record import path_images
-
-    written = []
-    for record in records:
-        images = path_images(record)
-        if not images:
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", record.label)
-        write_extxyz(folder / f"{name}.extxyz", images)
-        written.append(folder / f"{name}.extxyz")
-        if code is not None:
-            write_inputs(folder / f"{name}-{code}", images, code)
-    return written
+    try:
+        return load_campaign(file)
+    except InputError:
+        if new:
+            file.unlink()
+        raise
 
 
 def _print(records: list[Record], report: Path, written: list[Path], as_json: bool) -> None:
-    from atomsim.tasks.barriers_network import host_summaries
+    from atomsim.tasks.barriers_network import host_summaries, told_threshold
 
     hosts = host_summaries(records)
     if as_json:
@@ -223,11 +222,11 @@ def _print(records: list[Record], report: Path, written: list[Path], as_json: bo
         for r in records
     ]
     show.print_table(columns, rows)
-    for host in hosts:
+    for host, network in ((h, n) for h in hosts for n in h["networks"]):
+        way = f" by {network['mechanism']} hops" if len(host["networks"]) > 1 else ""
         for d in (1, 2, 3):
-            threshold = host.get(f"threshold_{d}D_eV")
-            told = "not reached" if threshold is None else f"{threshold:.3f} eV"
-            sys.stdout.write(f"{host['host']}: percolates in {d} dimension{'s' * (d > 1)}: {told}\n")
+            told = told_threshold(network, d)
+            sys.stdout.write(f"{host['host']}: percolates{way} in {d} dimension{'s' * (d > 1)}: {told}\n")
     sys.stdout.write(f"report: {report.resolve()}\n")
 
 
@@ -284,6 +283,7 @@ def _one_structure(file: Path) -> Atoms:
 
 
 def _print_path(path: FoundPath, target: Path, as_json: bool) -> None:
+    unbroken = "no saddle between the ends"
     facts: dict[str, Any] = {
         "status": path.status,
         "barrier_eV": path.barrier,
@@ -292,12 +292,13 @@ def _print_path(path: FoundPath, target: Path, as_json: bool) -> None:
         "negative_modes": path.proof.negative_modes if path.proof else None,
         "fmax_eV_per_A": path.residual,
         "force_calls": path.force_calls,
-        "message": path.message,
+        "message": path.message or (unbroken if path.proof is None and path.status == "converged" else ""),
     }
     if as_json:
         energies = [float(e) for e in path.energies - path.energies[0]]
         show.print_json(facts | {"energies_eV": energies, "file": str(target.resolve())})
         return
-    rows = [(key, round(value, 4) if isinstance(value, float) else value) for key, value in facts.items() if value]
+    known = {key: value for key, value in facts.items() if value not in (None, "")}
+    rows = [(key, round(value, 4) if isinstance(value, float) else value) for key, value in known.items()]
     show.print_table(("", ""), rows)
     sys.stdout.write(f"{target.resolve()}\n")

@@ -59,6 +59,10 @@ class PathSettings:
             raise InputError(f"unknown search {self.search!r}, wanted 'follow' or 'band'")
         if min(self.images, self.starts, self.max_steps) < 1:
             raise InputError("images, starts and max_steps must be at least 1")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; want 0 or more")
+        if not 0 < self.fmax_eV_per_A < np.inf:  # false for NaN too
+            raise InputError(f"fmax_eV_per_A is {self.fmax_eV_per_A:g}; want a number above 0")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from atomsim.records import Record
 from atomsim.report.barriers_charts import histogram_chart, profile_charts, threshold_chart, x_chart
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Table
 from atomsim.report.parts import Part
-from atomsim.tasks.barriers_network import host_summaries
+from atomsim.tasks.barriers_network import host_summaries, levels, missing_hops
 
 Summary = Mapping[str, Any]
 
@@ -43,10 +43,13 @@ def _headlines(hosts: Sequence[Summary]) -> list[Number]:
             f"{host['good']} of {host['hops']} distinct hops, up to {host['highest_barrier_eV']:.2f} eV",
         )
     ]
-    threshold = host[f"threshold_{host['dimensions']}D_eV"] if host["dimensions"] else None
-    if threshold is not None:
-        remark = f"saddles over the lowest end that must be passed in {host['dimensions']} dimensions"
-        found.append(Number("Percolating barrier", f"{threshold:.2f}", "eV", remark))
+    dimensions, missing = host.get("dimensions", 0), missing_hops(host)
+    if dimensions:
+        remark = f"saddles over the lowest end that must be passed in {dimensions} dimension{'s' * (dimensions > 1)}"
+        remark += f"; an upper bound, as {missing}" if missing else ""
+        found.append(Number("Percolating barrier", f"{host[f'threshold_{dimensions}D_eV']:.2f}", "eV", remark))
+    elif missing:
+        found.append(Number("Percolating barrier", "unknown", "", missing))
     return found
 
 
@@ -109,11 +112,12 @@ def hop_table(records: Sequence[Record], *, several: bool) -> Table:
 
 
 def host_table(hosts: Sequence[Summary]) -> Table:
-    """One line for each host: percolation and diffusivity."""
+    """One line for each host and mechanism: percolation and diffusivity."""
     keys = {
         "host": ("Host", ""),
         "x": ("x", "g"),
-        "hops": ("Hops", "d"),
+        "mechanism": ("Mechanism", ""),
+        "network_hops": ("Hops", "d"),
         "good": ("Good", "d"),
         "lowest_barrier_eV": ("Lowest (eV)", ".3f"),
         "dimensions": ("Dimensions", "d"),
@@ -125,14 +129,31 @@ def host_table(hosts: Sequence[Summary]) -> Table:
         "kmc_error_cm2_per_s": ("± (standard error)", ".2g"),
         "activation_energy_eV": ("Activation energy (eV)", ".3f"),
         "force_calls": ("Force calls", "d"),
+        "remark": ("Remark", ""),
     }
-    shown = [key for key in keys if any(h.get(key) is not None for h in hosts)]
-    rows: list[list[Cell]] = [[h.get(key) for key in shown] for h in hosts]
+    lines = [line for host in hosts for line in _network_lines(host)]
+    shown = [key for key in keys if any(line.get(key) is not None for line in lines)]
+    rows: list[list[Cell]] = [[line.get(key) for key in shown] for line in lines]
     caption = (
         "1D, 2D, 3D: the highest saddle, over the lowest end of all, on the easiest network that spans so many "
         "dimensions. D is that of one vacancy (or interstitial); times its concentration it is that of the ions."
     )
+    for host in hosts:
+        if missing := missing_hops(host):
+            caption += f" {host['host']}: thresholds are upper bounds, blank ones unknown: {missing}."
     return Table("percolation", "Percolation and diffusion", [Column(*keys[key]) for key in shown], rows, caption)
+
+
+def _network_lines(host: Summary) -> list[dict[str, Any]]:
+    lines = []
+    for number, network in enumerate(host["networks"]):
+        notes = [missing_hops(network), network.get("why_no_diffusivity"), network.get("why_no_kmc")]
+        line = {"host": host["host"], "x": host.get("x"), "good": network["network_hops"] - network["missing"]}
+        line |= {"remark": "; ".join(dict.fromkeys(note for note in notes if note)) or None}
+        if number == 0:  # all mechanisms' together
+            line["force_calls"] = host["force_calls"]
+        lines.append(line | network)
+    return lines
 
 
 def site_table(records: Sequence[Record]) -> Table:
@@ -147,14 +168,12 @@ def site_table(records: Sequence[Record]) -> Table:
 
 def jump_table(records: Sequence[Record]) -> Table:
     """Every copy of every hop with barriers and attempt frequency, for kinetic Monte Carlo codes; an export."""
-    rows: list[list[Cell]] = [
-        [
-            r.tags["host"], r.tags["hop"], *copy, r.values["barrier_eV"], r.values["reverse_barrier_eV"],
-            r.values.get("prefactor_Hz"),
-        ]
-        for r in records
-        if r.good
-        for copy in r.tags.get("copies", [])
-    ]  # fmt: skip
+    rows: list[list[Cell]] = []
+    for r in records:
+        if not r.good:
+            continue
+        start, saddle, end = levels(r)
+        barriers = [saddle - start, saddle - end, r.values.get("prefactor_Hz")]
+        rows += [[r.tags["host"], r.tags["hop"], *copy, *barriers] for copy in r.tags.get("copies", [])]
     names = "host hop from_site to_site cell_a cell_b cell_c barrier_eV reverse_barrier_eV attempt_Hz"
     return Table("jumps", "Jumps", [Column(c) for c in names.split()], rows, shown=False)

@@ -11,6 +11,7 @@ from scipy.interpolate import CubicHermiteSpline
 from atomsim.records import Record
 from atomsim.report.blocks import Chart, Panel, Series
 from atomsim.report.style import BLUE, GREEN, GREY, PURPLE, VERMILION
+from atomsim.tasks.barriers_network import missing_hops
 
 Summary = Mapping[str, Any]
 
@@ -62,6 +63,8 @@ def threshold_chart(hosts: Sequence[Summary]) -> Chart | None:
     dimensions = [0.0, 0.0] + [float(x) for d, _ in reached for x in (d, d)]
     panel = Panel("dimensions", [Series("", levels, dimensions, "line", BLUE, 3.0)], y_range=(-0.1, 3.2))
     caption = "Dimensions in which the hops that can be passed connect the crystal, against the highest saddle allowed."
+    if missing := missing_hops(known[0]):
+        caption += f" Upper bounds: {missing}."
     return Chart("percolation", "Percolation", "energy over the lowest end (eV)", [panel], caption)
 
 

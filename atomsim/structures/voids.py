@@ -9,8 +9,7 @@ import spglib
 from ase import Atoms
 from ase.data import chemical_symbols
 from ase.geometry import get_distances
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial import Voronoi, distance_matrix
+from scipy.spatial import Voronoi, cKDTree
 
 from atomsim.errors import InputError
 
@@ -71,26 +70,25 @@ def find_voids(
 
 def _corners(atoms: Atoms) -> np.ndarray:
     """Fractional coordinates of the Voronoi corners in the cell, (n, 3)."""
-    shifts = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    scaled = atoms.get_scaled_positions()
-    cloud = (scaled[None] + shifts[:, None]).reshape(-1, 3) @ atoms.cell.array
-    corners = Voronoi(cloud).vertices @ np.linalg.inv(atoms.cell.array)
+    corners = Voronoi(_cloud(atoms)).vertices @ np.linalg.inv(atoms.cell.array)
     inside = ((corners > -1e-6) & (corners < 1 - 1e-6)).all(axis=1)
     return corners[inside] % 1.0
 
 
+def _cloud(atoms: Atoms) -> np.ndarray:
+    """Positions of the atoms in the cell and those around it, Å, (27 n, 3)."""
+    shifts = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    return np.asarray((atoms.get_scaled_positions()[None] + shifts[:, None]).reshape(-1, 3) @ atoms.cell.array)
+
+
 def _merged(corners: np.ndarray, atoms: Atoms) -> np.ndarray:
-    """Average corners that lie together; (n, 3)."""
-    if len(corners) < 2:
-        return corners
-    length = _distances(corners, corners, atoms)
-    groups = fcluster(linkage(length[np.triu_indices(len(corners), 1)], "average"), SAME_A, "distance")
-    merged = []
-    for group in range(1, int(groups.max()) + 1):
-        members = corners[groups == group]
-        near = members - members[0]
-        merged.append((members[0] + (near - np.round(near)).mean(axis=0)) % 1.0)
-    return np.array(merged)
+    """Of corners that lie together keep the widest, which no mean of them need be; (n, 3)."""
+    width = cKDTree(_cloud(atoms)).query(corners @ atoms.cell.array)[0]
+    kept: list[np.ndarray] = []
+    for corner in corners[np.argsort(-width.round(3), kind="stable")]:
+        if not kept or _distances(np.array(kept), corner[None], atoms).min() >= SAME_A:
+            kept.append(corner)
+    return np.array(kept).reshape(-1, 3)
 
 
 def _symmetrised(points: np.ndarray, atoms: Atoms, symprec: float) -> np.ndarray:
@@ -115,8 +113,6 @@ def _symmetrised(points: np.ndarray, atoms: Atoms, symprec: float) -> np.ndarray
 
 
 def _distances(a: np.ndarray, b: np.ndarray, atoms: Atoms) -> np.ndarray:
-    if a is b and len(a) > 400:  # get_distances would hold n² vectors
-        return distance_matrix(a @ atoms.cell.array, b @ atoms.cell.array)
     return np.asarray(get_distances(a @ atoms.cell.array, b @ atoms.cell.array, cell=atoms.cell, pbc=True)[1])
 
 

@@ -100,10 +100,11 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     from atomsim.structures.sanity import check_structure
 
     hosts = origins(settings.structures, inputs, context)
-    _check_potentials(settings)
+    known = _known_elements(settings, context)
     tasks = []
     for host in hosts:
         check_structure(host.atoms, context.elements)
+        _check_elements(host, settings.ion, known, context.step)
         try:
             view = survey(host.atoms, settings.ion, survey_settings(settings, context.seed))
         except InputError as error:
@@ -118,11 +119,26 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     return tasks
 
 
-def _check_potentials(settings: Settings) -> None:
+def _known_elements(settings: Settings, context: Context) -> dict[str, frozenset[int]]:
+    """Atomic numbers that the potential and those of ``check_with`` know."""
     from atomsim.cards import load_card
 
-    for name in settings.check_with:
-        load_card(name)
+    own = {} if context.elements is None else {"the potential": context.elements}
+    return own | {f"{name} (check_with)": load_card(name).numbers for name in settings.check_with}
+
+
+def _check_elements(host: Origin, ion: str, known: dict[str, frozenset[int]], step: str) -> None:
+    """Refuse what would fail only after the paths were found; an ion that goes to empty sites is not in the host."""
+    from ase.data import atomic_numbers, chemical_symbols
+
+    if ion not in atomic_numbers:
+        raise InputError(f"step {step!r}: ion: found {ion!r}, wanted the symbol of an element, such as Li")
+    needed = {*(int(z) for z in host.atoms.numbers), atomic_numbers[ion]}
+    for name, numbers in known.items():
+        unknown = ", ".join(chemical_symbols[z] for z in sorted(needed - numbers))
+        if unknown:
+            hint = "choose another ('atomsim potentials list')"
+            raise InputError(f"step {step!r}, {host.label}: {unknown} is not known to {name}; {hint}")
 
 
 def _tags(host: Origin, name: str, view: Survey) -> dict[str, Any]:

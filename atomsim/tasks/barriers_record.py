@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from ase import Atoms
 
+from atomsim.errors import AtomsimError
 from atomsim.mep.barrier import Path
 from atomsim.mep.hop_paths import HopResult
 from atomsim.mep.rates import DEFAULT_PREFACTOR, rate
 from atomsim.records import Record, Task, atoms_to_json
+from atomsim.tasks.barriers_network import equivalent_ends
 from atomsim.tasks.base import record_of
 
 if TYPE_CHECKING:
@@ -24,6 +28,8 @@ CHANGED_MUB = 0.4
 """A moment that changes by more along the path says that a metal changes its oxidation state, μB."""
 BELOW_EV = 0.01
 """An image lower than the end on its side by more says that the end is not the bottom of its basin, eV."""
+BROKEN_EV = 0.005
+"""Ends that the host's symmetry makes alike differ by no more, unless the supercell breaks it, eV."""
 LOW_OVERLAP = 0.3
 """Below this the unstable mode is not the motion along the path."""
 D_METALS = frozenset([*range(21, 31), *range(39, 49), *range(72, 81)])
@@ -45,7 +51,7 @@ def path_record(task: Task, result: HopResult, check_with: Sequence[str], surfac
     values = _values(path, result) | _rates(path, result) | _redox(path)
     if check_with and path.status == "converged":
         values |= _checked(path, check_with, surface)
-    values["flags"] = flags(path, result, values)
+    values["flags"] = flags(path, result, values, alike=equivalent_ends(task.tags))
     structure = atoms_to_json(path.images[top], arrays) if np.isfinite(path.energies).all() else None
     return record_of(task, path.status, path.message, values=values, structure=structure)
 
@@ -120,17 +126,25 @@ def _redox(path: Path) -> dict[str, Any]:
 
 
 def _checked(path: Path, check_with: Sequence[str], surface: Surface) -> dict[str, Any]:
-    """The barrier along the same images by other potentials, and how much all of them differ."""
+    """The barrier along the same images by other potentials, and how much all of them differ.
+
+    A check that fails is told as such: it must not cost the hop that it was to check.
+    """
     from atomsim.batch import Batch
 
     device = str(getattr(surface, "device", torch.device("cpu")))
-    found = {}
+    found, failed = {}, {}
     for name in check_with:
-        other = _potential(name, device)
-        energy = other(Batch.pack(list(path.images), other.device)).energy.cpu().numpy()
+        try:
+            other = _potential(name, device)
+            energy = other(Batch.pack(list(path.images), other.device)).energy.cpu().numpy()
+        except AtomsimError as error:
+            failed[name] = str(error)
+            continue
         found[name] = {"barrier_eV": float(energy.max() - energy[0]), "highest_image": int(energy.argmax())}
     barriers = [path.barrier, *(entry["barrier_eV"] for entry in found.values())]
-    return {"checked_with": found, "barrier_spread_eV": float(np.ptp(barriers))}
+    spread = {"barrier_spread_eV": float(np.ptp(barriers))} if found else {}
+    return {"checked_with": found} | spread | ({"checks_failed": failed} if failed else {})
 
 
 @cache
@@ -140,8 +154,11 @@ def _potential(name: str, device: str) -> Potential:
     return load_potential(name, device=device)
 
 
-def flags(path: Path, result: HopResult, values: dict[str, Any]) -> list[str]:
-    """What a reader must know before using the barrier; empty where nothing is wrong."""
+def flags(path: Path, result: HopResult, values: dict[str, Any], *, alike: bool) -> list[str]:
+    """What a reader must know before using the barrier; empty where nothing is wrong.
+
+    ``alike``: the host's symmetry makes the ends equivalent.
+    """
     found = []
     if path.proof is None and path.status == "converged" and path.highest in (0, len(path.images) - 1):
         found.append("no saddle between the ends")
@@ -156,6 +173,11 @@ def flags(path: Path, result: HopResult, values: dict[str, Any]) -> list[str]:
         found.append("an end is not the lowest point of its basin")
     if values.get("largest_moment_change_muB", 0.0) > CHANGED_MUB:
         found.append("a metal changes its oxidation state")
+    apart = abs(values.get("reaction_energy_eV", 0.0))
+    if alike and apart > BROKEN_EV:
+        told = f"equivalent ends differ by {apart:.3f} eV"
+        found.append(f"{told}: the supercell breaks the host's symmetry; raise max_atoms")
+    found += [f"not checked with {name}: {why}" for name, why in values.get("checks_failed", {}).items()]
     return found
 
 
@@ -178,3 +200,22 @@ def path_images(record: Record) -> list[Atoms]:
         image.info |= {"hop": record.tags.get("hop", record.label), "image": n, "path_length_A": known["length_A"][n]}
         images.append(image)
     return images
+
+
+def write_paths(folder: FilePath, records: Sequence[Record], code: str | None) -> list[FilePath]:
+    """Write each hop's images as extended XYZ, and as inputs of a DFT code where one is named."""
+    from atomsim.io import write_extxyz
+    from atomsim.mep.dft_inputs import write_inputs
+
+    written = []
+    for record in records:
+        images = path_images(record)
+        if not images:
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", record.label)
+        write_extxyz(folder / f"{name}.extxyz", images)
+        written.append(folder / f"{name}.extxyz")
+        if code is not None:
+            write_inputs(folder / f"{name}-{code}", images, code)
+    return written

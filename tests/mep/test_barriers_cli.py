@@ -123,3 +123,72 @@ def test_a_climbing_band_can_be_asked_for():
     barriers = [json.loads(f.stdout)["hops"][0]["barrier_eV"] for f in found]
     assert barriers[0] == pytest.approx(barriers[1], abs=5e-3)
     assert call(*words, "--search", "dimer", "-o", "none").exit_code == 2
+
+
+HOPS = ("barriers", "copper.extxyz", "--ion", "Cu", "--max-length", "2.8", "--supercell-min", "5", "--max-atoms", "8")
+HOPS += ("--images", "3", "--no-relax", "-n", "0")
+
+
+def refused(*words: str) -> str:
+    """What is printed where input is refused: one line, no traceback."""
+    found = call(*words)
+    text = str(found.output) + str(found.stderr)
+    assert found.exit_code == 2, (text, found.exception)
+    assert "Traceback" not in text
+    return " ".join(text.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("folder", [".", "/", ".."])
+def test_a_folder_without_a_name_is_refused(folder):
+    write("copper.extxyz", bulk("Cu", "fcc", a=3.59))
+    assert "folder of the run's own" in refused(*HOPS, "-o", folder)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--max-length", "inf"), ("--fmax", "nan"), ("--supercell-min", "nan")])
+def test_numbers_that_are_not_finite_are_refused_by_the_option_s_name(option, value):
+    write("copper.extxyz", bulk("Cu", "fcc", a=3.59))
+    assert f"{option}: found {value}" in refused(*HOPS, option, value)
+    assert not Path("runs").exists()
+
+
+def test_a_refused_campaign_leaves_no_file_that_forbids_the_corrected_command():
+    write("copper.extxyz", bulk("Cu", "fcc", a=3.59))
+    refused(*HOPS, "--images", "0", "-o", "mine")
+    assert not Path("mine.toml").exists()
+    assert call(*HOPS, "-o", "mine").exit_code == 0
+    refused(*HOPS, "--images", "0", "-o", "mine")
+    assert "images = 3" in Path("mine.toml").read_text()  # that of the run stays
+
+
+def test_the_network_of_hops_that_failed_is_unknown_not_absent():
+    write("copper.extxyz", bulk("Cu", "fcc", a=3.59))
+    found = call(*HOPS, "--search", "band", "--max-steps", "1", "--fmax", "1e-6", "-o", "mine")
+    assert found.exit_code == 1, found.output
+    assert "percolates in 3 dimensions: unknown: 1 of 1 hops has no barrier" in " ".join(found.stdout.split())
+    assert "not reached" not in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"), [("--seed", "-1", "seed is -1"), ("--fmax", "nan", "fmax_eV_per_A is nan")]
+)
+def test_settings_of_a_path_that_make_no_sense_are_refused(option, value, words):
+    start = bulk("Cu", "fcc", a=3.59).repeat(2)[1:]
+    write("start.extxyz", start)
+    assert words in refused("neb", "start.extxyz", "start.extxyz", option, value)
+
+
+def test_a_path_without_a_saddle_shows_its_zeros(capsys):
+    import numpy as np
+
+    from atomsim.cli.barriers import _print_path
+    from atomsim.mep.path import Path as FoundPath
+
+    atoms = bulk("Cu", "fcc", a=3.59)
+    energies = np.array([0.0, -0.1, -0.2])
+    path = FoundPath(
+        "path", (atoms,) * 3, energies, energies, np.zeros((3, 1, 3)), None, "converged", "", 0.01, 3, 9, None
+    )
+    _print_path(path, Path("path.extxyz"), as_json=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "barrier_eV 0.0" in shown
+    assert "no saddle between the ends" in shown

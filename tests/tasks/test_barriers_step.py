@@ -19,7 +19,7 @@ from atomsim.records import Record
 from atomsim.report import write_report
 from atomsim.tasks import barriers
 from atomsim.tasks.barriers_network import host_summaries
-from atomsim.tasks.barriers_record import path_images
+from atomsim.tasks.barriers_record import path_images, path_record
 from atomsim.tasks.base import Context
 from atomsim.worker import Engine, read_run, run_campaign
 
@@ -178,13 +178,17 @@ def test_the_report_shows_hops_profiles_and_percolation(done):
         ({"ion": "Li"}, "no Li in Cu"),
         ({"max_length_A": 1.0}, "raise max_length_A"),
         ({"check_with": ["chgnet-0.3"]}, "did you mean"),
+        ({"check_with": ["mace-li-ru-s-o"]}, "Cu is not known to mace-li-ru-s-o"),
+        ({"ion": "Li", "interstitials": True}, "Li is not known to the potential"),
+        ({"ion": "Xx", "interstitials": True}, "wanted the symbol of an element"),
         ({"supercell_min_A": 3.0, "max_atoms": 1}, "images of each other"),
     ],
 )
 def test_bad_input_is_refused_before_any_force_call(folder, changes, words):
     settings = load_campaign(folder / "copper.toml").steps[0].settings.model_copy(update=changes)
+    elements = frozenset({29}) if "interstitials" in changes else None
     with pytest.raises(InputError, match=words) as error:
-        barriers.expand(settings, {}, Context("hops", base_dir=folder))
+        barriers.expand(settings, {}, Context("hops", base_dir=folder, elements=elements))
     assert "\n" not in str(error.value)
 
 
@@ -209,3 +213,34 @@ def test_hosts_of_several_x_give_barriers_against_x(record, tmp_path):
     assert hosts[1]["lowest_barrier_eV"] == pytest.approx(2 * hosts[0]["lowest_barrier_eV"])
     page = write_report(tmp_path, {}, {"hops": [full, other]}).read_text()
     assert "Barriers on charge" in page
+
+
+def found_path(folder: Path):
+    """A hop of copper as the engine gives it, with the task it belongs to and its surface."""
+    from emt_potential import load
+
+    from atomsim.mep.hop_paths import HopRequest, compute
+    from atomsim.records import atoms_from_json, task_id
+
+    settings = load_campaign(folder / "copper.toml").steps[0].settings
+    (task,) = barriers.expand(settings, {}, Context("hops", base_dir=folder))
+    request = HopRequest(0, task_id(task.structure), atoms_from_json(task.structure or {}), task.tags["hop"])
+    surface = load("emt")
+    (result,) = compute([request], "Cu", barriers.survey_settings(settings, 1), surface)
+    return task, result, surface
+
+
+def test_a_check_that_fails_costs_no_hop_and_unequal_equivalent_ends_are_flagged(folder):
+    task, result, surface = found_path(folder)
+    checked = path_record(task, result, ["mace-li-ru-s-o", "morse"], surface)
+    assert checked.good
+    assert set(checked.values["checked_with"]) == {"morse"}
+    assert "mace-li-ru-s-o" in checked.values["checks_failed"]
+    assert any(f.startswith("not checked with mace-li-ru-s-o") for f in checked.values["flags"])
+    assert "barrier_spread_eV" not in path_record(task, result, ["mace-li-ru-s-o"], surface).values
+
+    assert path_record(task, result, [], surface).values["flags"] == []
+    energies = result.path.energies + np.linspace(0, 0.02, len(result.path.energies))
+    broken = replace(result, path=replace(result.path, energies=energies))
+    (flag,) = path_record(task, broken, [], surface).values["flags"]
+    assert "equivalent ends differ by 0.020 eV" in flag
