@@ -41,7 +41,8 @@ def device_capacity(surface: Surface, sample: Batch, *, share: float = 0.8) -> C
     """Return how much may be evaluated at once on the device of ``sample``.
 
     On a GPU a memory model is calibrated with copies of the sample; on a CPU, where larger
-    batches gain nothing, it is one system at a time, so that results never depend on neighbours.
+    batches gain nothing, it is one system at a time, so that results never depend on neighbours;
+    so it is on a GPU where the sample cannot be evaluated.
 
     Args:
         surface: what will be evaluated; its ``cutoff`` and, if it has angles, ``short`` are read.
@@ -52,8 +53,12 @@ def device_capacity(surface: Surface, sample: Batch, *, share: float = 0.8) -> C
     if sample.device.type != "cuda":
         return Capacity(systems=1)
     cutoff, short = float(getattr(surface, "cutoff", 6.0)), float(getattr(surface, "short", 0.0))
-    surface(sample)  # what is allocated once and kept must not count
-    memory = calibrate(surface, probe_batches(sample), cuda_peak, cutoff, short)
+    try:
+        surface(sample)  # what is allocated once and kept must not count
+        memory = calibrate(surface, probe_batches(sample), cuda_peak, cutoff, short)
+    except Exception:  # ``evaluate`` will name the system at fault
+        _free_memory(sample.device)
+        return Capacity(systems=1)
     return Capacity(systems=4096, atoms=1_000_000, memory=memory, limit_bytes=share * cuda_free(sample.device))
 
 
@@ -104,8 +109,13 @@ def _fault(error: Exception, batch: Batch) -> Fault:
             f"{batch.n_atoms} atoms do not fit into the memory of {batch.device} by themselves; "
             "use a smaller cell or a device with more memory",
         )
+    return Fault("invalid", in_one_line(error))
+
+
+def in_one_line(error: Exception) -> str:
+    """What a record says of an exception: its first line, and its type where it is not one of ours."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    return Fault("invalid", text if isinstance(error, AtomsimError) else f"{type(error).__name__}: {text}")
+    return text if isinstance(error, AtomsimError) else f"{type(error).__name__}: {text}"
 
 
 def is_out_of_memory(error: Exception) -> bool:

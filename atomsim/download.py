@@ -191,7 +191,8 @@ class Part:
     def _begin(self, response: Any, file: IO[bytes], offset: int) -> int | None:
         """Judge the answer before its body is read; return the size of the whole file, if it is told."""
         if not self.pin:
-            require_private(response.url)
+            for hop in (*response.history, response):  # whoever sits at one of them may have chosen the next
+                require_private(hop.url)
         if response.status_code == 416:  # what is here is longer than the file: not a beginning of it
             self._drop(file)
             raise _CutOffError("the server has no bytes beyond these")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,11 +13,12 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomsim.batch import Batch
-from atomsim.batching import Capacity, device_capacity
+from atomsim.batching import Capacity, device_capacity, in_one_line
 from atomsim.errors import InputError, nearest
 from atomsim.models.interface import Potential, Surface
 from atomsim.models.precision import finishing
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
+from atomsim.optimize.entry import Entry, packs
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.hessian import Hessian
 from atomsim.optimize.lbfgs import Lbfgs
@@ -26,8 +26,7 @@ from atomsim.optimize.minima import continued, to_minima
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.rows import Method
 from atomsim.optimize.space import Space
-from atomsim.optimize.springs import invert, spring_guess
-from atomsim.optimize.starts import FARTHER_A, SCREEN_FMAX, Start, lowest_starts
+from atomsim.optimize.starts import SCREEN_FMAX, lowest_starts
 from atomsim.optimize.symmetry import KeepSymmetry
 from atomsim.units import GPA
 
@@ -71,6 +70,10 @@ class RelaxSettings:
             raise InputError(
                 f"unknown method {self.method!r}, wanted one of {', '.join(METHODS)};{nearest(self.method, METHODS)}"
             )
+        if not self.fmax_eV_per_A > 0:  # not so for NaN either
+            raise InputError(f"found fmax_eV_per_A={self.fmax_eV_per_A}, wanted a force in eV/Å above 0")
+        if not self.max_steps >= 0:
+            raise InputError(f"found max_steps={self.max_steps}, wanted 0 or more")
 
 
 @dataclass(frozen=True)
@@ -90,15 +93,15 @@ class Relaxation:
     status: str
     """``converged``, ``saddle``, ``max_steps``, ``exploded``, ``not_a_number``, ``too_large`` or ``invalid``."""
     message: str
-    """What went wrong and what to try; empty when converged."""
+    """What went wrong and what to try; when converged, empty or what could not be checked."""
     steps: int
     force_calls: int
     fmax: float
     """Largest residual force at the end, eV/Å."""
     initial_energy: float
-    """eV."""
+    """Of the first geometry, noise included, without PV, eV."""
     lowest_curvature: float | None = None
-    """Curvature of the softest mode found at the end, eV/Å²; None if it was not looked for."""
+    """Curvature of the softest mode found at the end, eV/Å²; None if it was not looked for, or nothing can move."""
 
     @property
     def converged(self) -> bool:
@@ -167,54 +170,45 @@ def iter_relax(
         capacity: how much to evaluate at once.
         hessians: what is known of some systems, by index, for ``newton`` to start from.
     """
-    known = hessians or {}
     surface = finishing(surface, settings.fmax_eV_per_A) if settings.finish_in_double else surface
     device = getattr(surface, "device", torch.device("cpu"))
     systems = list(systems)
     room = capacity or default_capacity(surface, systems, device)
     space = Space(cell=settings.cell, pressure=settings.pressure_GPa * GPA)
     stop = Stop(fmax=settings.fmax_eV_per_A, max_steps=settings.max_steps)
-    several = settings.starts > 1
-    groups: Iterable[Group] = (
-        _group(Start(n, k) if several else n, _started(atoms, settings, k), settings, space, device, known.get(n))
-        for n, atoms in enumerate(systems)
-        for k in range(settings.starts)
-    )
+    symmetry = KeepSymmetry() if settings.keep_symmetry else None
+    refused: list[tuple[int, Relaxation]] = []
+    newton = settings.method == "newton"
+    entry = Entry(space, device, newton, settings.noise_A, settings.seed, settings.starts, symmetry)
+    groups: Iterable[Group] = _groups(systems, entry, hessians or {}, refused)
     descend = partial(
         drive,
         surface=surface,
         method=_method(settings.method),
         space=space,
         capacity=room,
-        project=KeepSymmetry() if settings.keep_symmetry else None,
+        project=symmetry,
     )
     spent: dict[Hashable, Outcome] = {}
-    if several:
+    if settings.starts > 1:
         coarse = partial(descend, stop=replace(stop, fmax=max(SCREEN_FMAX, stop.fmax)))
-        groups = _noted(lowest_starts(groups, coarse, settings.starts), spent)
+        groups = _noted(lowest_starts(groups, coarse, settings.starts, space), spent)
     finely = partial(descend, stop=stop)
     look = settings.check_minimum and not settings.keep_symmetry
     outcomes = to_minima(groups, finely, surface, space, room, settings.seed) if look else finely(groups)
     for outcome in outcomes:
         yield int(str(outcome.key)), _relaxation(continued(outcome, spent.pop(outcome.key, None)))
+    yield from refused
 
 
 def default_capacity(surface: Surface, systems: Sequence[Atoms], device: torch.device) -> Capacity:
     """One system at a time on a CPU, so that results never depend on their neighbours; what fits on a GPU."""
     if device.type == "cpu" or not systems:
         return Capacity(systems=1)
-    by_size = sorted(systems, key=len)
+    by_size = sorted((s for s in systems if packs(s)), key=len)
+    if not by_size:
+        return Capacity(systems=1)
     return device_capacity(surface, Batch.pack([by_size[-1], by_size[len(by_size) // 2]], device))
-
-
-def noisy(atoms: Atoms, noise: float, seed: int, start: int = 0) -> Atoms:
-    """Return a copy with normal noise on free atoms; the same structure, seed and start give the same noise."""
-    content = hashlib.sha256(atoms.positions.tobytes() + atoms.cell.array.tobytes() + atoms.numbers.tobytes())
-    entropy = [seed, int.from_bytes(content.digest()[:8])]
-    rng = np.random.default_rng([*entropy, start] if start else entropy)
-    moved = atoms.copy()
-    moved.set_positions(atoms.positions + rng.normal(0.0, noise, (len(atoms), 3)))  # respects constraints
-    return moved
 
 
 def _method(name: str) -> Method[Any]:
@@ -222,20 +216,35 @@ def _method(name: str) -> Method[Any]:
     return methods[name]
 
 
-def _started(atoms: Atoms, settings: RelaxSettings, start: int) -> Atoms:
-    noise = settings.noise_A if start == 0 else max(settings.noise_A, FARTHER_A)
-    return noisy(atoms, noise, settings.seed, start) if noise > 0 and not settings.keep_symmetry else atoms
+def _groups(
+    systems: Sequence[Atoms], entry: Entry, known: Mapping[int, Hessian], refused: list[tuple[int, Relaxation]]
+) -> Iterator[Group]:
+    """Set up systems as the driver asks for them; one that cannot be set up goes to ``refused``."""
+    for n, atoms in enumerate(systems):
+        try:
+            groups = entry.groups(n, atoms, known.get(n))
+        except Exception as error:  # raised inside the driver, it would end all that are in flight
+            refused.append((n, _refused(atoms, in_one_line(error))))
+        else:
+            yield from groups
 
 
-def _group(
-    key: Hashable, atoms: Atoms, settings: RelaxSettings, space: Space, device: torch.device, known: Hessian | None
-) -> Group:
-    batch = Batch.pack([atoms])
-    if settings.method != "newton":
-        return Group(key, batch.to(device))
-    # small matrices, one by one: an eigensolver on a GPU would stall it
-    guess = spring_guess(batch, space) if known is None else invert(known.matrix(settings.cell), batch, space)
-    return Group(key, batch.to(device), guess.to(device))
+def _refused(atoms: Atoms, message: str) -> Relaxation:
+    """Return a system that could not be set up, as it came."""
+    nan = np.full((len(atoms), 3), np.nan)
+    return Relaxation(
+        atoms=atoms.copy(),
+        energy=np.nan,
+        forces=nan,
+        stress=np.full((3, 3), np.nan),
+        magmoms=None,
+        status="invalid",
+        message=message,
+        steps=0,
+        force_calls=0,
+        fmax=np.nan,
+        initial_energy=np.nan,
+    )
 
 
 def _noted(going_on: Iterable[tuple[Outcome, Group]], spent: dict[Hashable, Outcome]) -> Iterator[Group]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from ase.build import bulk
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.batching import Capacity, device_capacity
-from atomsim.errors import AtomsimError
+from atomsim.errors import AtomsimError, InputError
 from atomsim.memory import Load, MemoryModel, calibrate, count_load, cuda_peak, probe_batches
 from atomsim.models.pair import LennardJones
 from atomsim.optimize.drive import Group, Stop, drive
@@ -178,3 +179,22 @@ def test_prediction_on_a_gpu():
     for copies in (3, 24, 48):
         batch = Batch.join([sample] * copies)
         assert capacity.memory.predict(capacity.load(batch)) == pytest.approx(cuda_peak(potential, batch), rel=0.15)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), InputError("does not know X")])
+def test_a_sample_that_cannot_be_evaluated_raises_nothing(error):
+    def surface(batch: Batch) -> Evaluation:
+        raise error
+
+    on_a_gpu = SimpleNamespace(device=SimpleNamespace(type="cuda"))
+    assert device_capacity(surface, on_a_gpu) == Capacity(systems=1)
+
+
+def test_angles_are_counted_in_two_precisions_too():
+    from atomsim.models.load import load_potential
+    from atomsim.models.precision import finishing
+
+    potential = load_potential("chgnet-0.3.0", "cpu")
+    both = finishing(potential, 0.005)
+    assert both is not potential
+    assert both.short == potential.short > 0

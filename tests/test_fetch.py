@@ -366,6 +366,18 @@ def test_a_first_download_is_not_trusted_over_plain_http(store):
         fetch(NAME, mirror="ftp://models.invalid", pin=True, patience=HASTY)
 
 
+def test_nor_where_a_redirect_passes_through_plain_http(store, server):
+    def to(target):
+        return lambda server, handler: answer(server, handler, b"", status=302, headers=[("Location", target)])
+
+    write_card(store, None)
+    # 127.1 is this machine too, but not one of the names that are known to be it
+    server.faults = [to(f"http://127.1:{server.http.server_port}/{FILE}"), to(f"{server.url}/{FILE}")]
+    with pytest.raises(InputError, match=r"plain http: found http://127\.1"):
+        get(server, pin=True)
+    assert not (store / FILE).exists()
+
+
 def test_a_folder_as_mirror(store, tmp_path, payload):
     mirror = tmp_path / "mirror"
     mirror.mkdir()

@@ -11,9 +11,13 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from ase.constraints import FixSymmetry
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
+from typer.testing import CliRunner
 
+from atomsim.batching import Capacity
+from atomsim.cli import app
 from atomsim.errors import InputError
 from atomsim.models.ase import PotentialCalculator
 from atomsim.models.combine import Sum
@@ -89,3 +93,60 @@ def test_unknown_settings_and_methods_are_refused_with_the_nearest():
         relax(start("lj-test"), potential("lj-test"), fmax=0.1)
     with pytest.raises(InputError, match="did you mean 'lbfgs'"):
         relax(start("lj-test"), potential("lj-test"), method="bfgs")
+
+
+def coincident() -> Atoms:
+    return Atoms("Li2", positions=[[0, 0, 0], [0, 0, 0]], cell=[8, 8, 8], pbc=True)
+
+
+def with_symmetry_fixed() -> Atoms:
+    atoms = bulk("Li", "fcc", a=3.15, cubic=True)
+    atoms.set_constraint(FixSymmetry(atoms))
+    return atoms
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("bad", "status", "words", "starts"),
+    [
+        (Atoms(), "invalid", "0 atoms", 2),
+        (coincident(), "not_a_number", "too close", 1),  # noise would take them apart
+        (with_symmetry_fixed(), "invalid", "FixSymmetry", 1),
+        (Atoms("Li2", positions=[[0, 0, 0], [0, 0, 3]], cell=[5, 5, 0], pbc=True), "invalid", "2 independent", 2),
+    ],
+    ids=["empty", "coincident", "constraint", "lattice"],
+)
+def test_what_cannot_be_set_up_has_a_status_and_takes_no_other_along(bad, status, words, starts, method, at_once):
+    systems = [start("lj-test"), bad, start("lj-test")]
+    capacity = Capacity(systems=at_once)
+    found = relax(systems, potential("lj-test"), method=method, starts=starts, capacity=capacity)
+    assert [r.status for r in found] == ["converged", status, "converged"]
+    assert words in found[1].message
+    assert "\n" not in found[1].message
+    assert len(found[1].atoms) == len(bad)
+    assert np.isnan(found[1].energy)
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"), [(Atoms("Li2", positions=[[0, 0, 0], [0, 0, 3]]), "0 lattice"), (coincident(), "no space group")]
+)
+def test_no_symmetry_to_keep_is_a_status(bad, words):
+    found = relax([bad, bulk("Li", "fcc", a=3.15, cubic=True)], potential("lj-test"), keep_symmetry=True)
+    assert [r.status for r in found] == ["invalid", "converged"]
+    assert words in found[0].message
+
+
+@pytest.mark.parametrize("wrong", [{"fmax_eV_per_A": float("nan")}, {"fmax_eV_per_A": -1.0}, {"max_steps": -1}])
+def test_limits_that_nothing_can_reach_are_refused(wrong):
+    with pytest.raises(InputError, match=f"found {next(iter(wrong))}="):
+        RelaxSettings(**wrong)
+
+
+def test_a_folder_as_output_is_refused_before_the_work(tmp_path):
+    start("lj-test").write(tmp_path / "one.extxyz")
+    loader = "no_such_module:load"  # it would be loaded first
+    arguments = ["relax", str(tmp_path / "one.extxyz"), "-o", str(tmp_path), "--loader", loader]
+    shown = CliRunner().invoke(app, arguments)
+    assert isinstance(shown.exception, InputError | SystemExit)
+    assert "is a folder" in f"{shown.exception} {shown.output}"

@@ -67,6 +67,8 @@ def relax(
     target = out or Path(f"{Path(files[0]).stem}-relaxed.extxyz")
     if not target.resolve().parent.is_dir():
         raise InputError(f"no folder {target.resolve().parent} to write {target.name} in; make it first")
+    if target.is_dir():
+        raise InputError(f"{target} is a folder, wanted a file to write; try -o {target / 'relaxed.extxyz'}")
     cores = available_cores() if processes is None else processes
     engine = Engine(potential, device or "auto", None, cores, trust_file, loader or LOADER)
     try:

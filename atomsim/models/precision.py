@@ -72,6 +72,11 @@ class TwoPrecisions:
         return self.double.cutoff
 
     @property
+    def short(self) -> float:
+        """Largest length of a bond that makes angles, Å; 0 without angles."""
+        return float(getattr(self.double, "short", 0.0))
+
+    @property
     def elements(self) -> frozenset[int]:
         """Atomic numbers that it was made for."""
         return self.double.elements

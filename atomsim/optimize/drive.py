@@ -65,11 +65,11 @@ class Outcome:
     residual: float
     """Largest residual force at the end, eV/Å."""
     first_energy: float
-    """Energy before the first step, summed over the group's systems, eV."""
+    """Energy before the first step, summed over the group's systems, without PV, eV."""
     inverse_hessian: Tensor | None = None
     """What the optimizer has learned, Å²/eV, (3 rows, 3 rows), or None."""
     curvature: float | None = None
-    """Curvature of the lowest mode found at the end, eV/Å²; None if nobody looked (see ``minima``)."""
+    """Curvature of the lowest mode found at the end, eV/Å²; None if nobody looked or could (see ``minima``)."""
 
 
 def drive(
@@ -185,13 +185,14 @@ class _Flight:
         if not new:
             return self
         systems = torch.nonzero(self.group >= new[0]).flatten()  # they entered last
+        owner = self.group[systems] - new[0]
         batch, said = self.batch.take(systems), evaluation.take(self.batch, systems)
         layout = space.layout(batch)
-        rows = Rows((self.group[systems] - new[0])[layout.system], len(new))
-        energy = _by_group(space.energy(batch, said), self.group[systems] - new[0], len(new))
+        rows = Rows(owner[layout.system], len(new))
+        energy = _by_group(space.energy(batch, said), owner, len(new))
         guesses = [self.members[n].group.inverse_hessian for n in new]
         state = method.start(rows, space.force(batch, said, layout), energy, guesses)
-        for n, value in zip(new, energy.tolist(), strict=True):
+        for n, value in zip(new, _by_group(said.energy, owner, len(new)).tolist(), strict=True):
             self.members[n].started, self.members[n].first_energy = True, value
         self.state = state if self.state is None else join_states([self.state, state])
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 
@@ -21,6 +22,8 @@ KICK = 0.15
 """Longest row of the step off a saddle, Å."""
 RESTARTS = 3
 """How often a relaxation may leave a saddle before it is given up as one."""
+UNCHECKED = "could not be checked for a saddle: the potential failed on a small displacement"
+"""Message of what converged and could not be looked at."""
 
 
 def to_minima(
@@ -61,7 +64,7 @@ def to_minima(
 def _looked_at(
     outcomes: Iterable[Outcome], surface: Surface, space: Space, capacity: Capacity, seed: int
 ) -> Iterator[tuple[Outcome, Group]]:
-    """Pass outcomes on, those that converged with their curvature, and where each would go on from."""
+    """Pass outcomes on, those that converged with what was seen of their curvature, and where each would go on from."""
     waiting: list[Outcome] = []
     load = Load()
     for outcome in outcomes:
@@ -87,10 +90,13 @@ def _look(outcomes: list[Outcome], surface: Surface, space: Space, seed: int) ->
     kicked = space.move(batch, kick[rows.group, None] * modes.mode, layout)
     looked = zip(outcomes, modes.curvature.tolist(), modes.force_calls.tolist(), strict=True)
     for n, (outcome, curvature, calls) in enumerate(looked):
-        found = replace(outcome, curvature=curvature, force_calls=outcome.force_calls + calls)
+        known = curvature if math.isfinite(curvature) else None  # infinite where nothing can move
+        found = replace(outcome, curvature=known, force_calls=outcome.force_calls + calls)
         if curvature < NEGATIVE:
             message = f"forces vanish on a saddle: a mode has curvature {curvature:.2f} eV/Å²; start from more noise"
             found = replace(found, status="saddle", message=message)
+        elif math.isnan(curvature):
+            found = replace(found, message=UNCHECKED)
         yield found, Group(outcome.key, kicked.take([n]), outcome.inverse_hessian)
 
 

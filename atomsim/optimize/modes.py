@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from atomsim.batch import Batch
+from atomsim.batching import evaluate
 from atomsim.models.interface import Surface
 from atomsim.optimize.rows import Rows
 from atomsim.optimize.space import Layout, Space
@@ -31,7 +32,9 @@ class Modes:
     """Lowest modes of a batch, one a system."""
 
     curvature: Tensor
-    """Rayleigh quotient, eV/Å², (n_systems,): an upper bound of the lowest eigenvalue."""
+    """Rayleigh quotient, eV/Å², (n_systems,): an upper bound of the lowest eigenvalue.
+
+    NaN where a displaced system could not be evaluated, infinite where nothing can move."""
     mode: Tensor
     """Its vector, (n_rows, 3), of length 1 in each system."""
     force_calls: Tensor
@@ -68,22 +71,30 @@ def lowest_modes(
     rows = Rows(layout.system, batch.n_systems)
     inverse = _padded(preconditioner, rows)
     null = _null_space(batch, layout, rows)
-    vector = _softened(_noise(rows, seed).to(inverse.device), inverse, null)
+    moves = rows.pad((~space.held(batch, layout))[:, None].expand(-1, 3))
+    vector = torch.where(moves, _softened(_noise(rows, seed).to(inverse.device), inverse, null), 0.0)
     basis: list[Tensor] = []
     products: list[Tensor] = []
     curvature, mode = torch.full_like(vector[:, 0], torch.nan), torch.zeros_like(vector)
     calls = torch.zeros(rows.n_groups, dtype=torch.int64, device=batch.device)
     open_ = torch.ones_like(calls, dtype=torch.bool)
+    failed, lost = ~open_, ~open_
     while bool(open_.any()) and len(basis) < max_products:
         basis.append(_orthonormal(vector, [*null, *basis]))
-        products.append(_product(basis[-1], batch, surface, space, layout, rows))
+        product = _product(basis[-1], batch, surface, space, layout, rows)
+        failed = failed | ~torch.isfinite(product).all(dim=1)
+        lost = lost | (open_ & failed)  # a settled system keeps its answer
+        basis[-1], product = (torch.where(failed[:, None], 0.0, v) for v in (basis[-1], product))
+        products.append(product)
         values, ritz, residual = _lowest(torch.stack(basis, dim=1), torch.stack(products, dim=1))
         # a system that is settled keeps its answer, so that it does not depend on the others
         curvature, mode = torch.where(open_, values, curvature), torch.where(open_[:, None], ritz, mode)
         calls = calls + 2 * open_
-        open_ = open_ & ~((values < negative) | (residual.norm(dim=1) < tolerance))
-        vector = torch.einsum("gij,gj->gi", inverse, residual)
-    return Modes(curvature, rows.unpad(mode), calls)
+        open_ = open_ & ~failed & ~((values < negative) | (residual.norm(dim=1) < tolerance))
+        onward = moves & ~failed[:, None]
+        vector = torch.where(onward, torch.einsum("gij,gj->gi", inverse, residual), 0.0)
+    curvature = torch.where(mode.any(dim=1), curvature, torch.inf)
+    return Modes(torch.where(lost, torch.nan, curvature), rows.unpad(mode), calls)
 
 
 def _lowest(basis: Tensor, products: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,13 +108,14 @@ def _lowest(basis: Tensor, products: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _product(vector: Tensor, batch: Batch, surface: Surface, space: Space, layout: Layout, rows: Rows) -> Tensor:
-    """Hessian times vector by central differences, padded like ``vector``."""
+    """Hessian times vector by central differences, padded like ``vector``; NaN where the surface failed."""
     step = rows.unpad(vector)
     size = DISPLACEMENT / rows.largest(step).clamp(min=1e-12)
-    forces = []
+    forces, each = [], torch.arange(batch.n_systems, device=batch.device)
     for sign in (1.0, -1.0):
         moved = space.move(batch, (sign * size)[rows.group, None] * step, layout)
-        forces.append(space.force(moved, surface(moved), layout))
+        said, _ = evaluate(surface, moved, each)  # a fault in one system stays there
+        forces.append(space.force(moved, said, layout))
     return rows.pad((forces[1] - forces[0]) / (2 * size)[rows.group, None])
 
 

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from atomsim.optimize.rows import MATRIX, PER_GROUP, PER_ROW, Rows, clip_rows
 
+CRAWL = 0.06
+"""Longest row of a step, Å, below which negative curvature along it shrinks no step further."""
+
 
 @dataclass(frozen=True)
 class NewtonState:
@@ -69,7 +72,8 @@ class Newton:
 
     def step(self, state: NewtonState, rows: Rows, force: Tensor, energy: Tensor) -> tuple[Tensor, NewtonState]:
         """Return the step of each row, (n_rows, 3), and the state after it."""
-        inverse = _updated(state, rows, force)
+        # a band's steps cross negative curvature as a rule, and its trust radius follows the forces
+        inverse = _updated(state, rows, force, not_shrinking=self.conservative)
         rise = energy - state.energy
         moved = state.predicted < 0
         failed = moved & (rise > self.noise * energy.abs()) & self.conservative
@@ -108,15 +112,22 @@ class Newton:
         return torch.where(poor, shrunk, torch.where((length > 0) & (now < before), widened, state.radius))
 
 
-def _updated(state: NewtonState, rows: Rows, force: Tensor) -> Tensor:
-    """BFGS update of the inverse Hessians by the last step, damped to stay positive definite."""
+def _updated(state: NewtonState, rows: Rows, force: Tensor, *, not_shrinking: bool) -> Tensor:
+    """BFGS update of the inverse Hessians by the last step, damped to stay positive definite.
+
+    Along a step of negative curvature the damping shrinks the inverse fivefold, and again with every
+    step, until nothing moves. ``not_shrinking`` leaves the inverse as it is (the other remedy of
+    Nocedal & Wright, p. 537) where steps are below ``CRAWL`` already; longer ones may overshoot.
+    """
     s, y = rows.pad(state.step), rows.pad(state.force - force)
     by = torch.einsum("gij,gj->gi", state.inverse, y)
     sy, yby = (s * y).sum(dim=1), (y * by).sum(dim=1)
+    useful = yby > 1e-16
+    if not_shrinking:
+        useful = useful & ((sy > 0) | (rows.largest(state.step) > CRAWL))
     theta = torch.where(sy < 0.2 * yby, 0.8 * yby / (yby - sy).clamp(min=1e-300), 1.0)[:, None]
     s = theta * s + (1 - theta) * by
     sy = (s * y).sum(dim=1)
-    useful = yby > 1e-16
     rho = torch.where(useful, 1 / torch.where(useful, sy, 1.0), 0.0)
     factor = rho * (1 + rho * yby)
     outer = by[:, :, None] * s[:, None, :]

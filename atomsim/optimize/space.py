@@ -68,6 +68,14 @@ class Space:
         """Return which rows belong to what."""
         return Layout(tuple(batch.sizes), 3 if self.cell else 0, batch.device)
 
+    def held(self, batch: Batch, layout: Layout) -> Tensor:
+        """Rows that never move, (n_rows,), bool: fixed atoms, and the strain of what is not fully periodic."""
+        held = torch.zeros(len(layout.system), dtype=torch.bool, device=batch.device)
+        held[layout.atom_rows] = batch.fixed
+        if self.cell:
+            held[layout.cell_rows[~batch.pbc.all(dim=1)].flatten()] = True
+        return held
+
     def energy(self, batch: Batch, evaluation: Evaluation) -> Tensor:
         """What is minimised: the energy, or the enthalpy E + PV, eV, (n_systems,)."""
         return evaluation.energy + self.pressure * batch.volume if self.cell else evaluation.energy
@@ -84,10 +92,11 @@ class Space:
         return rows
 
     def move(self, batch: Batch, step: Tensor, layout: Layout) -> Batch:
-        """Return the batch after a step of its rows."""
+        """Return the batch after a step of its rows; a system that is not fully periodic keeps its cell."""
         if not self.cell:
             return replace(batch, positions=batch.positions + step)
         strain = step[layout.cell_rows] / strain_scale(batch)[:, None, None]
+        strain = torch.where(batch.pbc.all(dim=1)[:, None, None], strain, 0.0)
         deformation = torch.linalg.matrix_exp(0.5 * (strain + strain.mT))
         moved = batch.positions + step[layout.atom_rows]
         positions = torch.einsum("ac,acd->ad", moved, deformation[batch.system])

@@ -34,7 +34,7 @@ def spring_hessian(batch: Batch, space: Space) -> Tensor:
     """Hessian of the spring model of a batch of one system, eV/Å², in the coordinates of ``space``."""
     pairs = neighbor_list(batch, REACH)
     d = pairs.vectors(batch)
-    length = d.norm(dim=1)
+    length = d.norm(dim=1).clamp(min=1e-3)  # atoms on one point have no direction; the potential shall judge them
     radii = torch.from_numpy(np.asarray(covalent_radii)).to(batch.device)[batch.numbers]
     ratio = length / (radii[pairs.i] + radii[pairs.j])
     k = 0.5 * STIFFNESS * torch.exp(-DECAY * (ratio - 1)).clamp(max=10.0)  # each pair is listed twice
@@ -48,17 +48,14 @@ def spring_hessian(batch: Batch, space: Space) -> Tensor:
 
 
 def spring_guess(batch: Batch, space: Space) -> Tensor:
-    """Inverse of the spring model's Hessian, Å²/eV, zero for fixed atoms; (3 rows, 3 rows)."""
+    """Inverse of the spring model's Hessian, Å²/eV, zero for rows that are held; (3 rows, 3 rows)."""
     hessian = spring_hessian(batch, space)
     return invert(hessian, batch, space)
 
 
 def invert(hessian: Tensor, batch: Batch, space: Space, floor: float = FLOOR) -> Tensor:
-    """Invert a Hessian with its eigenvalues floored (eV/Å²); fixed atoms neither move nor couple."""
-    layout = space.layout(batch)
-    fixed = torch.zeros(len(layout.system), dtype=torch.bool, device=batch.device)
-    fixed[layout.atom_rows] = batch.fixed
-    held = fixed.repeat_interleave(3)
+    """Invert a Hessian with its eigenvalues floored (eV/Å²); rows that are held neither move nor couple."""
+    held = space.held(batch, space.layout(batch)).repeat_interleave(3)
     held = held[:, None] | held[None, :]
     values, vectors = torch.linalg.eigh(torch.where(held, 0.0, hessian))
     inverse = (vectors / values.clamp(min=floor)) @ vectors.T

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from atomsim.optimize.drive import Group, Outcome
+from atomsim.optimize.space import Space
 
 SCREEN_FMAX = 0.1
 """Residual force at which starts are compared, eV/Å: by then a start is in the basin that it ends in."""
@@ -22,7 +24,7 @@ class Start:
 
 
 def lowest_starts(
-    groups: Iterable[Group], descend: Callable[[Iterable[Group]], Iterator[Outcome]], starts: int
+    groups: Iterable[Group], descend: Callable[[Iterable[Group]], Iterator[Outcome]], starts: int, space: Space
 ) -> Iterator[tuple[Outcome, Group]]:
     """Descend from all starts; yield each system's cost so far and the group that goes on, as its last start ends.
 
@@ -32,6 +34,7 @@ def lowest_starts(
         groups: the starts, their keys ``Start``.
         descend: ``drive`` with all but its groups, to ``SCREEN_FMAX`` or so.
         starts: how many each system has.
+        space: what moves; under pressure the lowest is that of lowest enthalpy.
     """
     ended: dict[Hashable, list[Outcome]] = {}
     for outcome in descend(groups):
@@ -41,7 +44,7 @@ def lowest_starts(
         tried.append(outcome)
         if len(tried) == starts:
             tried = sorted(ended.pop(system), key=_number)
-            best = min(tried, key=_rank)
+            best = min(tried, key=partial(_rank, space=space))
             spent = replace(
                 tried[0],
                 key=system,
@@ -56,7 +59,7 @@ def _number(outcome: Outcome) -> int:
     return outcome.key.number
 
 
-def _rank(outcome: Outcome) -> tuple[bool, float]:
+def _rank(outcome: Outcome, space: Space) -> tuple[bool, float]:
     """Lowest first; what failed may have any energy and comes last."""
     failed = outcome.status not in ("converged", "max_steps")
-    return failed, 0.0 if failed else float(outcome.evaluation.energy.sum())
+    return failed, 0.0 if failed else float(space.energy(outcome.batch, outcome.evaluation).sum())

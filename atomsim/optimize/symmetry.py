@@ -12,6 +12,7 @@ from ase.spacegroup.symmetrize import prep_symmetry, symmetrize_rank1, symmetriz
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
+from atomsim.errors import InputError
 from atomsim.optimize.drive import Group
 
 
@@ -32,7 +33,7 @@ class KeepSymmetry:
         cells = batch.cell.cpu().numpy()
         spans = zip(batch.starts.tolist(), batch.sizes, group.tolist(), strict=True)
         for n, (start, size, owner) in enumerate(spans):
-            rotations, translations, maps = self._of(groups[owner])
+            rotations, translations, maps = self.operations(groups[owner])
             rows, inverse = slice(start, start + size), np.linalg.pinv(cells[n])
             forces[rows] = symmetrize_rank1(cells[n], inverse, forces[rows], rotations, translations, maps)
             stress[n] = symmetrize_rank2(cells[n], inverse, stress[n], rotations)
@@ -42,8 +43,21 @@ class KeepSymmetry:
             stress=torch.from_numpy(stress).to(batch.device),
         )
 
-    def _of(self, group: Group) -> tuple[Any, ...]:
+    def operations(self, group: Group) -> tuple[Any, ...]:
+        """Rotations, translations and permutations of a group's one system, found when it is first asked for.
+
+        Raises:
+            InputError: for a system without three lattice vectors, or that spglib refuses.
+        """
         if group.key not in self._operations:
             (atoms,) = group.batch.to("cpu").split()
-            self._operations[group.key] = tuple(prep_symmetry(atoms, self.symprec))
+            if atoms.cell.rank < 3:
+                raise InputError(
+                    f"found {atoms.cell.rank} lattice vectors, wanted 3 to keep a space group; "
+                    "set keep_symmetry = false"
+                )
+            try:
+                self._operations[group.key] = tuple(prep_symmetry(atoms, self.symprec))
+            except Exception as error:  # spglib's own kinds differ between its versions
+                raise InputError(f"no space group to keep: {error}; set keep_symmetry = false") from error
         return self._operations[group.key]

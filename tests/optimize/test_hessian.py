@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from atomsim.models.pair import LennardJones
 from atomsim.optimize.hessian import hessian
 from atomsim.optimize.space import Space
 from atomsim.optimize.springs import spring_guess, spring_hessian
-from atomsim.relaxation import relax
+from atomsim.relaxation import RelaxSettings, iter_relax, relax
 
 
 def brute_force(atoms: Atoms, surface, space: Space, h: float = 1e-3) -> torch.Tensor:
@@ -71,3 +73,11 @@ def test_the_spring_model_feels_no_translation_and_its_inverse_is_positive():
     assert float((matrix @ translation.flatten()).abs().max()) < 1e-9
     assert float(torch.linalg.eigvalsh(matrix)[6:].min()) > 0  # 3 translations, 3 rotations as strains
     assert float(torch.linalg.eigvalsh(spring_guess(batch, space)).min()) > 0
+
+
+def test_a_hessian_that_is_not_finite_is_not_started_from(minimum):
+    spoiled = hessian(minimum, LennardJones())
+    spoiled = replace(spoiled, strain=torch.full_like(spoiled.strain, torch.nan))
+    found = [dict(iter_relax([minimum], LennardJones(), RelaxSettings(), hessians=h))[0] for h in ({0: spoiled}, {})]
+    assert found[0].status == "converged"
+    assert found[0].force_calls == found[1].force_calls

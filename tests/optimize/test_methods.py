@@ -16,6 +16,7 @@ from ase.optimize import FIRE
 from atomsim.batch import Batch
 from atomsim.batching import Capacity
 from atomsim.models.ase import AsePotential
+from atomsim.models.load import load_potential
 from atomsim.models.pair import LennardJones, Morse
 from atomsim.optimize.drive import Group, Stop, drive
 from atomsim.optimize.fire import Fire
@@ -72,8 +73,11 @@ def test_results_do_not_depend_on_what_else_is_in_flight(method):
 def test_pressure_compresses_to_the_pressure_that_was_asked_for():
     from atomsim.units import GPA
 
-    (found,) = relax(bulk("Cu", a=3.7), AsePotential(EMT()), pressure_GPa=20.0, fmax_eV_per_A=0.001)
+    start = bulk("Cu", a=3.7)
+    (found,) = relax(start, AsePotential(EMT()), pressure_GPa=20.0, fmax_eV_per_A=0.001)
     assert found.converged
+    at_first = AsePotential(EMT())(Batch.pack([start])).energy
+    assert found.initial_energy == pytest.approx(float(at_first), abs=1e-9)  # without PV, as ``energy``
     assert -np.trace(found.stress) / 3 / GPA == pytest.approx(20.0, abs=0.05)
 
 
@@ -114,3 +118,17 @@ def test_the_start_is_not_changed(method):
     before = numbers.positions.clone()
     list(drive([Group(0, numbers)], Morse(), method, Space(cell=True), Stop(fmax=0.1, max_steps=5), Capacity()))
     assert torch.equal(numbers.positions, before)
+
+
+@pytest.mark.parametrize(("a", "steps"), [(3.5, 8), (3.7, 12), (3.9, 20)])
+def test_newton_goes_through_a_region_of_negative_curvature(a, steps):
+    """A lattice stretched beyond the inflection of its energy falls back; damping alone would freeze it there."""
+    found = {
+        method: relax(
+            bulk("Cu", a=a, cubic=True), load_potential("lj-test", "cpu"), check_minimum=False, method=method
+        )[0]
+        for method in ("newton", "lbfgs")
+    }
+    assert found["newton"].status == "converged"
+    assert found["newton"].steps <= steps
+    assert found["newton"].energy == pytest.approx(found["lbfgs"].energy, abs=2e-3)

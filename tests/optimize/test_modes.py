@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
 from test_hessian import brute_force
 
-from atomsim.batch import Batch
+from atomsim.batch import Batch, Evaluation
+from atomsim.batching import Capacity
 from atomsim.models.pair import LennardJones
 from atomsim.optimize.modes import lowest_modes
 from atomsim.optimize.space import Space
 from atomsim.optimize.springs import spring_guess
-from atomsim.relaxation import relax
+from atomsim.relaxation import RelaxSettings, iter_relax, relax
 
 STRONG = LennardJones(epsilon_eV=0.5)
 """Argon's forces are far below those of an oxide, for which the thresholds are made."""
+KRYPTON = 36
 
 
 def relaxed(atoms: Atoms, **settings) -> Atoms:
@@ -71,3 +75,51 @@ def test_a_saddle_that_cannot_be_left_is_flagged(monkeypatch):
     assert found.status == "saddle"
     assert "eV/Å²" in found.message
     assert not found.converged
+
+
+class Fragile:
+    """Krypton is fine where its forces vanish and fails next to it, as told by ``fault``; the others are argon."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def __call__(self, batch: Batch) -> Evaluation:
+        said = STRONG(batch)
+        pulled = batch.system[said.forces.norm(dim=1) > 1e-3]
+        bad = torch.isin(batch.system, pulled) & (batch.numbers == KRYPTON)
+        if bad.any() and self.fault == "raises":
+            raise ValueError("no self-consistency")
+        if self.fault == "out of memory" and batch.n_systems > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        nan = bad & (self.fault == "nan")
+        return replace(said, forces=torch.where(nan[:, None], torch.nan, said.forces))
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+@pytest.mark.parametrize("fault", ["nan", "raises", "out of memory"])
+def test_what_fails_beside_the_minimum_leaves_its_siblings_alone_and_says_so(fault, at_once):
+    good, fragile = minimum(), minimum()
+    fragile.numbers[:] = KRYPTON
+    systems = [good, fragile, good]
+    settings = RelaxSettings(fmax_eV_per_A=1e-3)
+    found = dict(iter_relax(systems, Fragile(fault), settings, capacity=Capacity(systems=at_once)))
+    (alone,) = relax(good, STRONG, settings=settings)
+    assert [found[n].status for n in range(3)] == ["converged"] * 3
+    for n in (0, 2):
+        assert found[n].lowest_curvature == pytest.approx(alone.lowest_curvature, abs=1e-9)
+        assert found[n].message == ""
+    if fault == "out of memory":
+        assert found[1].message == ""
+    else:
+        assert found[1].lowest_curvature is None
+        assert "could not be checked" in found[1].message
+
+
+@pytest.mark.parametrize("atoms", [Atoms("Ar"), bulk("Ar", a=5.3)], ids=["atom", "crystal"])
+def test_where_nothing_can_move_there_is_no_curvature(atoms):
+    (found,) = relax(atoms, STRONG, cell=False)
+    assert found.status == "converged"
+    assert found.lowest_curvature is None
+    assert found.message == ""

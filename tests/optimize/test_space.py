@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, fcc111
+from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
 from atomsim.batch import Batch
+from atomsim.models.ase import AsePotential
 from atomsim.models.pair import LennardJones
 from atomsim.optimize.space import Space
+from atomsim.relaxation import METHODS, relax
 
 
 def argon(a: float = 5.1) -> Atoms:
@@ -82,3 +86,32 @@ def test_the_residual_is_the_one_of_ases_cell_filter():
     )
     wanted = (FrechetCellFilter(atoms).get_forces() ** 2).sum(axis=1).max() ** 0.5
     assert float(Space(cell=True).residual(batch, said)) == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("pbc", [(True, True, False), False])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_slab_and_a_molecule_relax_as_they_do_without_a_cell(method, pbc):
+    slab = fcc111("Cu", (2, 2, 3), a=3.6, vacuum=8.0)
+    slab.rattle(0.08, seed=1)
+    slab.pbc = pbc
+    with_cell, without = (
+        relax(slab, AsePotential(EMT()), method=method, cell=cell, fmax_eV_per_A=0.01)[0] for cell in (True, False)
+    )
+    np.testing.assert_array_equal(with_cell.atoms.cell.array, slab.cell.array)
+    assert with_cell.status == without.status == "converged"
+    assert with_cell.steps == without.steps
+    # the six strains that feel nothing are no soft modes either
+    assert with_cell.lowest_curvature == pytest.approx(without.lowest_curvature, abs=0.05)
+
+
+def test_a_strain_of_what_is_not_fully_periodic_is_not_applied():
+    slab = argon()
+    slab.pbc = (True, True, False)
+    batch = Batch.pack([argon(), slab])
+    space = Space(cell=True)
+    layout = space.layout(batch)
+    step = torch.full((len(layout.system), 3), 0.1, dtype=torch.float64)
+    moved = space.move(batch, step, layout)
+    assert torch.equal(moved.cell[1], batch.cell[1])
+    assert torch.equal(moved.positions[4:], batch.positions[4:] + 0.1)
+    assert not torch.equal(moved.cell[0], batch.cell[0])

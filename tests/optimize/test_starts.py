@@ -11,6 +11,9 @@ from ase import Atoms
 from atomsim.batch import Batch, Evaluation
 from atomsim.batching import Capacity
 from atomsim.errors import InputError
+from atomsim.optimize.drive import Outcome
+from atomsim.optimize.space import Space
+from atomsim.optimize.starts import Start, lowest_starts
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 
 HIGH, LOW = 0.96, -1.04
@@ -89,3 +92,20 @@ def test_no_starts_and_several_with_symmetry_kept_are_refused():
     for wrong in ({"starts": 0}, {"starts": 2, "keep_symmetry": True}):
         with pytest.raises(InputError, match="breaks it"):
             RelaxSettings(**wrong)
+
+
+def test_under_pressure_the_lowest_enthalpy_goes_on():
+    """Of two ends that a descent might reach, the larger cell is lower in energy and higher in enthalpy."""
+    large, small = (Batch.pack([Atoms("Ar", cell=[a] * 3, pbc=True)]) for a in (5.0, 4.0))
+    zero = torch.zeros(1, 3, dtype=torch.float64)
+
+    def ended(number: int, batch: Batch, energy: float) -> Outcome:
+        said = Evaluation(torch.tensor([energy], dtype=torch.float64), zero, torch.zeros_like(batch.cell))
+        return Outcome(Start(0, number), batch, said, "converged", "", 1, 2, 0.0, 0.0)
+
+    def descend(_groups):
+        return iter([ended(0, large, -1.0), ended(1, small, -0.5)])
+
+    for pressure, wanted in ((0.0, large), (0.1, small)):
+        ((_, group),) = lowest_starts([], descend, 2, Space(cell=True, pressure=pressure))
+        assert group.batch is wanted

@@ -1,0 +1,95 @@
+"""From structures to groups that the driver takes: checked, shaken, and with what is known of their curvature."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from atomsim.batch import Batch
+from atomsim.errors import InputError
+from atomsim.optimize.drive import Group
+from atomsim.optimize.hessian import Hessian
+from atomsim.optimize.space import Space
+from atomsim.optimize.springs import invert, spring_guess
+from atomsim.optimize.starts import FARTHER_A, Start
+from atomsim.optimize.symmetry import KeepSymmetry
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How systems become groups."""
+
+    space: Space
+    device: torch.device
+    guess: bool
+    """Start from the springs, or from a parent's Hessian, as only ``newton`` can."""
+    noise: float
+    """Standard deviation of the first start's noise, Å."""
+    seed: int
+    starts: int
+    symmetry: KeepSymmetry | None = None
+    """Keeps the space group; noise is left out then."""
+
+    def groups(self, number: int, atoms: Atoms, known: Hessian | None) -> list[Group]:
+        """Return all starts of the system with this number.
+
+        Raises:
+            InputError: for no atoms, constraints other than ``FixAtoms``, a periodic direction without a
+                lattice vector, or no space group to keep.
+        """
+        _require_lattice(atoms)
+        keys = [Start(number, k) if self.starts > 1 else number for k in range(self.starts)]
+        groups = [self._group(key, self._started(atoms, k), known) for k, key in enumerate(keys)]
+        if self.symmetry is not None:
+            self.symmetry.operations(groups[0])
+        return groups
+
+    def _started(self, atoms: Atoms, start: int) -> Atoms:
+        noise = self.noise if start == 0 else max(self.noise, FARTHER_A)
+        return noisy(atoms, noise, self.seed, start) if noise > 0 and self.symmetry is None else atoms
+
+    def _group(self, key: Hashable, atoms: Atoms, known: Hessian | None) -> Group:
+        batch = Batch.pack([atoms])
+        if not self.guess:
+            return Group(key, batch.to(self.device))
+        # small matrices, one by one: an eigensolver on a GPU would stall it
+        matrix = None if known is None else known.matrix(self.space.cell)
+        if matrix is None or not bool(torch.isfinite(matrix).all()):
+            guess = spring_guess(batch, self.space)
+        else:
+            guess = invert(matrix, batch, self.space)
+        return Group(key, batch.to(self.device), guess.to(self.device))
+
+
+def noisy(atoms: Atoms, noise: float, seed: int, start: int = 0) -> Atoms:
+    """Return a copy with normal noise on free atoms; the same structure, seed and start give the same noise."""
+    content = hashlib.sha256(atoms.positions.tobytes() + atoms.cell.array.tobytes() + atoms.numbers.tobytes())
+    entropy = [seed, int.from_bytes(content.digest()[:8])]
+    rng = np.random.default_rng([*entropy, start] if start else entropy)
+    moved = atoms.copy()
+    moved.set_positions(atoms.positions + rng.normal(0.0, noise, (len(atoms), 3)))  # respects constraints
+    return moved
+
+
+def packs(atoms: Atoms) -> bool:
+    """Whether a batch can hold this system."""
+    try:
+        Batch.pack([atoms])
+    except InputError:
+        return False
+    return True
+
+
+def _require_lattice(atoms: Atoms) -> None:
+    periodic = atoms.cell.array[atoms.pbc]
+    rank = int(np.linalg.matrix_rank(periodic)) if len(periodic) else 0
+    if rank < len(periodic):
+        raise InputError(
+            f"{atoms.get_chemical_formula()} is periodic in {len(periodic)} directions with {rank} independent "
+            "lattice vectors; set its cell, or pbc to False where it has none"
+        )
