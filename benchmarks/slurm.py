@@ -99,6 +99,11 @@ class CountingSlurm:
         if self.real:
             self.real.cancel(names)
 
+    def cancel_lines(self, lines: Sequence[Queued]) -> None:
+        """Pass on."""
+        if self.real:
+            self.real.cancel_lines(lines)
+
     def requeue(self, job: str) -> bool:
         """Never."""
         del job

@@ -15,7 +15,7 @@ from atomsim.slurm.client import Slurm
 from atomsim.slurm.journal import Journal
 from atomsim.worker.chunks import Attempt, attempts, ledger_lines
 from atomsim.worker.folder import RunFolder
-from atomsim.worker.manifest import key_of, read_chunks, rounds
+from atomsim.worker.manifest import key_of, known_chunks, rounds
 
 LAST_LINES = 15
 
@@ -101,7 +101,7 @@ def task_log(run: Path, word: str) -> TaskLog:
 
 def _attempts_at(path: Path, number: int, task: str, by_key: Mapping[str, Sequence[Attempt]]) -> Sequence[Attempt]:
     """Return the attempts at the chunk of a round that has a task."""
-    keys = [key_of(number, chunk.number) for chunk in read_chunks(path, number) if task in chunk.tasks]
+    keys = [key_of(number, chunk.number) for chunk in known_chunks(path, number) if task in chunk.tasks]
     return [attempt for key in keys for attempt in by_key.get(key, ())]
 
 

@@ -49,6 +49,11 @@ class Queued:
     reason: str = ""
 
     @property
+    def ids(self) -> tuple[str, ...]:
+        """What Slurm calls the job, or each of the elements."""
+        return tuple(f"{self.job}_{element}" for element in self.elements) or (self.job,)
+
+    @property
     def stuck(self) -> bool:
         """Whether it waits for what may never come."""
         return self.state == "PENDING" and STUCK.search(self.reason) is not None
@@ -72,6 +77,10 @@ class Slurm(Protocol):
 
     def cancel(self, names: Sequence[str]) -> None:
         """Cancel jobs by their names."""
+        ...
+
+    def cancel_lines(self, lines: Sequence[Queued]) -> None:
+        """Cancel what lines of the queue stand for, and nothing else of those names."""
         ...
 
     def requeue(self, job: str) -> bool:
@@ -112,10 +121,18 @@ class RealSlurm:
             SlurmUnreachableError: if its controller does not answer.
         """
         for first in range(0, len(names), 50):
-            some = ",".join(names[first : first + 50])
-            answer = _ask(["scancel", "--user", getpass.getuser(), f"--name={some}"])
-            if answer.returncode:
-                raise SlurmUnreachableError(f"scancel fails: {_first_line(answer.stderr)}; try again")
+            _cancel(",".join(names[first : first + 50]))
+
+    def cancel_lines(self, lines: Sequence[Queued]) -> None:
+        """Cancel what lines of the queue stand for, by id and name: an id alone may be another's by now.
+
+        Raises:
+            SlurmUnreachableError: if its controller does not answer.
+        """
+        for name in sorted({line.name for line in lines}):
+            ids = [i for line in lines if line.name == name for i in line.ids]
+            for first in range(0, len(ids), 50):
+                _cancel(name, ids[first : first + 50])
 
     def requeue(self, job: str) -> bool:
         """Ask Slurm to run a job again; it ends the running one."""
@@ -141,6 +158,12 @@ def parse_elements(text: str) -> tuple[int, ...]:
             last, _, step = last.partition(":")
             found += range(int(first), int(last or first) + 1, int(step or 1))
     return tuple(found)
+
+
+def _cancel(names: str, ids: Sequence[str] = ()) -> None:
+    answer = _ask(["scancel", "--user", getpass.getuser(), f"--name={names}", *ids])
+    if answer.returncode:
+        raise SlurmUnreachableError(f"scancel fails: {_first_line(answer.stderr)}; try again")
 
 
 def _ask(command: list[str]) -> subprocess.CompletedProcess[str]:

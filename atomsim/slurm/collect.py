@@ -86,7 +86,11 @@ def _write_parquet(path: Path, records: Sequence[Record]) -> None:
 
 
 def _write_db(path: Path, records: Sequence[Record]) -> None:
-    """Write structures with their energies and forces; ``atoms.info`` facts as key-value pairs."""
+    """Write structures with their energies and forces, and what to select them by as key-value pairs.
+
+    ASE refuses strings that look like numbers, as labels and one in a thousand task ids do: no
+    value here can, whatever it is made of. ``data`` holds the bare ones.
+    """
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.db import connect
 
@@ -101,10 +105,16 @@ def _write_db(path: Path, records: Sequence[Record]) -> None:
             database.write(
                 atoms,
                 key_value_pairs={
+                    "step": f"s-{record.step}",
+                    "label": f"{record.step}/{record.label}",
+                    "task": f"t-{record.task}",
+                    "status": record.status,
+                },
+                data={
                     "step": record.step,
                     "label": record.label,
                     "task": record.task,
-                    "status": record.status,
+                    "values": record.values,
+                    "tags": record.tags,
                 },
-                data={"values": record.values, "tags": record.tags},
             )

@@ -32,6 +32,9 @@ class DrySlurm:
     def cancel(self, names: Sequence[str]) -> None:
         """Cancel nothing."""
 
+    def cancel_lines(self, lines: Sequence[Queued]) -> None:
+        """Cancel nothing."""
+
     def requeue(self, job: str) -> bool:
         """Put nothing back."""
         del job

@@ -68,7 +68,7 @@ class Submission:
     """``array`` or ``planner``."""
     content: dict[str, Any]
     job: str | None
-    """Id that Slurm gave; None where nobody lived to write it down."""
+    """Id that Slurm gave; None where nobody lived to write it down, empty where it was not in the queue then."""
     time: float
 
     def is_piece(self, step: str, round_number: int, first: int) -> bool:
@@ -122,7 +122,7 @@ class Journal:
         return path
 
     def accepted(self, token: str, job: str) -> None:
-        """Write down the id that Slurm gave."""
+        """Write down the id that Slurm gave; empty if it does not know the job."""
         publish(self.path / "jobs" / f"{token}.accepted.json", json.dumps({"job": job, "time": time.time()}) + "\n")
 
     def submissions(self) -> list[Submission]:

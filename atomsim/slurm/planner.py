@@ -68,7 +68,8 @@ def start(
     journal = Journal(out)
     if journal.exists and journal.closed() is None:
         raise InputError(
-            f"{out} was submitted already; 'atomsim status {out}' shows it, 'atomsim resume {out}' goes on"
+            f"{out} was submitted already; 'atomsim status {out}' shows it, 'atomsim resume {out}' goes on, "
+            f"'atomsim cancel {out}' comes before another profile"
         )
     folder = RunFolder(out)
     with folder.locked():
@@ -122,6 +123,8 @@ def retry(out: Path, slurm: Slurm, statuses: Sequence[str] = (), steps: Sequence
         desk = open_desk(planner, lease)
         if desk.queued:
             raise InputError(f"jobs of {out} are in the queue; wait for them, or 'atomsim cancel {out}' first")
+        # first: what is planned before a person asks is planned anew, and a closed campaign with work looks finished
+        planner.journal.reopen()
         for step in run.campaign.steps:
             folder = run.folder.step(step.folder)
             if step.folder in chosen and step.module.NEEDS_POTENTIAL:
@@ -133,7 +136,6 @@ def retry(out: Path, slurm: Slurm, statuses: Sequence[str] = (), steps: Sequence
                     desk, folder, step, tasks, context, History(), number, discards=chosen[step.folder], why="retry"
                 )
             (folder / "structures.extxyz").unlink(missing_ok=True)
-    planner.journal.reopen()
     return advance(planner)
 
 
@@ -144,11 +146,17 @@ def open_planner(out: Path, slurm: Slurm, token: str = "", *, accept_versions: b
         InputError: if this was not submitted, or something that decides results has changed.
     """
     journal = Journal(out)
-    settings = _check_versions(journal, journal.settings(), accept_versions)
+    settings = journal.settings()
+    changed = _check_versions(journal, settings, accept_versions)
     engine = engine_of(settings)
     campaign = load_campaign(Path(settings.campaign), potential=engine.potential)
     potential = _load(campaign, engine)
     open_run(RunFolder(out), campaign, describe(potential) if potential else None)
+    if changed:
+        # rounds of the old versions are planned anew: no worker would take them
+        journal.reopen()
+        journal.write_settings(replace(settings, versions=versions()))
+        RunFolder(out).say(f"goes on with other versions: {', '.join(changed)}")
     return _planner(campaign, out, potential, slurm, token)
 
 
@@ -156,9 +164,15 @@ def advance(planner: Planner) -> Outlook:
     """Bring every step as far as it can go now."""
     with planner.run.folder.locked(), planner.journal.planning() as lease:
         desk = open_desk(planner, lease)
-        for step in planner.run.campaign.steps:
-            _consider(planner, desk, step)
         outlook = desk.outlook
+        try:
+            for step in planner.run.campaign.steps:
+                _consider(planner, desk, step)
+        except RejectedError as error:
+            # with nothing under way a person may go on either way: resume, or submit with another profile
+            if not (planner.token or desk.queued or outlook.submitted):
+                planner.journal.close("stopped", str(error))
+            raise
         outlook.finished = len(outlook.complete) == len(planner.run.campaign.steps)
         if outlook.goes_on:
             outlook.planner = _ensure_planner(planner, desk)
@@ -177,18 +191,16 @@ def open_desk(planner: Planner, lease: Lease) -> Desk:
     settings = planner.journal.settings()
     queued: dict[str, list[Queued]] = {}
     lines = [line for line in planner.slurm.queue() if line.name.startswith(f"as-{settings.run}-")]
-    failed = sorted({line.name for line in lines if line.launch_failed})
+    failed = [line for line in lines if line.launch_failed]
     if failed:
-        planner.slurm.cancel(failed)
+        planner.slurm.cancel_lines(failed)
     for line in lines:
-        if line.name not in failed:
+        if not line.launch_failed:
             queued.setdefault(line.name, []).append(line)
     submissions = planner.journal.submissions()
-    known = {s.token: s for s in submissions}
-    for token, lines in queued.items():
-        # killed between sbatch and writing its answer: the queue knows the answer
-        if token in known and known[token].job is None:
-            planner.journal.accepted(token, lines[0].job)
+    for unsure in (s for s in submissions if s.job is None):
+        # killed between sbatch and writing its answer: the queue knows the answer, if there is one
+        planner.journal.accepted(unsure.token, queued[unsure.token][0].job if unsure.token in queued else "")
     asked = planner.journal.reopened()
     return Desk(planner.journal, settings, planner.slurm, lease, queued, submissions, asked, Outlook())
 
@@ -245,21 +257,17 @@ def _ensure_planner(planner: Planner, desk: Desk) -> str:
     return job_id
 
 
-def _check_versions(journal: Journal, settings: Settings, accept: bool) -> Settings:
+def _check_versions(journal: Journal, settings: Settings, accept: bool) -> list[str]:
+    """Return the packages that have changed, where a person accepts that."""
     now = versions()
     changed = sorted(k for k in settings.versions.keys() | now.keys() if settings.versions.get(k) != now.get(k))
-    if not changed:
-        return settings
-    if not accept:
+    if changed and not accept:
         what = ", ".join(f"{k} was {settings.versions.get(k)}, is {now.get(k)}" for k in changed)
         raise InputError(
             f"packages have changed since {journal.run} was submitted: {what}; restore them, or go on with "
             "'atomsim resume --accept-versions' (each record says what made it)"
         )
-    settings = replace(settings, versions=now)
-    journal.write_settings(settings)
-    RunFolder(journal.run).say(f"goes on with other versions: {', '.join(changed)}")
-    return settings
+    return changed
 
 
 def _planner(campaign: Campaign, out: Path, potential: Potential | None, slurm: Slurm, token: str = "") -> Planner:

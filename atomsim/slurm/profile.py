@@ -14,6 +14,8 @@ from atomsim.errors import InputError, nearest
 from atomsim.tasks.base import StepSettings
 from atomsim.tasks.keys import explain
 
+LONGEST_MARGIN = 2 / 3
+"""Part of a walltime that ``stop_before_s`` may take: a job must get on between its start and that."""
 TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d{2})(?::(\d{2}))?")
 
 
@@ -126,7 +128,7 @@ class Cluster(BaseModel, frozen=True):
     @property
     def work_s(self) -> float:
         """How long a worker works before it stops by itself, s."""
-        return max(self.walltime_s - self.worker.stop_before_s, 0.1 * self.walltime_s)
+        return self.walltime_s - self.worker.stop_before_s
 
 
 def seconds_of(walltime: str) -> int:
@@ -172,6 +174,13 @@ def parse_profile(raw: dict[str, Any], name: str) -> Cluster:
             problems += explain(error, model, f"[{table}]")
     if not problems and tables["worker"].device == "cuda" and tables["slurm"].gpus_per_worker == 0:
         problems.append("[worker] device is cuda with [slurm] gpus_per_worker = 0; make one of them fit the other")
+    if not problems:
+        walltime, margin = tables["slurm"].walltime, tables["worker"].stop_before_s
+        if margin > LONGEST_MARGIN * seconds_of(walltime):
+            problems.append(
+                f"[worker] stop_before_s = {margin:g} leaves too little of [slurm] walltime = {walltime!r}; "
+                f"wanted at most {LONGEST_MARGIN * seconds_of(walltime):.0f}, or a longer walltime"
+            )
     if problems:
         raise InputError("\n".join(f"{name}.toml: {problem}" for problem in problems))
     return Cluster(name=name, **tables)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from atomsim.errors import AtomsimError
 from atomsim.records import Ledger, Task
 from atomsim.slurm import policy
-from atomsim.slurm.chunking import PLANNERS, arrays, plan_chunks, weight
+from atomsim.slurm.chunking import PLANNERS, arrays, plan_chunks
 from atomsim.slurm.client import Queued, RejectedError, Slurm
 from atomsim.slurm.journal import Journal, Lease, Settings, Submission
 from atomsim.slurm.outlook import Outlook, Submitted
@@ -20,10 +20,9 @@ from atomsim.slurm.script import ArrayJob, array_script, elements
 from atomsim.tasks.base import record_of
 from atomsim.worker.chunks import Attempt, attempts, claim, seals_for_next
 from atomsim.worker.manifest import (
-    Chunk,
     Manifest,
     key_of,
-    read_chunks,
+    known_chunks,
     read_header,
     rounds,
     task_spans,
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
 
 SUBMISSIONS = 3
 """A piece of which no worker ever started is submitted so often."""
+UNANSWERED = 50
+"""A piece is handed in so often while sbatch gives no answer; Slurm may not have heard of it."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,17 @@ def go_on(desk: Desk, folder: Path, step: Step, tasks: Sequence[Task], done: set
     if numbers:
         header = read_header(folder, numbers[-1])
         state = [_piece_state(desk, header, step.folder, piece, tried) for piece in header.pieces]
+        # what was planned before a person asked was perhaps for another profile or other packages
+        if header.opened < desk.asked or not known_chunks(folder, header.round):
+            state = ["live" if each == "live" else "over" for each in state]
         if "live" in state or "new" in state or "lost" in state:
             _submit(desk, step.folder, header, state)
             desk.outlook.waiting.append(step.name)
             return
         if "never" in state:
             desk.outlook.problems[step.name] = (
-                f"workers of round {header.round} were submitted {SUBMISSIONS} times and never started; "
+                f"workers of round {header.round} were submitted {SUBMISSIONS} times and never started "
+                f"(or {UNANSWERED} times without an answer of sbatch); "
                 f"see {desk.journal.path / 'logs'} and 'atomsim clusters check'"
             )
             return
@@ -95,12 +100,13 @@ def _piece_state(
         return "new"
     if any(key_of(header.round, n) in tried for n in range(first, first + count)):
         return "over"
-    return "lost" if sum(s.time > desk.asked for s in mine) < SUBMISSIONS else "never"
+    recent = [s for s in mine if s.time > desk.asked]
+    taken = sum(bool(s.job) for s in recent)
+    return "lost" if taken < SUBMISSIONS and len(recent) - taken < UNANSWERED else "never"
 
 
 def _submit(desk: Desk, step: str, header: Manifest, state: Sequence[str]) -> None:
     """Submit the pieces that are not in the queue, as far as there is room."""
-    cluster = desk.settings.profile
     for piece, each in zip(header.pieces, state, strict=True):
         count = elements(piece[1], header.workers_per_element)
         if each not in {"new", "lost"}:
@@ -108,12 +114,8 @@ def _submit(desk: Desk, step: str, header: Manifest, state: Sequence[str]) -> No
         if count > desk.room():
             desk.outlook.notes.append(f"{count} more jobs of {step} wait until the limit of submitted jobs allows them")
             return
-        number = header.pieces.index(piece)
-        token = f"as-{desk.settings.run}-{step[:2]}r{header.round:03d}p{number:03d}-{secrets.token_hex(3)}"
-        job = ArrayJob(token, step, header.round, piece[0], piece[1], tuple(header.job.get("exclude", ())))
-        script = array_script(cluster, job, desk.journal.run.resolve())
         try:
-            job_id = hand_in(desk, token, job, script)
+            token, job_id = _hand_in_piece(desk, step, header, piece)
         except RejectedError as error:
             if not error.by_limit or not (desk.outlook.submitted or desk.queued):
                 raise
@@ -122,6 +124,28 @@ def _submit(desk: Desk, step: str, header: Manifest, state: Sequence[str]) -> No
         if each == "lost":
             desk.outlook.notes.append(f"a job array of {step} was lost or never started; it was submitted again")
         desk.outlook.submitted.append(Submitted(token, job_id, f"{count} jobs of step {step}, round {header.round}"))
+
+
+def _hand_in_piece(desk: Desk, step: str, header: Manifest, piece: tuple[int, int]) -> tuple[str, str]:
+    """Submit a piece, away from bad nodes if there are others; return its token and the job's id."""
+    avoided = tuple(header.job.get("exclude", ()))
+    try:
+        return _hand_in_array(desk, step, header, piece, avoided)
+    except RejectedError as error:
+        if error.by_limit or not avoided:
+            raise
+        desk.outlook.notes.append(f"{error}; submitted again without keeping away from {', '.join(avoided)}")
+        return _hand_in_array(desk, step, header, piece, ())
+
+
+def _hand_in_array(
+    desk: Desk, step: str, header: Manifest, piece: tuple[int, int], exclude: tuple[str, ...]
+) -> tuple[str, str]:
+    number = header.pieces.index(piece)
+    token = f"as-{desk.settings.run}-{step[:2]}r{header.round:03d}p{number:03d}-{secrets.token_hex(3)}"
+    job = ArrayJob(token, step, header.round, *piece, exclude)
+    script = array_script(desk.settings.profile, job, desk.journal.run.resolve())
+    return token, hand_in(desk, token, job, script)
 
 
 def hand_in(desk: Desk, token: str, job: Any, script: str) -> str:
@@ -141,7 +165,7 @@ def _history(
     folder: Path, numbers: Sequence[int], tried: Mapping[str, Sequence[Attempt]], done: set[str]
 ) -> policy.History:
     headers = [read_header(folder, number) for number in numbers]
-    chunks = {key_of(n, c.number): c for n in numbers for c in read_chunks(folder, n)}
+    chunks = {key_of(n, c.number): c for n in numbers for c in known_chunks(folder, n)}
     since = {task: header.round for header in headers for task in header.discards}
     return policy.judge(folder, tried, chunks, done, since)
 
@@ -242,13 +266,3 @@ def measured_rate(folder: Path) -> float | None:
             spent += told.get("work_s", 0.0)
             atoms += told.get("weight", 0.0)
     return spent / atoms if atoms and spent else None
-
-
-def chunk_weight(tasks: Sequence[Task], settings: Mapping[str, Any]) -> float:
-    """Return the size of several tasks, as costs are counted."""
-    return sum(weight(task, settings) for task in tasks)
-
-
-def all_chunks(folder: Path) -> dict[str, Chunk]:
-    """Return the chunks of every round by key."""
-    return {key_of(n, c.number): c for n in rounds(folder) for c in read_chunks(folder, n)}

@@ -15,7 +15,7 @@ from atomsim.slurm.journal import Journal, Settings
 from atomsim.slurm.watch import BEAT_S
 from atomsim.worker.chunks import LOCAL, Attempt, attempts, ledger_lines, lengths, read_step
 from atomsim.worker.folder import RunFolder
-from atomsim.worker.manifest import Manifest, key_of, read_chunks, read_header, rounds
+from atomsim.worker.manifest import Manifest, key_of, known_chunks, read_header, rounds, task_spans
 
 QUIET_S = 8 * BEAT_S
 """A running worker not heard of for so long is called silent."""
@@ -158,6 +158,9 @@ def _step(
         step.waiting = (step.tasks or 0) - step.done
         return step
     step.round = headers[-1].round
+    if step.done >= step.tasks:
+        _cost(step, path, tried, 0)
+        return step
     workers = _place_unfinished(step, path, headers[-1], tried, per_chunk, queued, settings.run, silent, dead)
     _cost(step, path, tried, workers)
     return step
@@ -179,11 +182,14 @@ def _statuses(
     """Count records by status, and by chunk of the newest round.
 
     A ledger's counts are taken from its worker's last word where that is about all the bytes that
-    count; else the ledger is read. Where tasks may have several records, everything is read.
+    count; else the ledger is read. Where tasks may have several records, or records no task any
+    more, everything is read.
     """
     local = path / LOCAL
-    if any(h.discards for h in headers) or (headers and local.exists()) or not headers:
+    if any(h.discards for h in headers) or (headers and local.exists()) or not headers or _replanned(path, headers):
         done = read_step(path).done
+        now = _task_ids(path)
+        done = done if now is None else {task: done[task] for task in done.keys() & now}
         counts = Counter(r.status for r in done.values())
         return dict(sorted(counts.items(), key=lambda i: (-i[1], i[0]))), _by_chunk(path, headers, set(done))
     total: Counter[str] = Counter()
@@ -201,11 +207,27 @@ def _statuses(
     return dict(sorted(total.items(), key=lambda i: (-i[1], i[0]))), chunks
 
 
+def _replanned(path: Path, headers: Sequence[Manifest]) -> bool:
+    """Whether tasks were written after the first round was planned, as after a retry of what they come from."""
+    try:
+        return 0 < headers[0].opened < (path / "tasks.jsonl").stat().st_mtime
+    except OSError:
+        return False
+
+
+def _task_ids(path: Path) -> set[str] | None:
+    """Return the tasks of a step; None if they are not known."""
+    try:
+        return set(task_spans(path))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _by_chunk(path: Path, headers: Sequence[Manifest], done: set[str]) -> dict[str, int]:
     if not headers:
         return {}
     number = headers[-1].round
-    return {key_of(number, c.number): sum(t in done for t in c.tasks) for c in read_chunks(path, number)}
+    return {key_of(number, c.number): sum(t in done for t in c.tasks) for c in known_chunks(path, number)}
 
 
 def _place_unfinished(
@@ -222,7 +244,7 @@ def _place_unfinished(
     """Tell where each unfinished task is; return the number of workers at work."""
     state = _chunk_states(header, queued, f"as-{run}-{path.name[:2]}r{header.round:03d}p")
     workers = 0
-    for chunk in read_chunks(path, header.round):
+    for chunk in known_chunks(path, header.round):
         key = key_of(header.round, chunk.number)
         left = len(chunk.tasks) - per_chunk.get(key, 0)
         if left <= 0:

@@ -199,14 +199,14 @@ def _watch(place: Place, attempt: Attempt, cluster: Cluster) -> Watch:
         host=place.host,
         deadline=deadline,
         hang_s=cluster.worker.hang_s,
-        grace_s=max(2.0, min(cluster.worker.stop_before_s, cluster.walltime_s - cluster.work_s) / 2),
+        grace_s=max(2.0, cluster.worker.stop_before_s / 2),
     )
 
 
 def _run(place: Place, journal: Journal, settings: Settings, header: Manifest, attempt: Attempt, watch: Watch) -> None:
     """Run the tasks of a chunk that have no record yet."""
-    chunk = next(c for c in read_chunks(place.folder, place.round) if c.number == place.chunk)
     try:
+        chunk = next(c for c in read_chunks(place.folder, place.round) if c.number == place.chunk)
         tasks = read_tasks(place.folder, chunk)
     except AtomsimError as error:
         raise RefusedError(str(error)) from error

@@ -190,8 +190,10 @@ def _pack(keys: list[Key], batch: Batch, said: Evaluation) -> Iterator[bytes]:
     for n, (key, size) in enumerate(zip(keys, batch.sizes, strict=True)):
         span = slice(start, start + size)
         rows = [energy[n], stress[n], forces[span], *(a[span] for a in optional if a is not None)]
-        yield ENTRY.pack(key, size, *codes) + b"".join(np.ascontiguousarray(row).tobytes() for row in rows)
         start += size
+        # what is not finite may be a device's fault: whoever tries again shall ask again
+        if all(np.isfinite(row).all() for row in rows):
+            yield ENTRY.pack(key, size, *codes) + b"".join(np.ascontiguousarray(row).tobytes() for row in rows)
 
 
 def _unpack(entry: bytes, batch: Batch) -> Evaluation:

@@ -30,7 +30,7 @@ from typing import Any
 
 from atomsim.errors import AtomsimError
 from atomsim.records import Record, from_line
-from atomsim.worker.manifest import key_of, publish, read_chunks, read_header, rounds
+from atomsim.worker.manifest import key_of, known_chunks, publish, read_header, rounds
 
 LOCAL = "records.jsonl"
 """What ``atomsim run`` writes on one machine; its records fill what chunks left."""
@@ -113,11 +113,23 @@ def checkpoints(step: Path, key: str) -> Path:
 
 
 def earlier_checkpoints(step: Path, round_number: int, tasks: Set[str]) -> list[Path]:
-    """Return where workers of earlier rounds left what they evaluated for any of these tasks."""
-    before = (number for number in rounds(step) if number < round_number)
-    chunks = ((number, chunk) for number in before for chunk in read_chunks(step, number))
-    folders = [checkpoints(step, key_of(n, c.number)) for n, c in chunks if not tasks.isdisjoint(c.tasks)]
-    return [folder for folder in folders if folder.is_dir()]
+    """Return where workers of earlier rounds left what they evaluated for any of these tasks.
+
+    Other packages may answer otherwise, so rounds of other versions do not count; nor does what was
+    answered for a task before a person asked for another try.
+    """
+    headers = {number: read_header(step, number) for number in rounds(step) if number <= round_number}
+    versions = headers[round_number].job.get("versions")
+    since = {task: number for number, header in headers.items() for task in header.discards}
+    found = []
+    for number, header in headers.items():
+        if number == round_number or header.job.get("versions") != versions:
+            continue
+        for chunk in known_chunks(step, number):
+            mine = tasks & set(chunk.tasks)
+            if mine and all(since.get(task, 0) <= number for task in mine):
+                found.append(checkpoints(step, key_of(number, chunk.number)))
+    return [folder for folder in found if folder.is_dir()]
 
 
 def got_on(step: Path, key: str) -> bool:

@@ -116,17 +116,19 @@ def read_header(step: Path, round_number: int) -> Manifest:
     """Read the first line of a manifest.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is none, or it is damaged; it says which records count, so nothing goes on without it.
     """
     path = step / "rounds" / f"{round_number:03d}.jsonl"
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:  # the decoder of a text file reads ahead, into what may be damaged
             content = json.loads(file.readline())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); name a folder that 'atomsim submit' wrote") from error
-    content.pop("sha256")
-    lists = {"pieces": tuple(tuple(p) for p in content["pieces"]), "discards": tuple(content["discards"])}
-    return Manifest(**content | lists)
+        content.pop("sha256")
+        lists = {"pieces": tuple(tuple(p) for p in content["pieces"]), "discards": tuple(content["discards"])}
+        return Manifest(**content | lists)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"the header of {path} cannot be read ({error}); restore it, or submit into a new folder"
+        ) from error
 
 
 def read_chunks(step: Path, round_number: int) -> list[Chunk]:
@@ -136,11 +138,20 @@ def read_chunks(step: Path, round_number: int) -> list[Chunk]:
         AtomsimError: if the manifest is not what was written.
     """
     path = step / "rounds" / f"{round_number:03d}.jsonl"
-    head, _, body = path.read_text(encoding="utf-8").partition("\n")
-    if hashlib.sha256(body.encode()).hexdigest() != json.loads(head)["sha256"]:
-        raise AtomsimError(f"{path} is damaged (its checksum differs); 'atomsim retry' plans anew")
+    head, _, body = path.read_bytes().partition(b"\n")
+    # the checksum is searched for, as the header itself may be what is damaged
+    if f'"sha256": "{hashlib.sha256(body).hexdigest()}"'.encode() not in head:
+        raise AtomsimError(f"{path} is damaged (its checksum differs); 'atomsim resume' plans anew")
     rows = [json.loads(line) for line in body.splitlines()]
     return [Chunk(n, tuple(tasks), tuple((a, b) for a, b in spans), cost) for n, cost, spans, tasks in rows]
+
+
+def known_chunks(step: Path, round_number: int) -> list[Chunk]:
+    """Read the chunks of a round; none if its manifest is damaged, as nobody knows them any more."""
+    try:
+        return read_chunks(step, round_number)
+    except AtomsimError:
+        return []
 
 
 def read_tasks(step: Path, chunk: Chunk) -> list[Task]:

@@ -82,6 +82,19 @@ class FolderSlurm:
             if line.name in names:
                 (self.root / "jobs" / f"{line.job}.json").unlink()
 
+    def cancel_lines(self, lines: Sequence[Queued]) -> None:
+        for line in lines:
+            path = self.root / "jobs" / f"{line.job}.json"
+            job = json.loads(path.read_text())
+            for state in ("pending", "running"):
+                job[state] = [e for e in job[state] if line.elements and e not in line.elements]
+            if job["name"] != line.name:
+                continue
+            if job["pending"] or job["running"]:
+                path.write_text(json.dumps(job))
+            else:
+                path.unlink()
+
     def requeue(self, job: str) -> bool:
         (self.root / f"requeue-{job}").touch()
         return True

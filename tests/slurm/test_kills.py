@@ -51,7 +51,7 @@ def survive(tmp_path: Path, campaign: Campaign, expected: dict, kills: int, limi
     while killed(total) < kills and time.monotonic() < deadline:
         number += 1
         out = tmp_path / f"run{number}"
-        cluster = Cluster(tmp_path / f"slurm{number}", out, rng, kill=0.5, lifetime_s=0.6, lose=0.02, zombies=0.1)
+        cluster = Cluster(tmp_path / f"slurm{number}", out, rng, kill=0.5, lifetime_s=0.6, lose=0.02, zombies=0.2)
         live_through(campaign, out, cluster)
         total += cluster.kills
         assert outcomes(out) == expected

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest_slurm import PROFILE
+from test_faults import Submitted
 
-from atomsim.records import Record, Task, to_line
+from atomsim.records import Ledger, Record, Task, to_line
+from atomsim.slurm import worker as working
 from atomsim.slurm.client import Queued, SlurmUnreachableError
 from atomsim.slurm.journal import Journal, Settings
 from atomsim.slurm.status import QUIET_S, ClusterStatus, read_cluster_status
-from atomsim.worker.chunks import claim
+from atomsim.worker.chunks import LOCAL, claim
 from atomsim.worker.folder import RunFolder
 from atomsim.worker.manifest import Chunk, Manifest, key_of, task_spans, write_manifest
 
@@ -170,3 +172,25 @@ def test_fractions_of_many_tasks(tmp_path: Path) -> None:
     (step,) = status.steps
     assert step.statuses == dict(truth)
     assert step.queued == 2000
+
+
+def test_a_finished_campaign_has_no_deaths_to_make_good(tmp_path: Path) -> None:
+    here = Submitted(tmp_path, structures=2, worker={"chunk_s": 100.0})
+    here.cluster.in_child = lambda: setattr(working, "run_job", lambda *a: os._exit(137))
+    here.finish()
+    status = read_cluster_status(here.out, here.cluster.slurm)
+    assert (status.state, status.died) == ("finished", [])
+    assert status.steps[1].done == 2
+
+
+def test_records_of_tasks_that_are_no_more_are_not_counted(tmp_path: Path) -> None:
+    submitted = Submitted(tmp_path, structures=3, worker={"chunk_s": 100.0})
+    submitted.finish()
+    Ledger(submitted.out / "steps" / "01-start" / LOCAL).append(Record("f" * 16, "start", "structures", "old", "done"))
+    # what the step comes from was made anew, and one structure is no more
+    tasks = submitted.step / "tasks.jsonl"
+    lines = tasks.read_text().splitlines()
+    tasks.write_text("\n".join([lines[0].replace('"tasks": 3', '"tasks": 2'), *lines[1:3]]) + "\n")
+    os.utime(tasks, (time.time() + 60,) * 2)
+    status = read_cluster_status(submitted.out, submitted.cluster.slurm)
+    assert [(s.done, s.tasks) for s in status.steps] == [(3, 3), (2, 2), (3, 3)]
