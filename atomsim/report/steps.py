@@ -192,7 +192,9 @@ def _status_notices(step: str, records: Sequence[Record]) -> list[Notice]:
     for record in records:
         if not record.good:
             bad.setdefault(record.status, []).append(record)
-    return [
+    remarked = [f"{r.label}: {r.message}" for r in records if r.good and r.message]
+    remarks = [Notice("note", f"{step}: {len(remarked)} good results with a remark", "", remarked)] if remarked else []
+    return remarks + [
         Notice(
             "warning",
             f"{step}: {len(found)} of {len(records)} ended as {status.replace('_', ' ')}",
