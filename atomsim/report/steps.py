@@ -193,7 +193,11 @@ def _status_notices(step: str, records: Sequence[Record]) -> list[Notice]:
         if not record.good:
             bad.setdefault(record.status, []).append(record)
     remarked = [f"{r.label}: {r.message}" for r in records if r.good and r.message]
-    remarks = [Notice("note", f"{step}: {len(remarked)} good results with a remark", "", remarked)] if remarked else []
+    remarks = (
+        [Notice("note", f"{step}: {len(remarked)} of {len(records)} good with a remark", "", remarked)]
+        if remarked
+        else []
+    )
     return remarks + [
         Notice(
             "warning",

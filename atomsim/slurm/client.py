@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +14,8 @@ from typing import Protocol
 from atomsim.errors import AtomsimError
 
 TIMEOUT_S = 60
+OF_CLIENTS = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
+"""Variables that tell Slurm's commands where their cluster is; the others tell of a job."""
 LIMIT_WORDS = ("limit", "Limit", "temporarily", "Resource", "too many")
 STUCK = re.compile(
     r"PartitionNodeLimit|PartitionTimeLimit|PartitionDown|PartitionInactive|BadConstraints|DependencyNeverSatisfied"
@@ -166,9 +169,22 @@ def _cancel(names: str, ids: Sequence[str] = ()) -> None:
         raise SlurmUnreachableError(f"scancel fails: {_first_line(answer.stderr)}; try again")
 
 
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for Slurm's commands: that of a planner's own job is not to become its jobs' too.
+
+    sbatch passes everything on, and what the new job does not set itself, such as SLURM_MEM_PER_NODE,
+    would hold for the workers that it starts with srun.
+    """
+    inside = "SLURM_JOB_ID" in environment
+    kept = {k: v for k, v in environment.items() if not inside or not k.startswith("SLURM_") or k in OF_CLIENTS}
+    return kept | {"SLURM_BITSTR_LEN": "0"}  # or squeue cuts long lists of array elements
+
+
 def _ask(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603
+        answer = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=clean_environment(os.environ)
+        )
     except FileNotFoundError as error:
         raise SlurmUnreachableError(
             f"no {command[0]!r} on this machine; log in to the cluster, or 'module load slurm', and try again"

@@ -166,7 +166,7 @@ def test_elements_outside_the_potential_are_called_out(tmp_path):
 def test_a_remark_on_a_good_result_is_shown(tmp_path):
     remarked = replace(metal(), message="could not be checked for a saddle")
     text = write_report(tmp_path, {}, {"metal": [remarked]}).read_text(encoding="utf-8")
-    assert "1 good results with a remark" in text
+    assert "metal: 1 of 1 good with a remark" in text
     assert "could not be checked for a saddle" in text
 
 

@@ -13,7 +13,7 @@ from atomsim import catalog
 from atomsim.errors import InputError
 from atomsim.records import Task
 from atomsim.slurm.chunking import arrays, plan_chunks
-from atomsim.slurm.client import parse_elements, parse_line
+from atomsim.slurm.client import clean_environment, parse_elements, parse_line
 from atomsim.slurm.profile import read_profile, seconds_of
 from atomsim.slurm.script import ArrayJob, PlannerJob, array_script, planner_script
 
@@ -164,3 +164,17 @@ def test_squeue_lines() -> None:
     assert parse_line("12|N/A|PENDING|p|DependencyNeverSatisfied").stuck
     assert not parse_line("12|N/A|PENDING|p|Priority").stuck
     assert not parse_line("12|N/A|RUNNING|p|None").stuck
+
+
+def test_a_planners_own_job_does_not_become_its_jobs() -> None:
+    """sbatch passes everything on: a small planner's memory would hold for the workers that srun starts."""
+    login = {"PATH": "/bin", "SLURM_CONF": "/etc/slurm.conf", "SBATCH_ACCOUNT": "mine", "SLURM_TIME_FORMAT": "standard"}
+    kept = clean_environment(login)
+    assert {k: kept[k] for k in login} == login
+    inside = clean_environment(login | {"SLURM_JOB_ID": "7", "SLURM_MEM_PER_NODE": "2000", "SLURM_NTASKS": "1"})
+    assert inside == {
+        "PATH": "/bin",
+        "SLURM_CONF": "/etc/slurm.conf",
+        "SBATCH_ACCOUNT": "mine",
+        "SLURM_BITSTR_LEN": "0",
+    }
