@@ -40,6 +40,8 @@ class Climb:
     """A shallow minimum on top of the path that it was led out of, Å, (n_atoms, 3)."""
     left: int = 0
     """How often it was led out of one."""
+    note: str = ""
+    """What a reader must know of the saddle."""
     begun: int = 0
     """How often it was begun from an image."""
     hessian: FloatArray | None = None

@@ -45,6 +45,7 @@ KICK_A = 0.15
 """Longest row of the step off a ridge, Å."""
 LEAVE_A = 0.3
 """The same of the step out of a shallow minimum, Å."""
+ONE_SIDED = "a shallow minimum on top of the path has a proven saddle on one side alone: the barrier may be higher"
 Guess = Callable[[Key, Ends, int], FloatArray]
 """(key, ends, number of images) to positions on a first guess of the path, Å, (n_images, n_atoms, 3)."""
 
@@ -98,7 +99,7 @@ def _roughly(
 def _to_saddles(climbs: Sequence[Climb], surface: Surface, settings: PathSettings, room: Capacity) -> None:
     """Follow the mode along the path, prove, and leave ridges, until there is a saddle of first order."""
     for climb in climbs:
-        climb.hessian = None
+        climb.hessian, climb.bottom, climb.left, climb.note = None, None, 0, ""
     active = list(climbs)
     for attempt in range(settings.retries + 1):
         _followed(active, surface, settings, room)
@@ -135,6 +136,8 @@ def _take_the_higher(climbs: Sequence[Climb], surface: Surface, settings: PathSe
         if found and float(other.saddle.evaluation.energy[0]) > float(climb.saddle.evaluation.energy[0]):
             climb.saddle, climb.proof, climb.hessian = other.saddle, other.proof, other.hessian
             climb.at, climb.force = other.at, other.force
+        elif not found:
+            climb.note = ONE_SIDED
 
 
 def _followed(climbs: Sequence[Climb], surface: Surface, settings: PathSettings, room: Capacity) -> None:

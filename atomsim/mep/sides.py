@@ -146,6 +146,6 @@ def _path(climb: Climb, inner: Sequence[Atoms], said: Evaluation, before: int) -
         magmoms[1:-1] = said.magmoms.cpu().numpy().reshape(len(inner), -1)
     slopes = -np.einsum("iac,iac->i", forces, path_tangents(images, energies))
     return Path(
-        ends.key, images, energies, slopes, forces, magmoms, "converged", "", saddle.residual, climb.steps,
+        ends.key, images, energies, slopes, forces, magmoms, "converged", climb.note, saddle.residual, climb.steps,
         climb.calls, climb.proof, climb.kicks,
     )  # fmt: skip
