@@ -23,7 +23,9 @@ from atomsim.errors import AtomsimError, InputError
 from atomsim.fetch import fetch
 from atomsim.models.load import load_potential
 
-HASTY = Patience(connect_s=1.0, read_s=0.15, attempts=3, pause_s=0.0)
+CALM = Patience(connect_s=60.0, read_s=60.0, attempts=3, pause_s=0.0)
+"""A busy machine may let a sound server answer late: only silence that is meant is timed, and few wait for it."""
+HASTY = Patience(connect_s=60.0, read_s=0.5, attempts=50, pause_s=0.0)
 NAME, FILE = "test-net", "test-net.model"
 
 
@@ -98,11 +100,11 @@ def truncating(server, handler):
 
 def stalling(server, handler):
     sound(server, handler, sent=0.5)
-    server.released.wait(5)
+    server.released.wait(600)
 
 
 def silent(server, handler):
-    server.released.wait(5)
+    server.released.wait(600)
 
 
 def ignoring_ranges(server, handler):
@@ -176,7 +178,7 @@ def write_card(folder: Path, content: bytes | None, name: str = NAME, file: str 
 
 
 def get(server, **options):
-    return fetch(NAME, mirror=server.url, patience=HASTY, **options)
+    return fetch(NAME, mirror=server.url, **{"patience": CALM, **options})
 
 
 def nothing_kept(store) -> bool:
@@ -196,15 +198,25 @@ def test_a_file_comes_once(store, server, payload):
     assert {p.name for p in store.iterdir()} == {f"{NAME}.toml", FILE}
 
 
-@pytest.mark.parametrize("fault", [truncating, stalling, silent, busy])
+@pytest.mark.parametrize("fault", [truncating, busy])
 def test_a_broken_connection_is_taken_up_where_it_broke(store, server, payload, fault):
     server.faults = [fault, fault]
     assert get(server).path.read_bytes() == payload
     assert len(server.ranges) == 3
     starts = [int(r[6:-1]) if r else 0 for r in server.ranges]
     assert starts == sorted(starts)
-    if fault in (truncating, stalling):
+    if fault is truncating:
         assert 0 < starts[1] < starts[2]
+
+
+@pytest.mark.parametrize("fault", [stalling, silent])
+def test_silence_is_not_waited_for_longer_than_told(store, server, payload, fault):
+    server.faults = [fault] * 4
+    assert get(server, patience=HASTY).path.read_bytes() == payload
+    assert len(server.ranges) >= 5  # more, where this machine was silent itself
+    starts = [int(r[6:-1]) if r else 0 for r in server.ranges]
+    assert starts == sorted(starts)
+    assert (starts[-1] > 0) == (fault is stalling)
 
 
 def test_the_next_run_goes_on_too(store, server, payload):
@@ -355,15 +367,15 @@ def test_a_file_of_unknown_origin_is_not_what_gets_pinned(store, server, payload
 
 def test_a_server_that_is_not_there(store, server):
     with pytest.raises(AtomsimError, match=r"stopped at 0 bytes: .*'atomsim potentials import'"):
-        fetch(NAME, mirror="http://127.0.0.1:9", patience=HASTY)
+        fetch(NAME, mirror="http://127.0.0.1:9", patience=CALM)
 
 
 def test_a_first_download_is_not_trusted_over_plain_http(store):
     write_card(store, None)
     with pytest.raises(InputError, match="plain http"):
-        fetch(NAME, mirror="http://models.invalid", pin=True, patience=HASTY)
+        fetch(NAME, mirror="http://models.invalid", pin=True, patience=CALM)
     with pytest.raises(InputError, match="cannot use the mirror"):
-        fetch(NAME, mirror="ftp://models.invalid", pin=True, patience=HASTY)
+        fetch(NAME, mirror="ftp://models.invalid", pin=True, patience=CALM)
 
 
 def test_nor_where_a_redirect_passes_through_plain_http(store, server):

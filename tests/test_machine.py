@@ -24,7 +24,7 @@ print(faults(10), torch.get_num_threads())
 
 def run(tune: str) -> tuple[int, int]:
     done = subprocess.run(
-        [sys.executable, "-c", FAULTS.format(tune=tune)], check=True, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", FAULTS.format(tune=tune)], check=True, capture_output=True, text=True, timeout=600
     )
     faults, threads = done.stdout.split()
     return int(faults), int(threads)

@@ -85,7 +85,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     family = children(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while any(alive(pid) for pid in family) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(alive(pid) for pid in family), "workers outlived their parent"
@@ -100,7 +100,7 @@ def outcomes(folder: Path) -> dict[str, dict[str, dict]]:
 def test_kill_at_ten_random_moments(folder: Path) -> None:
     begin = time.monotonic()
     whole = start(folder, "whole")
-    _, errors = whole.communicate(timeout=300)
+    _, errors = whole.communicate(timeout=1800)
     assert whole.returncode == 0, errors.decode()
     duration = time.monotonic() - begin
 
@@ -122,7 +122,7 @@ def test_kill_at_ten_random_moments(folder: Path) -> None:
         shutil.rmtree(folder / "killed")
 
     last = start(folder, "killed")
-    _, errors = last.communicate(timeout=300)
+    _, errors = last.communicate(timeout=1800)
     assert last.returncode == 0, errors.decode()
     assert outcomes(folder / "killed") == outcomes(folder / "whole")
     tasks = [(folder / name / "steps/02-again/tasks.jsonl").read_bytes() for name in ("killed", "whole")]
@@ -131,11 +131,11 @@ def test_kill_at_ten_random_moments(folder: Path) -> None:
 
 def test_interrupt_says_how_to_go_on(folder: Path) -> None:
     process = start(folder, "run")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not children(process.pid) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "run the same command again" in errors.decode().splitlines()[-1]
     assert "Traceback" not in errors.decode()

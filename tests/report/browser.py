@@ -50,6 +50,6 @@ def visit(page: Path, scratch: Path) -> Visit:
         "--dump-dom",
         page.as_uri(),
     ]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     console = [line for line in found.stderr.splitlines() if ":CONSOLE" in line]
     return Visit(found.stdout, console)

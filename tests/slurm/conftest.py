@@ -47,7 +47,7 @@ def _cluster(name: str, needed: tuple[str, ...], **settings: str) -> Iterator[Co
     def control(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["bash", str(SCRIPT), command, str(root), *arguments], env=os.environ | settings,
-            capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, check=False, timeout=600, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     started = control("up")

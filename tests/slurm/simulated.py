@@ -198,7 +198,7 @@ class Cluster:
                 self.undead.remove(pid)
         return bool(self.processes or self.undead) or any(self.root.glob("jobs/*.json"))
 
-    def drain(self, limit_s: float = 120.0) -> None:
+    def drain(self, limit_s: float = 900.0) -> None:
         deadline = time.monotonic() + limit_s
         while self.tick():
             assert time.monotonic() < deadline, "the simulated cluster does not come to an end"

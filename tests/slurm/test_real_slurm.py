@@ -24,6 +24,8 @@ from atomsim.worker.chunks import attempts
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]  # one cluster: its ports are fixed
 HERE = Path(__file__).parents[1]
+PATIENCE_S = 900.0
+"""Longer than anything here takes on a busy machine: it ends tests that would hang, and decides nothing else."""
 PROFILE = """
 [slurm]
 partition = "gpu"
@@ -66,7 +68,7 @@ class Site:
     def atomsim(self, *words: str, code: int | None = 0) -> str:
         command = [sys.executable, "-P", "-m", "atomsim.cli", *words]
         done = subprocess.run(
-            command, cwd=self.folder, env=environment(), capture_output=True, text=True, check=False, timeout=120
+            command, cwd=self.folder, env=environment(), capture_output=True, text=True, check=False, timeout=6000
         )
         assert code is None or done.returncode == code, f"{done.returncode}: {done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
@@ -77,8 +79,8 @@ class Site:
     def status(self) -> dict[str, Any]:
         return json.loads(self.atomsim("status", "run", "--json"))
 
-    def wait(self, condition: Callable[[], object], limit_s: float = 100.0) -> None:
-        deadline = time.monotonic() + limit_s
+    def wait(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, self.story()
             time.sleep(0.3)
@@ -86,8 +88,8 @@ class Site:
     def closed(self) -> str:
         return (Journal(self.run).closed() or {"why": ""})["why"]
 
-    def finish(self, limit_s: float = 120.0) -> None:
-        self.wait(self.closed, limit_s)
+    def finish(self) -> None:
+        self.wait(self.closed)
         assert self.closed() == "finished", self.story()
 
     def running(self) -> list[str]:
@@ -141,7 +143,7 @@ def _paths(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def site(tmp_path: Path, slurm: object) -> Iterator[Callable[..., Site]]:
     yield lambda *arguments, **options: Site(tmp_path, *arguments, **options)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while RealSlurm().queue() and time.monotonic() < deadline:
         subprocess.run(["scancel", "--me"], check=False)
         time.sleep(0.5)
@@ -186,7 +188,7 @@ def test_node_death_preemption_and_a_short_walltime(
     slurm("kill-node", node)
     time.sleep(1)
     slurm("start-node", node)
-    here.finish(400.0)
+    here.finish()
     assert outcomes(here.run) == wanted
     ends = here.ends()
     assert "none" in ends  # nobody lived to say how the attempt on the dead node ended
@@ -219,7 +221,7 @@ def test_accounts_only_add_the_cause(
     time.sleep(1)
     slurm_with_accounts("start-node", node)
     here.wait(lambda: here.status()["died"])
-    here.finish(200.0)
+    here.finish()
     tried = json.loads(here.atomsim("logs", "run", "relaxed/s000", "--json"))["attempts"]
     assert (tried[0]["host"], tried[0]["ended"]) == (node, "no word")
     assert tried[0]["message"].startswith("NODE_FAIL")
@@ -237,7 +239,7 @@ def test_the_controller_dies_after_accepting(site: Callable[..., Site], slurm: C
     time.sleep(1)
     if here.status()["state"] != "running":
         here.atomsim("resume", "run")
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + PATIENCE_S
     while not here.closed() and time.monotonic() < deadline:
         time.sleep(2)
         if here.status()["state"].startswith("waiting") or here.status()["stuck"]:
@@ -247,7 +249,7 @@ def test_the_controller_dies_after_accepting(site: Callable[..., Site], slurm: C
 
 
 def _answers() -> bool:
-    return subprocess.run(["squeue", "-h"], capture_output=True, check=False, timeout=60).returncode == 0
+    return subprocess.run(["squeue", "-h"], capture_output=True, check=False, timeout=600).returncode == 0
 
 
 def test_cancel_and_resume_by_a_person(site: Callable[..., Site]) -> None:
@@ -262,7 +264,7 @@ def test_cancel_and_resume_by_a_person(site: Callable[..., Site]) -> None:
     here.profile(submits="false")
     here.atomsim("resume", "run")
     for _ in range(40):
-        here.wait(lambda: not RealSlurm().queue(), 60)
+        here.wait(lambda: not RealSlurm().queue())
         if here.closed():
             break
         here.atomsim("resume", "run", code=None)
@@ -277,7 +279,7 @@ def test_a_structure_that_kills_its_worker(site: Callable[..., Site]) -> None:
     healthy = expected(here)
     write(here.folder / "s999.extxyz", bulk("Ar", "fcc", 3.5, cubic=True))
     here.submit()
-    here.finish(240.0)
+    here.finish()
     found = {r["label"]: r for r in outcomes(here.run)["relaxed"]}
     killer = found.pop("s999")
     assert killer["status"] == "crashed"
@@ -294,7 +296,7 @@ def test_what_can_never_start_is_named(site: Callable[..., Site]) -> None:
     (here.folder / "site.toml").write_text(text)
     assert "BAD" in here.atomsim("clusters", "check", "site.toml", code=1)
     here.submit()
-    here.wait(lambda: here.status()["stuck"], 30.0)
+    here.wait(lambda: here.status()["stuck"])
     assert "PartitionTimeLimit" in here.status()["stuck"][0]
     assert "stuck:" in here.atomsim("status", "run")
     here.atomsim("cancel", "run")
@@ -307,7 +309,7 @@ def test_limits_of_the_site_are_kept(site: Callable[..., Site]) -> None:
     here.profile(limits="max_array_size = 2\nmax_submitted = 4", chunk=2)
     said = here.submit()
     assert "wait until the limit" in said
-    here.finish(200.0)
+    here.finish()
     assert outcomes(here.run) == expected(here)
 
 
