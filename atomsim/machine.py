@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import signal
 import sys
 from collections.abc import Mapping
 
@@ -62,3 +64,12 @@ def allotted_gpus(device: str, environment: Mapping[str, str] = os.environ) -> t
     gpus = tuple(named[:visible] if named else map(str, range(visible)))
     _, _, index = device.partition(":")
     return gpus[int(index) :][:1] if index else gpus
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words, from its exit code (negative: the signal that ended it)."""
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"signal {-code}"

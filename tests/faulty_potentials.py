@@ -48,7 +48,13 @@ def load(name: str, device: str = "auto", dtype: str | None = None, trust_file: 
 
 
 def load_on_gpu(name: str, device: str = "auto", dtype: str | None = None, trust_file: bool = False) -> Faulty:
-    """Note which GPU this process was told to see; the potential itself needs none."""
-    seen = Path(os.environ["NOTE_GPUS_IN"]) / str(os.getpid())
-    seen.write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} as {device}", encoding="utf-8")
+    """Note which GPU this process was told to see; the potential itself needs none.
+
+    It waits for the other one, which would find nothing left to do if this machine were busy.
+    """
+    folder = Path(os.environ["NOTE_GPUS_IN"])
+    (folder / str(os.getpid())).write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} as {device}", encoding="utf-8")
+    deadline = time.monotonic() + 600
+    while len(list(folder.glob("[0-9]*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
     return Faulty(name)

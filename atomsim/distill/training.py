@@ -20,6 +20,7 @@ from ase.neighborlist import neighbor_list
 from atomsim.distill.recipe import Recipe, Train
 from atomsim.errors import AtomsimError
 from atomsim.io import write_extxyz
+from atomsim.machine import ending
 
 EPOCH = re.compile(r"Epoch (\d+): .*RMSE_E_per_atom= *([\d.]+) meV, RMSE_F= *([\d.]+) meV")
 Say = Callable[[str], None]
@@ -199,7 +200,8 @@ def train(
     model = folder / "student.model"
     if process.returncode != 0 or not model.is_file():
         last = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()][-1:]
-        raise AtomsimError(f"training failed: {' '.join(last) or 'no output'}; see {log}")
+        said = " ".join(last) or "no output"
+        raise AtomsimError(f"training failed ({ending(process.returncode)}): {said}; see {log}")
     model.replace(done)
     return done
 

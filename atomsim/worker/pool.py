@@ -15,7 +15,6 @@ import contextlib
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from atomsim.errors import AtomsimError
+from atomsim.machine import ending
 from atomsim.records import Task, from_line
 from atomsim.tasks.base import record_of
 from atomsim.worker.engine import Engine, Job, Outcome
@@ -130,7 +130,7 @@ class Pool:
         if not left:
             self.failed_starts += not child.ready
             if self.failed_starts > ATTEMPTS:
-                raise AtomsimError(f"worker processes do not start ({_ending(code)}); log.txt says why")
+                raise AtomsimError(f"worker processes do not start ({ending(code)}); log.txt says why")
             return None
         if len(left) > 1:  # which of them did it shows when they no longer share a process
             self.waiting.extend((left[: len(left) // 2], left[len(left) // 2 :]))
@@ -139,7 +139,7 @@ class Pool:
         if self.attempts[left[0].id] < ATTEMPTS:
             self.waiting.append(left)
             return None
-        message = f"its process died {ATTEMPTS} times ({_ending(code)}); too little memory perhaps: use fewer processes"
+        message = f"its process died {ATTEMPTS} times ({ending(code)}); too little memory perhaps: use fewer processes"
         return Outcome(record_of(left[0], "crashed", message), 0.0, ATTEMPTS)
 
     def _share(self, waiting: int) -> int:
@@ -263,14 +263,6 @@ def _exit_code(process: subprocess.Popen[bytes]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"
 
 
 def available_cores() -> int:
