@@ -68,7 +68,7 @@ class Site:
     def atomsim(self, *words: str, code: int | None = 0) -> str:
         command = [sys.executable, "-P", "-m", "atomsim.cli", *words]
         done = subprocess.run(
-            command, cwd=self.folder, env=environment(), capture_output=True, text=True, check=False, timeout=6000
+            command, cwd=self.folder, env=environment(), capture_output=True, text=True, check=False, timeout=600
         )
         assert code is None or done.returncode == code, f"{done.returncode}: {done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
@@ -79,11 +79,13 @@ class Site:
     def status(self) -> dict[str, Any]:
         return json.loads(self.atomsim("status", "run", "--json"))
 
-    def wait(self, condition: Callable[[], object]) -> None:
+    def wait(self, condition: Callable[[], Any]) -> Any:
+        """Return what a condition gives once that is true."""
         deadline = time.monotonic() + PATIENCE_S
-        while not condition():
+        while not (found := condition()):
             assert time.monotonic() < deadline, self.story()
             time.sleep(0.3)
+        return found
 
     def closed(self) -> str:
         return (Journal(self.run).closed() or {"why": ""})["why"]
@@ -92,15 +94,25 @@ class Site:
         self.wait(self.closed)
         assert self.closed() == "finished", self.story()
 
-    def running(self) -> list[str]:
-        """Jobs that are working on a chunk."""
+    def running(self) -> list[tuple[str, Path]]:
+        """Jobs that are working on a chunk, and where each will say how it ended."""
         return [
-            a.claim["job"]
+            (a.claim["job"], step / f"{a.stem}.end.json")
             for step in (self.run / "steps").iterdir()
             for each in attempts(step).values()
             for a in each[-1:]
             if a.read(step, "end") is None
         ]
+
+    def kill_node_at_work(self, control: Callable[..., Any]) -> str:
+        """Kill the node of a worker and bring it back; again, if the worker had ended by itself just then."""
+        while True:
+            node, end = self.wait(lambda: nodes_of(self.running()))[0]
+            control("kill-node", node)
+            time.sleep(1)
+            control("start-node", node)
+            if not end.exists():
+                return node
 
     def ends(self) -> list[str]:
         """How attempts ended; ``none`` where nobody lived to say it."""
@@ -151,6 +163,7 @@ def site(tmp_path: Path, slurm: object) -> Iterator[Callable[..., Site]]:
 
 def test_a_campaign_goes_through_by_itself(site: Callable[..., Site]) -> None:
     here = site(6)
+    partition("DOWN")  # it must not have ended before the next two commands
     said = here.submit()
     assert "goes on when these have ended" in said
     assert "was submitted already" in here.atomsim(
@@ -159,6 +172,7 @@ def test_a_campaign_goes_through_by_itself(site: Callable[..., Site]) -> None:
     assert "is being run on a cluster" in here.atomsim(
         "run", "mine.toml", "-o", "run", "--loader", "faulty_potentials:load", code=2
     )
+    partition("UP")
     here.finish()
     assert outcomes(here.run) == expected(here)
     status = here.status()
@@ -168,6 +182,10 @@ def test_a_campaign_goes_through_by_itself(site: Callable[..., Site]) -> None:
     table = here.atomsim("collect", "run")
     assert "records.csv" in table
     assert "records.db" in table
+
+
+def partition(state: str) -> None:
+    subprocess.run(["scontrol", "update", "PartitionName=gpu", f"State={state}"], check=True)
 
 
 @pytest.mark.slow
@@ -183,11 +201,7 @@ def test_node_death_preemption_and_a_short_walltime(
     here.wait(here.running)
     here.preempt()
     here.wait(lambda: len(here.ends()) >= 2)
-    here.wait(lambda: node_of(here.running()))
-    node = node_of(here.running())
-    slurm("kill-node", node)
-    time.sleep(1)
-    slurm("start-node", node)
+    here.kill_node_at_work(slurm)
     here.finish()
     assert outcomes(here.run) == wanted
     ends = here.ends()
@@ -196,14 +210,14 @@ def test_node_death_preemption_and_a_short_walltime(
     assert ends.count("done") == len(list((here.run / "steps").glob("*/rounds")))
 
 
-def node_of(jobs: list[str]) -> str:
-    """Return where the first of some jobs runs; empty if it does not."""
-    if not jobs:
-        return ""
-    asked = subprocess.run(
-        ["squeue", "-h", "-j", jobs[0], "-t", "R", "-o", "%N"], capture_output=True, text=True, check=False
-    )
-    return asked.stdout.strip()
+def nodes_of(jobs: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """Put nodes in place of jobs, leaving out jobs that do not run."""
+    found = []
+    for job, end in jobs:
+        question = ["squeue", "-h", "-j", job, "-t", "R", "-o", "%N"]
+        node = subprocess.run(question, capture_output=True, text=True, check=False).stdout.strip()
+        found += [(node, end)] if node else []
+    return found
 
 
 @pytest.mark.slow
@@ -215,11 +229,7 @@ def test_accounts_only_add_the_cause(
     wanted = expected(here)
     monkeypatch.setenv("FAULTY_DELAY_S", "0.3")
     here.submit()
-    here.wait(lambda: node_of(here.running()))
-    node = node_of(here.running())
-    slurm_with_accounts("kill-node", node)
-    time.sleep(1)
-    slurm_with_accounts("start-node", node)
+    node = here.kill_node_at_work(slurm_with_accounts)
     here.wait(lambda: here.status()["died"])
     here.finish()
     tried = json.loads(here.atomsim("logs", "run", "relaxed/s000", "--json"))["attempts"]
@@ -237,7 +247,7 @@ def test_the_controller_dies_after_accepting(site: Callable[..., Site], slurm: C
     slurm("start-controller")
     here.wait(lambda: _answers())
     time.sleep(1)
-    if here.status()["state"] != "running":
+    if here.status()["state"] not in ("running", "finished"):
         here.atomsim("resume", "run")
     deadline = time.monotonic() + PATIENCE_S
     while not here.closed() and time.monotonic() < deadline:
@@ -252,7 +262,8 @@ def _answers() -> bool:
     return subprocess.run(["squeue", "-h"], capture_output=True, check=False, timeout=600).returncode == 0
 
 
-def test_cancel_and_resume_by_a_person(site: Callable[..., Site]) -> None:
+def test_cancel_and_resume_by_a_person(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAULTY_DELAY_S", "0.1")  # it must not have ended before it is cancelled
     here = site(6, element="Ne")
     here.profile(submits="false")
     said = here.submit()
