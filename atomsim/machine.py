@@ -1,4 +1,4 @@
-"""What a process may use and how it is set up: threads, allocator, GPUs. Nothing is done at import."""
+"""What a process may use, how it is set up and how it ended: threads, allocator, GPUs. Nothing is done at import."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -163,16 +164,15 @@ def site(tmp_path: Path, slurm: object) -> Iterator[Callable[..., Site]]:
 
 def test_a_campaign_goes_through_by_itself(site: Callable[..., Site]) -> None:
     here = site(6)
-    partition("DOWN")  # it must not have ended before the next two commands
-    said = here.submit()
-    assert "goes on when these have ended" in said
-    assert "was submitted already" in here.atomsim(
-        "submit", "mine.toml", "-c", "site.toml", "-o", "run", "--loader", "faulty_potentials:load", code=2
-    )
-    assert "is being run on a cluster" in here.atomsim(
-        "run", "mine.toml", "-o", "run", "--loader", "faulty_potentials:load", code=2
-    )
-    partition("UP")
+    with partition_down():  # it must not have ended before the next two commands
+        said = here.submit()
+        assert "goes on when these have ended" in said
+        assert "was submitted already" in here.atomsim(
+            "submit", "mine.toml", "-c", "site.toml", "-o", "run", "--loader", "faulty_potentials:load", code=2
+        )
+        assert "is being run on a cluster" in here.atomsim(
+            "run", "mine.toml", "-o", "run", "--loader", "faulty_potentials:load", code=2
+        )
     here.finish()
     assert outcomes(here.run) == expected(here)
     status = here.status()
@@ -184,8 +184,15 @@ def test_a_campaign_goes_through_by_itself(site: Callable[..., Site]) -> None:
     assert "records.db" in table
 
 
-def partition(state: str) -> None:
-    subprocess.run(["scontrol", "update", "PartitionName=gpu", f"State={state}"], check=True)
+@contextlib.contextmanager
+def partition_down() -> Iterator[None]:
+    """Nothing starts meanwhile."""
+    command = ["scontrol", "update", "PartitionName=gpu"]
+    subprocess.run([*command, "State=DOWN"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*command, "State=UP"], check=True)
 
 
 @pytest.mark.slow
