@@ -82,7 +82,7 @@ def _joined(path: Path, first: Path, second: Path, key: Hashable) -> Legs:
         forces=np.concatenate([first.forces, second.forces[1:]]),
         magmoms=None if any(m is None for m in moments) else np.concatenate([moments[0], moments[1][1:]]),  # type: ignore[index]
         status="converged" if worse is None else worse.status,
-        message="" if worse is None else f"a part of the path: {worse.message}",
+        message="; ".join(f"a part of the path: {p.message}" for p in both if p.message),
         residual=max(p.residual for p in both),
         steps=path.steps + sum(p.steps for p in both),
         force_calls=path.force_calls + sum(p.force_calls for p in both),

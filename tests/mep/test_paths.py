@@ -127,7 +127,7 @@ def test_a_symmetric_start_without_noise_on_a_ridge_is_pushed_off_it():
 
 
 @pytest.mark.parametrize("depth", [0.0, 0.3])
-def test_a_path_through_a_minimum_is_reported_as_two_hops(depth):
+def test_a_path_through_a_minimum_is_reported_as_two_hops(depth, monkeypatch):
     """The well between is as deep as the ends, or far deeper than both, where a band slides down into it."""
 
     def along(x: torch.Tensor) -> torch.Tensor:
@@ -155,6 +155,13 @@ def test_a_path_through_a_minimum_is_reported_as_two_hops(depth):
     assert first == pytest.approx(tops[0] - start.energy, abs=0.003)
     assert second == pytest.approx(tops[1] - bottom, abs=0.003)
     assert found.path.barrier == pytest.approx(max(tops) - start.energy, abs=0.003)
+
+    # what is to be known of a part is to be known of the whole
+    parts = [replace(leg, message=f"beware of the {leg.key}") for leg in found.legs]
+    monkeypatch.setattr("atomsim.mep.legs.find_paths", lambda *_: parts)
+    whole = resolve(path, ends, three_wells, settings).path
+    assert whole.status == "converged"
+    assert all(part.message in whole.message for part in parts)
 
 
 @pytest.mark.parametrize("tilt", [-0.008, 0.008])
