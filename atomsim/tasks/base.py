@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from atomsim.errors import InputError, nearest
 from atomsim.records import Record, Task, atoms_to_json, task_id
@@ -34,10 +34,27 @@ Inputs = Mapping[str, Sequence[Record]]
 """Records of earlier steps by the step's name, in the order of their tasks."""
 
 
+@dataclass(frozen=True)
+class Later:
+    """Marks a setting that did not exist in the first release: ``key: Annotated[bool, Later()] = False``."""
+
+
 class StepSettings(BaseModel):
-    """Base of every kind's settings: unknown keys, wrong types and nan are refused."""
+    """Base of every kind's settings: unknown keys, wrong types and nan are refused.
+
+    Settings enter task ids as they are serialised, so a key that came after the first release must not change the
+    ids of runs that never used it: it is marked with ``Later`` and left out where it has its default.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialise(self)
+        for key, info in type(self).model_fields.items():
+            if any(isinstance(mark, Later) for mark in info.metadata) and getattr(self, key) == info.get_default():
+                content.pop(key, None)
+        return content
 
 
 @dataclass(frozen=True)
