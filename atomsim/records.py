@@ -22,6 +22,7 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 
 from atomsim.errors import AtomsimError
+from atomsim.metadata import add_metadata, metadata_to_json
 
 SCHEMA = 1
 GOOD = frozenset({"converged", "done"})
@@ -191,30 +192,11 @@ class Ledger:
                     yield line, None
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part.
-
-    Raises:
-        AtomsimError: if it cannot be written; the old file is untouched.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise AtomsimError(f"cannot write {path.name}: {error.strerror}; the previous file is untouched") from error
-
-
 def atoms_to_json(atoms: Atoms, arrays: dict[str, np.ndarray] | None = None) -> dict[str, Any]:
     """Return atoms as JSON, every float exactly (shortest round-trip form).
 
     Args:
-        atoms: structure; ``FixAtoms`` constraints are kept.
+        atoms: structure; ``FixAtoms`` constraints are kept, and what else it carries, in keys of its own.
         arrays: per-atom results to carry along, e.g. ``{"forces": (n, 3), "magmoms": (n,)}``.
     """
     fixed = sorted({int(i) for c in atoms.constraints if isinstance(c, FixAtoms) for i in c.index})
@@ -225,7 +207,7 @@ def atoms_to_json(atoms: Atoms, arrays: dict[str, np.ndarray] | None = None) -> 
         "pbc": [bool(p) for p in atoms.pbc],
         "fixed": fixed,
         "arrays": {k: np.asarray(v, dtype=float).tolist() for k, v in (arrays or {}).items()},
-    }
+    } | metadata_to_json(atoms)
 
 
 def atoms_from_json(content: dict[str, Any]) -> Atoms:
@@ -233,6 +215,7 @@ def atoms_from_json(content: dict[str, Any]) -> Atoms:
     atoms = Atoms(numbers=content["numbers"], positions=content["positions"], cell=content["cell"], pbc=content["pbc"])
     if content["fixed"]:
         atoms.set_constraint(FixAtoms(indices=content["fixed"]))
+    add_metadata(atoms, content)
     for name, values in content["arrays"].items():
         atoms.set_array(name, np.asarray(values))
     return atoms

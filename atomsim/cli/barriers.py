@@ -185,7 +185,7 @@ def _check_options(folder: Path, numbers: dict[str, float]) -> None:
 def _campaign(file: Path, text: str) -> Campaign:
     """Write and load the campaign; a new file that is refused goes again, so that a corrected command may follow."""
     from atomsim.campaign import load_campaign
-    from atomsim.records import write_atomically
+    from atomsim.files import write_atomically
 
     new = not file.exists()
     if not new and file.read_text(encoding="utf-8") != text:

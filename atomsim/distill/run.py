@@ -32,11 +32,11 @@ from atomsim.distill.sampling import frames_of, jobs_of, seed_of
 from atomsim.distill.training import Statistics, statistics, train, trained_model, write_training
 from atomsim.distill.validation import examine
 from atomsim.errors import InputError
+from atomsim.files import write_atomically
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
 from atomsim.models.mace import MacePotential, quiet_mace
 from atomsim.models.mace_student import from_safetensors, to_safetensors
-from atomsim.records import write_atomically
 
 Say = Callable[[str], None]
 

@@ -1,24 +1,18 @@
-"""Structure files: in, whatever ASE or pymatgen reads; out, extended XYZ with results."""
+"""Structure files in: whatever ASE or pymatgen reads."""
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import ase.io
-import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.cif import CifFile
 
-from atomsim.errors import AtomsimError, InputError
+from atomsim.errors import InputError
 
 FULL = 1 - 1e-3
 """Occupancy from which a site of a CIF counts as full."""
@@ -65,50 +59,10 @@ def read_structures(path: Path) -> list[Atoms]:
     return structures
 
 
-def write_extxyz(path: Path, structures: Sequence[Atoms], results: Sequence[Mapping[str, Any]] | None = None) -> None:
-    """Write structures as extended XYZ, whole or not at all.
-
-    Args:
-        path: file to write; an old one is replaced when the new one is complete.
-        structures: what to write; ``info`` and arrays go along.
-        results: for each structure, what is known of ``energy`` eV, ``forces`` (n, 3) eV/Å,
-            ``stress`` (6,) eV/Å³ in the order xx yy zz yz xz xy, ``magmoms`` (n,) μB. Without it,
-            what a structure's calculator has already computed is written.
-
-    Raises:
-        InputError: if there are not as many results as structures.
-        AtomsimError: if the file cannot be written; an old file is untouched.
-    """
-    if results is not None and len(results) != len(structures):
-        raise InputError(f"{len(results)} results for {len(structures)} structures; want one for each")
-    ready = list(structures) if results is None else [_attach(a, r) for a, r in zip(structures, results, strict=True)]
-    text = StringIO()
-    ase.io.write(text, ready, format="extxyz")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise AtomsimError(
-            f"cannot write {path}: {error.strerror}; an earlier file of that name is untouched"
-        ) from error
-
-
-def _attach(atoms: Atoms, results: Mapping[str, Any]) -> Atoms:
-    with_results = atoms.copy()
-    known = {key: results[key] for key in ("energy", "forces", "stress", "magmoms") if results.get(key) is not None}
-    arrays = {key: value if key == "energy" else np.asarray(value, dtype=float) for key, value in known.items()}
-    with_results.calc = SinglePointCalculator(with_results, **arrays)
-    return with_results
-
-
 def _read_ase(path: Path) -> list[Atoms]:
-    # Not split at '@': a file may have it in its name.
-    return list(ase.io.read(path, index=":", do_not_split_by_at_sign=True))
+    # Not split at '@': a file may have it in its name. A suffix that says it goes before ASE's signatures in names.
+    kind = "extxyz" if path.suffix.lower() == ".extxyz" else None
+    return list(ase.io.read(path, index=":", format=kind, do_not_split_by_at_sign=True))
 
 
 def _read_pymatgen(path: Path) -> list[Atoms]:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from atomsim.errors import AtomsimError, InputError
-from atomsim.records import write_atomically
+from atomsim.files import write_atomically
 from atomsim.slurm.profile import Cluster, parse_profile
 from atomsim.slurm.script import ArrayJob, PlannerJob
 from atomsim.worker.engine import Engine

@@ -14,7 +14,8 @@ from types import FrameType
 from typing import Any
 
 from atomsim.errors import AtomsimError
-from atomsim.records import Record, write_atomically
+from atomsim.files import write_atomically
+from atomsim.records import Record
 from atomsim.worker.chunks import Attempt, superseded
 
 BEAT_S = 15.0

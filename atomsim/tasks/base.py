@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from atomsim.errors import InputError, nearest
+from atomsim.metadata import without_metadata
 from atomsim.records import Record, Task, atoms_to_json, task_id
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ def make_task(origin: Origin, kind: str, settings: BaseModel, context: Context) 
     structure = atoms_to_json(origin.atoms)
     decides = [kind, settings.model_dump(mode="json"), context.seed, context.potential_sha256]
     return Task(
-        id=task_id(*decides, context.step, origin.label, structure, origin.tags, origin.parents),
+        id=task_id(*decides, context.step, origin.label, without_metadata(structure), origin.tags, origin.parents),
         step=context.step,
         kind=kind,
         label=origin.label,

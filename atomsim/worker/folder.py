@@ -29,8 +29,10 @@ import numpy as np
 
 from atomsim import __version__
 from atomsim.campaign import Campaign, Step
-from atomsim.errors import AtomsimError, InputError
-from atomsim.records import Ledger, Record, Task, task_id, write_atomically
+from atomsim.errors import InputError
+from atomsim.files import write_atomically
+from atomsim.metadata import merged
+from atomsim.records import Ledger, Record, Task, task_id
 from atomsim.tasks.base import usable
 from atomsim.units import GPA
 from atomsim.worker.chunks import read_step
@@ -212,22 +214,14 @@ def export(folder: RunFolder, step: str, records: Sequence[Record]) -> None:
 
 
 def write_structures(path: Path, records: Sequence[Record]) -> None:
-    """Write the structures of records with their results as extended XYZ, all or none.
+    """Write the structures of records with their results in the format that the name says, all or none.
 
     Raises:
         AtomsimError: if the file cannot be written.
     """
-    from atomsim.io import write_extxyz
+    from atomsim.io.write import write_structures as write
 
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write_extxyz(temporary, [_annotated(r) for r in records if r.structure is not None])
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise AtomsimError(
-            f"cannot write {path.name}: {error.strerror}; make room and run the same command again"
-        ) from error
+    write(path, [annotated(r) for r in records if r.structure is not None])
 
 
 def _describe_step(step: Step) -> dict[str, Any]:
@@ -276,17 +270,17 @@ def _difference(before: Mapping[str, Any], campaign: Campaign) -> str:
     return "the kind of a step has changed"
 
 
-def _annotated(record: Record) -> Atoms:
-    """Return the record's structure with its results and what a reader of the file wants to know."""
-    from ase import Atoms
+def annotated(record: Record) -> Atoms:
+    """Return the record's structure with all it carries, its results and what a reader of the file wants to know."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    found = record.atoms
+    atoms = record.atoms
     arrays = record.structure["arrays"] if record.structure else {}
-    atoms = Atoms(numbers=found.numbers, positions=found.positions, cell=found.cell, pbc=found.pbc)
-    atoms.set_constraint(found.constraints)
+    for name in arrays:  # results go to the calculator
+        del atoms.arrays[name]
     simple = {k: v for k, v in record.tags.items() if isinstance(v, str | int | float)}
-    atoms.info.update(simple | {"label": record.label, "task": record.task, "status": record.status})
+    ours = simple | {"label": record.label, "task": record.task, "status": record.status}
+    atoms.info = merged(atoms.info, ours)
     results: dict[str, Any] = {k: np.asarray(arrays[k]) for k in ("forces", "magmoms") if k in arrays}
     if "energy_eV" in record.values:
         results["energy"] = record.values["energy_eV"]

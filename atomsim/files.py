@@ -1,0 +1,115 @@
+"""Files that users name: whole or not at all, links followed, devices and pipes written to.
+
+An ordinary file is written beside its place and moved there, so that a reader sees the old one or the new
+one. A link stays a link: what it leads to is replaced. A pipe or a character device is written to as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from atomsim.errors import AtomsimError, InputError
+
+OPEN_FILES = ("/dev/fd/", "/dev/std", "/proc/")
+"""Names of what a process has open already; replacing the file behind it would go unseen."""
+
+
+@contextmanager
+def replacing(path: Path, *, make_folders: bool = False) -> Iterator[Path]:
+    """Give an unfinished file to write; when the block ends well, it takes the place of ``path``.
+
+    Args:
+        path: file, link, pipe or character device to be written.
+        make_folders: make the folders above it too.
+
+    Raises:
+        InputError: if ``path`` is a folder or a disk, or its folder is missing.
+        AtomsimError: if it cannot be written; an old file is untouched.
+    """
+    unfinished: Path | None = None
+    try:
+        target = place_of(path)
+        if make_folders:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        elif not target.parent.is_dir():
+            raise InputError(f"no folder {target.parent} to write {path.name} in; make it first")
+        if target == path and is_special(path):
+            with tempfile.TemporaryDirectory() as folder:
+                unfinished = Path(folder) / "unfinished"
+                yield unfinished
+                with unfinished.open("rb") as written, path.open("wb") as out:
+                    shutil.copyfileobj(written, out)
+            return
+        unfinished = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
+        yield unfinished
+        with unfinished.open("rb") as written:
+            os.fsync(written.fileno())
+        if target.exists():
+            unfinished.chmod(stat.S_IMODE(target.stat().st_mode))
+        unfinished.replace(target)
+    except OSError as error:
+        raise AtomsimError(
+            f"cannot write {path}: {error.strerror or error}; an earlier file of that name is untouched"
+        ) from error
+    finally:
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file, and the folders above it, so that a reader sees the old one or the new one, never a part.
+
+    Raises:
+        AtomsimError: if it cannot be written; the old file is untouched.
+    """
+    with replacing(path, make_folders=True) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def place_of(path: Path) -> Path:
+    """Return the file that ``path`` leads to, links followed; ``path`` itself where it is to be written as it is.
+
+    Raises:
+        InputError: if it is a folder, a disk, write-protected, or a circle of links.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:  # a new file, or a link to one
+        return path.resolve()
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another name") from error
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path} is a folder, wanted a file to write; try {path / 'relaxed.extxyz'}")
+    if stat.S_ISBLK(mode):
+        raise InputError(f"{path} is a disk, wanted a file to write; choose another name")
+    if not os.access(path, os.W_OK):
+        raise InputError(f"{path} is write-protected; choose another name, or allow writing with chmod u+w")
+    return path if is_special(path) else path.resolve()
+
+
+def is_special(path: Path) -> bool:
+    """Whether this is a pipe, a device or something that is open already, which must not be replaced."""
+    try:
+        ordinary = stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        ordinary = True
+    return not ordinary or str(path.absolute()).startswith(OPEN_FILES)
+
+
+def require_other_file(out: Path, inputs: Iterable[Path], *, force: bool) -> None:
+    """Refuse to write over an input, by whatever name or link, unless that is what is wanted.
+
+    Raises:
+        InputError: naming the input.
+    """
+    if force or not out.exists():
+        return
+    for given in inputs:
+        if given.exists() and out.samefile(given):
+            raise InputError(f"{out} is the input {given}; name another file with -o, or say --force to overwrite it")
