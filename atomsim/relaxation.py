@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomsim.batch import Batch
 from atomsim.batching import Capacity, device_capacity, in_one_line
+from atomsim.checks import check_flag, check_number, check_whole
 from atomsim.errors import InputError, nearest
+from atomsim.exchange import as_surface, given_structures, require_sound
+from atomsim.metadata import as_it_came, with_geometry
 from atomsim.models.interface import Potential, Surface
 from atomsim.models.precision import finishing
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
@@ -28,10 +31,14 @@ from atomsim.optimize.rows import Method
 from atomsim.optimize.space import Space
 from atomsim.optimize.starts import SCREEN_FMAX, lowest_starts
 from atomsim.optimize.symmetry import KeepSymmetry
+from atomsim.structures.sanity import handedness, lone_atoms, right_handed
 from atomsim.units import GPA
 
 if TYPE_CHECKING:
-    from pymatgen.core import Structure
+    from pathlib import Path
+
+    from ase.calculators.calculator import Calculator
+    from pymatgen.core import Molecule, Structure
 
 METHODS = ("newton", "lbfgs", "fire")
 
@@ -61,19 +68,24 @@ class RelaxSettings:
     """``newton`` (quasi-Newton from a spring model or a parent's Hessian), ``lbfgs`` or ``fire``."""
 
     def __post_init__(self) -> None:
-        if self.starts < 1 or (self.starts > 1 and self.keep_symmetry):
+        check_number("fmax_eV_per_A", self.fmax_eV_per_A, "a force in eV/Å above 0", above=0.0)
+        check_whole("max_steps", self.max_steps, "a whole number, 0 or more", low=0)
+        check_number("pressure_GPa", self.pressure_GPa, "a pressure in GPa")
+        check_number("noise_A", self.noise_A, "a length from 0 to 0.5 Å", low=0.0, high=0.5)
+        check_whole("seed", self.seed, "a whole number, 0 or more", low=0)
+        check_whole("starts", self.starts, "a whole number from 1 to 20", low=1, high=20)
+        for key in ("cell", "check_minimum", "finish_in_double", "keep_symmetry"):
+            check_flag(key, getattr(self, key))
+        if self.starts > 1 and self.keep_symmetry:
             raise InputError(
-                f"found starts={self.starts} with keep_symmetry={self.keep_symmetry}; wanted 1 or more, "
-                "and 1 where symmetry is kept: several starts differ by noise, which breaks it"
+                f"found starts={self.starts} with keep_symmetry={self.keep_symmetry}; wanted 1 where symmetry is "
+                "kept: several starts differ by noise, which breaks it"
             )
         if self.method not in METHODS:
             raise InputError(
-                f"unknown method {self.method!r}, wanted one of {', '.join(METHODS)};{nearest(self.method, METHODS)}"
+                f"unknown method {self.method!r}, wanted one of {', '.join(METHODS)};"
+                f"{nearest(str(self.method), METHODS)}"
             )
-        if not self.fmax_eV_per_A > 0:  # not so for NaN either
-            raise InputError(f"found fmax_eV_per_A={self.fmax_eV_per_A}, wanted a force in eV/Å above 0")
-        if not self.max_steps >= 0:
-            raise InputError(f"found max_steps={self.max_steps}, wanted 0 or more")
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,8 @@ class Relaxation:
     """Of the first geometry, noise included, without PV, eV."""
     lowest_curvature: float | None = None
     """Curvature of the softest mode found at the end, eV/Å²; None if it was not looked for, or nothing can move."""
+    source: Any = field(default=None, repr=False, compare=False)
+    """The pymatgen object that was given, if it was one."""
 
     @property
     def converged(self) -> bool:
@@ -109,20 +123,19 @@ class Relaxation:
         return self.status == "converged"
 
     @property
-    def structure(self) -> Structure:
-        """Final structure as pymatgen Structure, moments as the site property ``magmom``."""
-        from pymatgen.io.ase import AseAtomsAdaptor
+    def structure(self) -> Structure | Molecule:
+        """Final structure as pymatgen has it (a Molecule if not periodic), moments as the site property ``magmom``.
 
-        plain = self.atoms.copy()
-        structure = AseAtomsAdaptor.get_structure(plain)
-        if self.magmoms is not None:
-            structure.add_site_property("magmom", [float(m) for m in self.magmoms])
-        return structure
+        A pymatgen object that was relaxed comes out as its own kind, with all that it carried.
+        """
+        from atomsim.io.convert import to_pymatgen
+
+        return to_pymatgen(self.atoms, self.magmoms, self.source)
 
 
 def relax(
-    systems: list[Atoms] | list[Structure] | tuple[Atoms | Structure, ...] | Atoms | Structure,
-    potential: Potential | str = "chgnet-0.3.0",
+    systems: Any,
+    potential: Potential | Calculator | str | Path = "chgnet-0.3.0",
     *,
     device: str = "auto",
     settings: RelaxSettings | None = None,
@@ -132,8 +145,10 @@ def relax(
     """Relax structures with one potential; results come in the order of the input.
 
     Args:
-        systems: ASE Atoms or pymatgen Structures, one or many.
-        potential: a ``Potential``, or the name of a card or path of a model.
+        systems: one or many (any iterable) of: ASE Atoms, pymatgen Structures or Molecules, names of
+            prototypes, and files, which stand for every structure in them. What they carry (info, arrays,
+            constraints, site properties) comes out again.
+        potential: a ``Potential``, an ASE calculator, or the name of a card or path of a model.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, where the potential is given by name.
         settings: how to relax; single fields may be given as keywords instead.
         capacity: how many systems and atoms to evaluate at once; by default one system on a
@@ -142,15 +157,18 @@ def relax(
 
     Raises:
         InputError: for an unknown potential, setting or method. A structure that cannot be
-            relaxed raises nothing: its ``status`` says so.
+            relaxed raises nothing: its ``status`` is ``invalid`` and its ``message`` says why.
     """
-    from atomsim.models.load import load_potential
-
-    chosen = _with_overrides(settings or RelaxSettings(), overrides)
-    surface = load_potential(potential, device=device) if isinstance(potential, str) else potential
-    atoms = [_as_atoms(s) for s in (systems if isinstance(systems, list | tuple) else [systems])]
-    found: dict[int, Relaxation] = dict(iter_relax(atoms, surface, chosen, capacity=capacity))
-    return [found[n] for n in range(len(atoms))]
+    chosen = _with_overrides(settings, overrides)
+    if not isinstance(capacity, Capacity | None):
+        raise InputError(f"capacity: found {type(capacity).__name__}, wanted a Capacity, such as Capacity(systems=8)")
+    surface = as_surface(potential, device)
+    given = list(given_structures(systems))
+    sound = [n for n, g in enumerate(given) if not g.problem]
+    found = {n: _refused(g.atoms, g.problem) for n, g in enumerate(given) if g.problem}
+    for k, relaxation in iter_relax([given[n].atoms for n in sound], surface, chosen, capacity=capacity):
+        found[sound[k]] = relaxation
+    return [replace(found[n], source=g.source) for n, g in enumerate(given)]
 
 
 def iter_relax(
@@ -162,6 +180,8 @@ def iter_relax(
     hessians: Mapping[int, Hessian] | None = None,
 ) -> Iterator[tuple[int, Relaxation]]:
     """Relax systems as they come and yield (index, relaxation) as each ends.
+
+    One that is not sound (see ``check_structure``) ends as ``invalid`` and costs no other its result.
 
     Args:
         systems: what to relax.
@@ -180,7 +200,7 @@ def iter_relax(
     refused: list[tuple[int, Relaxation]] = []
     newton = settings.method == "newton"
     entry = Entry(space, device, newton, settings.noise_A, settings.seed, settings.starts, symmetry)
-    groups: Iterable[Group] = _groups(systems, entry, hessians or {}, refused)
+    groups: Iterable[Group] = _groups(systems, surface, entry, hessians or {}, refused)
     descend = partial(
         drive,
         surface=surface,
@@ -197,7 +217,8 @@ def iter_relax(
     look = settings.check_minimum and not settings.keep_symmetry
     outcomes = to_minima(groups, finely, surface, space, room, settings.seed) if look else finely(groups)
     for outcome in outcomes:
-        yield int(str(outcome.key)), _relaxation(continued(outcome, spent.pop(outcome.key, None)))
+        n = int(str(outcome.key))
+        yield n, _relaxation(continued(outcome, spent.pop(outcome.key, None)), systems[n], surface)
     yield from refused
 
 
@@ -217,12 +238,17 @@ def _method(name: str) -> Method[Any]:
 
 
 def _groups(
-    systems: Sequence[Atoms], entry: Entry, known: Mapping[int, Hessian], refused: list[tuple[int, Relaxation]]
+    systems: Sequence[Atoms],
+    surface: Surface,
+    entry: Entry,
+    known: Mapping[int, Hessian],
+    refused: list[tuple[int, Relaxation]],
 ) -> Iterator[Group]:
     """Set up systems as the driver asks for them; one that cannot be set up goes to ``refused``."""
     for n, atoms in enumerate(systems):
         try:
-            groups = entry.groups(n, atoms, known.get(n))
+            require_sound(atoms, surface)
+            groups = entry.groups(n, right_handed(atoms), known.get(n))
         except Exception as error:  # raised inside the driver, it would end all that are in flight
             refused.append((n, _refused(atoms, in_one_line(error))))
         else:
@@ -233,7 +259,7 @@ def _refused(atoms: Atoms, message: str) -> Relaxation:
     """Return a system that could not be set up, as it came."""
     nan = np.full((len(atoms), 3), np.nan)
     return Relaxation(
-        atoms=atoms.copy(),
+        atoms=as_it_came(atoms),
         energy=np.nan,
         forces=nan,
         stress=np.full((3, 3), np.nan),
@@ -254,8 +280,10 @@ def _noted(going_on: Iterable[tuple[Outcome, Group]], spent: dict[Hashable, Outc
         yield group
 
 
-def _relaxation(outcome: Outcome) -> Relaxation:
-    (atoms,) = outcome.batch.to("cpu").split()
+def _relaxation(outcome: Outcome, source: Atoms, surface: Surface) -> Relaxation:
+    (moved,) = outcome.batch.to("cpu").split()
+    cell = moved.cell.array * handedness(source)
+    atoms = with_geometry(source, moved.positions, cell)
     said = outcome.evaluation
     energy, forces, stress = float(said.energy[0]), said.forces.cpu().numpy(), said.stress[0].cpu().numpy()
     magmoms = None if said.magmoms is None else said.magmoms.cpu().numpy()
@@ -268,7 +296,7 @@ def _relaxation(outcome: Outcome) -> Relaxation:
         stress=stress,
         magmoms=magmoms,
         status=outcome.status,
-        message=outcome.message,
+        message="; ".join(filter(None, (outcome.message, lone_atoms(atoms, surface)))),
         steps=outcome.steps,
         force_calls=outcome.force_calls,
         fmax=outcome.residual,
@@ -277,18 +305,11 @@ def _relaxation(outcome: Outcome) -> Relaxation:
     )
 
 
-def _as_atoms(system: Atoms | Structure) -> Atoms:
-    if isinstance(system, Atoms):
-        return system
-    from pymatgen.io.ase import AseAtomsAdaptor
-
-    atoms = AseAtomsAdaptor.get_atoms(system)
-    return Atoms(atoms)  # plain ASE Atoms, without pymatgen's subclass
-
-
-def _with_overrides(settings: RelaxSettings, overrides: dict[str, Any]) -> RelaxSettings:
+def _with_overrides(settings: RelaxSettings | None, overrides: dict[str, Any]) -> RelaxSettings:
+    if not isinstance(settings, RelaxSettings | None):
+        raise InputError(f"settings: found {type(settings).__name__}, wanted RelaxSettings, or its fields as keywords")
     known = RelaxSettings.__dataclass_fields__
     for key in overrides:
         if key not in known:
             raise InputError(f"unknown setting {key!r}, wanted one of {', '.join(known)};{nearest(key, known)}")
-    return replace(settings, **overrides)
+    return replace(settings or RelaxSettings(), **overrides)

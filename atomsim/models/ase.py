@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import BaseCalculator, Calculator, PropertyNotImplementedError, all_changes
 from ase.data import atomic_numbers
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
@@ -28,7 +28,7 @@ class AsePotential:
 
     def __init__(
         self,
-        calculator: Calculator,
+        calculator: BaseCalculator,
         elements: Iterable[int | str] | None = None,
         cutoff: float = 0.0,
         *,
@@ -112,7 +112,7 @@ def _tensor(values: np.ndarray) -> torch.Tensor:
     return torch.tensor(np.asarray(values, dtype=np.float64))
 
 
-def _fingerprint(calculator: Calculator) -> str:
+def _fingerprint(calculator: BaseCalculator) -> str:
     kind = type(calculator)
     described = f"{kind.__module__}.{kind.__qualname__} {sorted(getattr(calculator, 'parameters', {}).items())!r}"
     return hashlib.sha256(described.encode()).hexdigest()

@@ -14,6 +14,7 @@ from atomsim.batch import Batch, Evaluation
 from atomsim.batching import Capacity, Fault, evaluate
 from atomsim.memory import Load
 from atomsim.models.interface import Surface
+from atomsim.optimize.apart import fallen_apart
 from atomsim.optimize.rows import Method, Rows, join_states, take_state
 from atomsim.optimize.space import Layout, Space
 
@@ -45,7 +46,8 @@ class Stop:
     exploded_force: float = 1e4
     """Residual force above which a group is given up as ``exploded``, eV/Å."""
     exploded_volume: float = 3.0
-    """Factor of growth or shrinkage of a cell's volume above which likewise."""
+    """Factor of growth or shrinkage of a cell's volume above which likewise, if it goes uphill, comes apart or
+    runs into itself: a sound relaxation may go as far, downhill and as one piece (see ``fallen_apart``)."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def drive(
         if project:
             evaluation = project(flight.batch, evaluation, flight.group, [m.group for m in flight.members])
         flight = flight.started(method, space, evaluation)
-        verdicts = flight.judge(space, stop, evaluation, faults)
+        verdicts = flight.judge(space, stop, evaluation, faults, float(getattr(surface, "cutoff", 0.0)))
         yield from flight.outcomes(evaluation, verdicts, method.inverse_hessians(flight.state), space)
         staying = torch.tensor([n for n, v in enumerate(verdicts) if v is None], dtype=torch.int64)
         flight = flight.moved(method, space, evaluation, staying.to(flight.group.device)) if len(staying) else None
@@ -124,6 +126,7 @@ class _Member:
     load: Load
     steps: int = 0
     first_energy: float = float("nan")
+    first_enthalpy: float = float("nan")
     residual: float = float("inf")
     started: bool = False
 
@@ -192,13 +195,15 @@ class _Flight:
         energy = _by_group(space.energy(batch, said), owner, len(new))
         guesses = [self.members[n].group.inverse_hessian for n in new]
         state = method.start(rows, space.force(batch, said, layout), energy, guesses)
-        for n, value in zip(new, _by_group(said.energy, owner, len(new)).tolist(), strict=True):
-            self.members[n].started, self.members[n].first_energy = True, value
+        firsts = zip(new, _by_group(said.energy, owner, len(new)).tolist(), energy.tolist(), strict=True)
+        for n, value, enthalpy in firsts:
+            member = self.members[n]
+            member.started, member.first_energy, member.first_enthalpy = True, value, enthalpy
         self.state = state if self.state is None else join_states([self.state, state])
         return self
 
     def judge(
-        self, space: Space, stop: Stop, evaluation: Evaluation, faults: dict[int, Fault]
+        self, space: Space, stop: Stop, evaluation: Evaluation, faults: dict[int, Fault], cutoff: float = 0.0
     ) -> list[tuple[str, str] | None]:
         """Return each group's status and message, or None where it goes on."""
         residual = space.residual(self.batch, evaluation)
@@ -209,8 +214,18 @@ class _Flight:
         verdicts: list[tuple[str, str] | None] = []
         for n, (member, force, growth) in enumerate(zip(self.members, worst.tolist(), grown.tolist(), strict=True)):
             member.residual = force
-            verdicts.append(_verdict(member, force, growth, stop, faults.get(n)))
+            wrong = self._astray(n, space, evaluation, cutoff) if growth > stop.exploded_volume else ""
+            verdicts.append(_verdict(member, force, growth, wrong, stop, faults.get(n)))
         return verdicts
+
+    def _astray(self, n: int, space: Space, evaluation: Evaluation, cutoff: float) -> str:
+        """Say what is wrong with a group whose volume has changed much; empty if it may go on."""
+        systems = torch.nonzero(self.group == n).flatten()
+        batch = self.batch.take(systems)
+        enthalpy = float(space.energy(batch, evaluation.take(self.batch, systems)).sum())
+        if not enthalpy <= self.members[n].first_enthalpy:
+            return f"energy rose by {enthalpy - self.members[n].first_enthalpy:.3g} eV"
+        return fallen_apart(batch.to("cpu"), cutoff)
 
     def outcomes(
         self, evaluation: Evaluation, verdicts: list[tuple[str, str] | None], learned: Tensor | None, space: Space
@@ -261,7 +276,9 @@ def _by_group(energy: Tensor, group: Tensor, n_groups: int) -> Tensor:
     return energy.new_zeros(n_groups).index_add_(0, group, energy)
 
 
-def _verdict(member: _Member, force: float, grown: float, stop: Stop, fault: Fault | None) -> tuple[str, str] | None:
+def _verdict(
+    member: _Member, force: float, grown: float, wrong: str, stop: Stop, fault: Fault | None
+) -> tuple[str, str] | None:
     if fault is not None:
         return fault.status, fault.message
     if math.isnan(force):
@@ -269,10 +286,15 @@ def _verdict(member: _Member, force: float, grown: float, stop: Stop, fault: Fau
             "not_a_number",
             f"the potential gave NaN after {member.steps} steps; look at the start for atoms too close",
         )
-    if force > stop.exploded_force or grown > stop.exploded_volume:
+    if force > stop.exploded_force:
         return "exploded", (
-            f"largest force {force:.3g} eV/Å and volume changed {grown:.2f}-fold after {member.steps} steps; "
-            "look at the start for atoms too close, or fix the cell"
+            f"largest force {force:.3g} eV/Å after {member.steps} steps; "
+            "look at the start for atoms too close, or try another potential"
+        )
+    if wrong:
+        return "exploded", (
+            f"volume changed {grown:.2f}-fold and {wrong} after {member.steps} steps; "
+            "start from a cell nearer to the crystal's, fix the cell, or try another potential"
         )
     if force <= stop.fmax:
         return "converged", ""

@@ -25,8 +25,8 @@ def check_structure(atoms: Atoms, elements: AbstractSet[int] | None = None) -> N
         elements: atomic numbers that the potential knows; None to skip that check.
 
     Raises:
-        InputError: no atoms; a position or cell vector that is not a number; a cell of zero or
-            negative volume; an element unknown to the potential; atoms closer than half the sum
+        InputError: no atoms; a position or cell vector that is not a number; a cell of zero
+            volume; an element unknown to the potential; atoms closer than half the sum
             of their covalent radii (Cordero et al. 2008, Dalton Trans. 2832). One line, naming
             the first offender.
     """
@@ -39,6 +39,40 @@ def check_structure(atoms: Atoms, elements: AbstractSet[int] | None = None) -> N
     _check_cell(atoms)
     _check_elements(atoms, elements)
     _check_overlaps(atoms)
+
+
+def handedness(atoms: Atoms) -> float:
+    """Return −1 for a left-handed cell, else 1."""
+    return -1.0 if np.linalg.det(atoms.cell.array) < 0 else 1.0
+
+
+def right_handed(atoms: Atoms) -> Atoms:
+    """Return the crystal with a right-handed cell: its own, or that of the opposite vectors, no atom moved.
+
+    A lattice has −a with a, so all three vectors may change sign; symmetry searches ask for a right-handed cell.
+    """
+    if handedness(atoms) > 0:
+        return atoms
+    turned = atoms.copy()
+    turned.set_cell(-atoms.cell.array, apply_constraint=False)
+    return turned
+
+
+def lone_atoms(atoms: Atoms, surface: object) -> str:
+    """Say which atoms have no other within the potential's cutoff, and so no force; empty if there is none."""
+    cutoff = float(getattr(surface, "cutoff", 0.0))
+    if cutoff <= 0 or not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
+        return ""
+    reached = np.zeros(len(atoms), dtype=bool)
+    reached[_close_pairs(atoms, cutoff)[0]] = True
+    alone = np.flatnonzero(~reached)
+    if len(alone) == 0:
+        return ""
+    named = ", ".join(_atom(atoms, int(n)) for n in alone[:3]) + (" …" if len(alone) > 3 else "")
+    return (
+        f"{len(alone)} of {len(atoms)} atoms ({named}) have no other within the potential's {cutoff:g} Å, so nothing "
+        "binds them; check the cell and the units (Å)"
+    )
 
 
 def _check_cell(atoms: Atoms) -> None:
@@ -54,11 +88,7 @@ def _check_cell(atoms: Atoms) -> None:
                 f"{_name(atoms)}: periodic along vector {axis + 1}, which is zero; give a cell, or no pbc there"
             )
     full = atoms.cell.complete().array
-    volume = float(np.linalg.det(full))
-    if volume < 0:
-        raise InputError(
-            f"{_name(atoms)}: cell volume is {volume:.4g} Å³, left-handed; swap two cell vectors and coordinates"
-        )
+    volume = abs(float(np.linalg.det(full)))
     heights = 1 / np.linalg.norm(np.linalg.inv(full), axis=0) if volume > 0 else np.zeros(3)
     thinnest = periodic[np.argmin(heights[periodic])]
     if heights[thinnest] < MIN_HEIGHT_A:

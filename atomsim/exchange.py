@@ -1,0 +1,108 @@
+"""Between what users hold (ASE, pymatgen, files, names) and what the engine takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
+
+from atomsim.batching import in_one_line
+from atomsim.errors import InputError, nearest
+from atomsim.metadata import as_it_came
+from atomsim.models.interface import Potential, Surface
+from atomsim.structures.sanity import check_structure
+
+WANTED = "wanted ASE Atoms, a pymatgen Structure or Molecule, a file or the name of a prototype"
+
+
+class Given:
+    """One structure as it came: its atoms, the object that it came as, or why it is not one."""
+
+    def __init__(self, atoms: Atoms, source: Any = None, problem: str = "") -> None:
+        self.atoms = atoms
+        self.source = source
+        """The pymatgen object that ``atoms`` were made from, else None."""
+        self.problem = problem
+        """Why it cannot be computed: found, wanted, next; empty if it can be tried."""
+
+
+def given_structures(systems: Any) -> Iterator[Given]:
+    """Return structures one by one from one or many, of whatever kind.
+
+    A string or path stands for every structure of its file, or for a prototype. What cannot be taken has a
+    ``problem`` and no atoms; nothing is raised.
+    """
+    for system in _each(systems):
+        try:
+            yield from _taken(system)
+        except Exception as error:  # adaptors and parsers raise whatever they meet
+            yield Given(Atoms(), problem=in_one_line(error))
+
+
+def require_sound(atoms: Atoms, surface: Surface) -> None:
+    """Refuse a structure that this potential cannot say anything sensible about.
+
+    Raises:
+        InputError: as ``check_structure`` does.
+    """
+    check_structure(atoms, getattr(surface, "elements", None))
+
+
+def as_surface(potential: Any, device: str = "auto") -> Surface:
+    """Return a potential by its name or path, from an ASE calculator, or as it is.
+
+    Raises:
+        InputError: if it is none of these, or cannot be loaded.
+    """
+    if isinstance(potential, str | Path):
+        from atomsim.models.load import load_potential
+
+        return load_potential(potential, device=device)
+    if isinstance(potential, BaseCalculator) and not isinstance(potential, Potential):
+        from atomsim.models.ase import AsePotential
+
+        return AsePotential(potential)
+    if callable(potential) and not isinstance(potential, type):
+        surface: Surface = potential
+        return surface
+    found = potential.__name__ if isinstance(potential, type) else type(potential).__name__
+    hint = f"; make one with {found}(…)" if isinstance(potential, type) else ""
+    raise InputError(f"potential: found {found}, wanted a name, a path, a Potential or an ASE calculator{hint}")
+
+
+def _each(systems: Any) -> Iterable[Any]:
+    from pymatgen.core import SiteCollection
+
+    single = isinstance(systems, Atoms | SiteCollection | str | Path | Mapping) or not isinstance(systems, Iterable)
+    return [systems] if single else systems
+
+
+def _taken(system: Any) -> Iterator[Given]:
+    from pymatgen.core import SiteCollection
+
+    from atomsim.io.convert import from_pymatgen
+
+    if isinstance(system, Atoms):
+        yield Given(as_it_came(system))
+    elif isinstance(system, SiteCollection):
+        yield Given(from_pymatgen(system), source=system)
+    elif isinstance(system, str | Path):
+        yield from (Given(as_it_came(atoms)) for atoms in _named(system))
+    else:
+        raise InputError(f"found {type(system).__name__}, {WANTED}")
+
+
+def _named(word: str | Path) -> list[Atoms]:
+    from atomsim.io import read_structures
+    from atomsim.structures.prototypes import load_prototype, prototype_names
+
+    if isinstance(word, str) and word in prototype_names():
+        return [load_prototype(word).atoms]
+    path = Path(word).expanduser()
+    if path.exists():
+        return read_structures(path)
+    hint = nearest(str(word), prototype_names())
+    raise InputError(f"{str(word)!r} is neither a file nor a prototype;{hint or ' check the name'}")
