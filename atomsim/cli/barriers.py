@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atomsim.cli import show
+from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
 from atomsim.errors import InputError
 
@@ -32,8 +33,8 @@ PotentialOption = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command()(barriers)
-    app.command()(neb)
+    app.command()(speaks_options(barriers))
+    app.command()(speaks_options(neb))
 
 
 def barriers(
@@ -241,8 +242,10 @@ def neb(
     relax_ends: Annotated[bool, typer.Option("--relax/--no-relax", help="Relax the ends first, at fixed cell.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the noise on the guess.")] = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Extended XYZ to write; START-path.extxyz if not given.")
+        Path | None,
+        typer.Option("--out", "-o", help="File to write, .extxyz, .traj …; START-path.extxyz if not given."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is also an input.")] = False,
     potential: PotentialOption = "chgnet-0.3.0",
     device: Device = None,
     trust_file: TrustFile = False,
@@ -255,7 +258,7 @@ def neb(
     Example:
       atomsim neb start.cif end.cif --images 7
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.io import write_extxyz
+    from atomsim.io.write import check_target, default_name, with_results, write_structures
     from atomsim.mep.barrier import PathSettings
     from atomsim.mep.single import find_path
     from atomsim.worker.engine import LOADER, Engine
@@ -264,10 +267,11 @@ def neb(
         images=images, fmax_eV_per_A=fmax, max_steps=max_steps, starts=starts, search=search, seed=seed
     )
     first, last = (_one_structure(file) for file in (start, end))
+    target = out or Path(default_name(start.stem, "path"))
+    check_target(target, [first] * (images + 2), [start, end], force=force)
     surface: Potential = Engine(potential, device or "auto", None, 1, trust_file, loader or LOADER).load()
     path = find_path(first, last, surface, settings, relax_ends=relax_ends)
-    target = out or Path(f"{start.stem}-path.extxyz")
-    write_extxyz(target, list(path.images), [{"energy": float(e)} for e in path.energies])
+    write_structures(target, with_results(path.images, [{"energy": float(e)} for e in path.energies]))
     _print_path(path, target, as_json)
     if path.status != "converged":
         raise typer.Exit(1)

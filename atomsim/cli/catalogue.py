@@ -11,7 +11,6 @@ import typer
 
 from atomsim.cli import compare, show, weights
 from atomsim.cli.show import Json
-from atomsim.errors import InputError
 
 potentials = typer.Typer(help="Potentials: what they are, where they come from, known limits.", no_args_is_help=True)
 structures = typer.Typer(help="Prototype structures, with their sources.", no_args_is_help=True)
@@ -116,20 +115,11 @@ def write_structure(
     Example:
       atomsim structures write Li2RuO3 Li2RuO3.cif
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from ase.io import write
-    from ase.io.formats import UnknownFileTypeError
-
+    from atomsim.io.write import write_structures
     from atomsim.structures.prototypes import load_prototype
 
     atoms = load_prototype(name).atoms
-    try:
-        write(file, atoms)
-    except (UnknownFileTypeError, KeyError, ValueError, NotImplementedError) as error:
-        raise InputError(
-            f"cannot write {file.name}: {error}; wanted a suffix such as .cif, .vasp or .extxyz"
-        ) from error
-    except OSError as error:
-        raise InputError(f"cannot write {file}: {error.strerror}") from error
+    write_structures(file, [atoms])
     if as_json:
         show.print_json({"file": str(file.resolve()), "n_atoms": len(atoms)})
     else:

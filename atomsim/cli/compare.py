@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atomsim.cli import show
+from atomsim.cli.labels import told_apart
+from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, TrustFile
 from atomsim.errors import InputError, nearest
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 def add_to(potentials: typer.Typer) -> None:
     """Add the command of this module."""
-    potentials.command("compare")(compare)
+    potentials.command("compare")(speaks_options(compare))
 
 
 def compare(
@@ -61,10 +63,11 @@ def compare(
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; want a folder that may be made or filled")
     tune_process()
-    structures = [found for word in on for found in structures_of(word)]
-    for name, found in structures:
+    words = [(word, name, found) for word in on for name, found in structures_of(word)]
+    for _, name, found in words:
         checked(found, name)
-    names, atoms = [n for n, _ in structures], [s for _, s in structures]
+    names = told_apart([name for _, name, _ in words], [Path(word) for word, _, _ in words])
+    atoms = [found for _, _, found in words]
     first, second = (load_potential(p, device=device or "auto", trust_file=trust_file) for p in (a, b))
     labelled = [label(atoms, p) for p in (first, second)]
     rows = [agreement(n, x, y) for n, x, y in zip(names, *labelled, strict=True)]

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from atomsim.cli import show
+from atomsim.cli.labels import told_apart
+from atomsim.cli.options import in_options, options_of, speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:
+    from atomsim.models.interface import Potential
     from atomsim.records import Record
     from atomsim.tasks.relax import Settings
-    from atomsim.worker.engine import Engine
+    from atomsim.worker.engine import Engine, Job
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command of this module."""
-    app.command()(relax)
+    app.command()(speaks_options(relax))
 
 
 def relax(
@@ -28,8 +32,18 @@ def relax(
         list[str], typer.Argument(metavar="FILE...", help="Any files that ASE or pymatgen read, or prototypes.")
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Extended XYZ to write; NAME-relaxed.extxyz if not given.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="File to write, format by its suffix (.extxyz and .traj hold everything; .cif, .vasp, .json, .db …); "
+            "NAME-relaxed.extxyz if not given.",
+        ),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is also an input.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out structures that cannot be computed; exit code 1 then.")
+    ] = False,
     cell: Annotated[bool, typer.Option("--cell/--no-cell", help="Relax the cell too.")] = True,
     fmax: Annotated[float, typer.Option(help="Converged when no force is larger, eV/Å.")] = 0.05,
     max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 500,
@@ -45,7 +59,8 @@ def relax(
 ) -> None:
     """Relax structures and write them with energy, forces, stress and magnetic moments.
 
-    All structures are written, each with its status; exit code 1 if any did not converge.
+    All structures are written, each with its status and all that it carried (info, arrays, constraints); exit code 1
+    if any did not converge.
 
     \b
     Examples:
@@ -55,64 +70,81 @@ def relax(
     """  # noqa: D301 - click's mark for lines that must not be joined
     from pydantic import ValidationError
 
+    from atomsim.io.write import check_target, default_name, write_structures
     from atomsim.tasks.keys import explain
     from atomsim.tasks.relax import Settings
     from atomsim.worker.engine import LOADER, Engine
+    from atomsim.worker.folder import annotated
     from atomsim.worker.pool import available_cores
 
     try:
         settings = Settings(structures=files, cell=cell, fmax_eV_per_A=fmax, max_steps=max_steps, pressure_GPa=pressure)
     except ValidationError as error:
         raise InputError("\n".join(explain(error, Settings, "relax"))) from error
-    target = out or Path(f"{Path(files[0]).stem}-relaxed.extxyz")
-    if not target.resolve().parent.is_dir():
-        raise InputError(f"no folder {target.resolve().parent} to write {target.name} in; make it first")
-    if target.is_dir():
-        raise InputError(f"{target} is a folder, wanted a file to write; try -o {target / 'relaxed.extxyz'}")
+    target = out or Path(default_name(Path(files[0]).stem, "relaxed"))
+    check_target(target)
     cores = available_cores() if processes is None else processes
     engine = Engine(potential, device or "auto", None, cores, trust_file, loader or LOADER)
+    surface = engine.load()
+    job, skipped = _job(settings, surface, target, skip_bad=skip_bad, force=force)
     try:
-        records = _relax(settings, engine)
+        records = _relax(job, engine, surface)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"{target.name} was not written; 'atomsim run' keeps what is finished") from error
-    _write(target, records)
-    _print(target, records, as_json)
-    if not all(r.good for r in records):
+    write_structures(target, [annotated(r) for r in records if r.structure is not None])
+    _print(target, records, skipped, as_json)
+    if skipped or not all(r.good for r in records):
         raise typer.Exit(1)
 
 
-def _relax(settings: Settings, engine: Engine) -> list[Record]:
-    """Return the records in the order of the structures."""
-    from atomsim.campaign import Step
+def _job(
+    settings: Settings, potential: Potential, target: Path, *, skip_bad: bool, force: bool
+) -> tuple[Job, list[str]]:
+    """Return what is to be done, and one line for each structure that is left out."""
+    from atomsim.io.write import check_target
     from atomsim.tasks import relax as kind
-    from atomsim.tasks.base import Context
-    from atomsim.worker.engine import Job, run_job
+    from atomsim.tasks.base import Context, find_files, gather, make_task
+    from atomsim.worker.engine import Job
 
-    potential = engine.load()
     context = Context(
         "relax", potential_name=potential.name, potential_sha256=potential.sha256, elements=potential.elements
     )
-    tasks = kind.expand(settings, {}, context)
+    found, problems = gather(settings.structures, {}, context)
+    if problems and not (skip_bad and found):
+        hint = ["leave out what cannot be computed with --skip-bad"] * (len(found) > 0)
+        raise InputError("\n".join([*problems, *hint]))
+    inputs = [file for word in settings.structures for file in find_files(word, context.base_dir)]
+    check_target(target, [origin.atoms for origin in found], inputs, force=force)
+    labels = told_apart([origin.label for origin in found], [origin.file for origin in found])
+    tasks = [make_task(replace(o, label=n), kind.KIND, settings, context) for o, n in zip(found, labels, strict=True)]
+    return Job("relax", settings, tasks, context, {}), problems
+
+
+def _relax(job: Job, engine: Engine, surface: Potential) -> list[Record]:
+    """Return the records in the order of the structures."""
+    from atomsim.campaign import Step
+    from atomsim.worker.engine import run_job
+
     done: dict[str, Record] = {}
     with show.progress() as progress:
-        progress.step_started(Step(1, "relax", "relax", settings, ()), len(tasks), 0)
-        job = Job("relax", settings, tasks, context, {}, on_calls=progress.force_calls)
-        for record in run_job(job, engine, potential):
-            done[record.task] = record
-            progress.task_done(record)
-    return [done[task.id] for task in tasks]
+        progress.step_started(Step(1, "relax", "relax", job.settings, ()), len(job.tasks), 0)
+        for record in run_job(replace(job, on_calls=progress.force_calls), engine, surface):
+            spoken = replace(record, message=in_options(record.message, options_of(relax)))
+            done[record.task] = spoken
+            progress.task_done(spoken)
+    return [done[task.id] for task in job.tasks]
 
 
-def _write(target: Path, records: list[Record]) -> None:
-    from atomsim.worker.folder import write_structures
-
-    write_structures(target, records)
-
-
-def _print(target: Path, records: list[Record], as_json: bool) -> None:
+def _print(target: Path, records: list[Record], skipped: list[str], as_json: bool) -> None:
+    for line in skipped:
+        sys.stderr.write(f"left out: {line}\n")
+    for record in records:
+        if record.structure and record.structure.get("left_out"):
+            names = ", ".join(record.structure["left_out"])
+            sys.stderr.write(f"{record.label}: left out what no file can hold: {names}\n")
     if as_json:
         facts = [{"label": r.label, "status": r.status, "message": r.message, **r.values} for r in records]
-        show.print_json({"file": str(target.resolve()), "structures": facts})
+        show.print_json({"file": str(target.resolve()), "structures": facts, "left_out": skipped})
         return
     columns = ("structure", "status", "steps", "eV/atom", "fmax, eV/Å", "volume, Å³")
     keys = (("steps", 0), ("energy_per_atom_eV", 4), ("fmax_eV_per_A", 4), ("volume_A3", 2))
@@ -121,4 +153,7 @@ def _print(target: Path, records: list[Record], as_json: bool) -> None:
         for r in records
     ]
     show.print_table(columns, rows)
+    for record in records:
+        if record.message:
+            sys.stdout.write(f"{record.label}: {record.message}\n")
     sys.stdout.write(f"{target.resolve()}\n")

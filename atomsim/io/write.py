@@ -81,17 +81,33 @@ def write_extxyz(path: Path, structures: Sequence[Atoms], results: Sequence[Mapp
         InputError: if there are not as many results as structures.
         AtomsimError: if the file cannot be written; an old file is untouched.
     """
-    if results is not None and len(results) != len(structures):
-        raise InputError(f"{len(results)} results for {len(structures)} structures; want one for each")
-    ready = list(structures) if results is None else [_attach(a, r) for a, r in zip(structures, results, strict=True)]
+    ready = list(structures) if results is None else with_results(structures, results)
     with replacing(path) as unfinished:
         _write_as("extxyz", unfinished, ready, path.name)
 
 
+def with_results(structures: Sequence[Atoms], results: Sequence[Mapping[str, Any]]) -> list[Atoms]:
+    """Return copies of structures with what is known of each on its calculator (see ``write_extxyz``).
+
+    Raises:
+        InputError: if there are not as many results as structures.
+    """
+    if len(results) != len(structures):
+        raise InputError(f"{len(results)} results for {len(structures)} structures; want one for each")
+    return [_attach(a, r) for a, r in zip(structures, results, strict=True)]
+
+
 def default_name(stem: str, what: str) -> str:
     """Return ``STEM-WHAT.extxyz``, or a name like it that no reader takes for another format."""
-    tried = (f"{stem}-{what}.extxyz", f"{stem.lower()}-{what}.extxyz")
-    return next((name for name in tried if _by_name(name) == "extxyz"), f"{what}.extxyz")
+    return openable(f"{stem}-{what}.extxyz")
+
+
+def openable(name: str) -> str:
+    """Return the name of an extended XYZ file such that no reader takes it for another format.
+
+    ASE knows VASP's and other files by parts of their names, capitals counting: POSCAR-relaxed.extxyz is one.
+    """
+    return next((n for n in (name, name.lower()) if _by_name(n) == "extxyz"), "structures.extxyz")
 
 
 def format_of(path: Path) -> str:

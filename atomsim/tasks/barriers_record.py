@@ -204,7 +204,7 @@ def path_images(record: Record) -> list[Atoms]:
 
 def write_paths(folder: FilePath, records: Sequence[Record], code: str | None) -> list[FilePath]:
     """Write each hop's images as extended XYZ, and as inputs of a DFT code where one is named."""
-    from atomsim.io import write_extxyz
+    from atomsim.io.write import openable, write_extxyz
     from atomsim.mep.dft_inputs import write_inputs
 
     written = []
@@ -214,8 +214,9 @@ def write_paths(folder: FilePath, records: Sequence[Record], code: str | None) -
             continue
         folder.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", record.label)
-        write_extxyz(folder / f"{name}.extxyz", images)
-        written.append(folder / f"{name}.extxyz")
+        target = folder / openable(f"{name}.extxyz")
+        write_extxyz(target, images)
+        written.append(target)
         if code is not None:
             write_inputs(folder / f"{name}-{code}", images, code)
     return written

@@ -15,15 +15,16 @@ A kind is a module with
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from atomsim.errors import InputError, nearest
-from atomsim.metadata import without_metadata
+from atomsim.metadata import as_it_came, without_metadata
 from atomsim.records import Record, Task, atoms_to_json, task_id
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ class Origin:
     atoms: Atoms
     tags: dict[str, Any] = field(default_factory=dict)
     parents: tuple[str, ...] = ()
+    file: Path | None = None
 
 
 def sources(settings: BaseModel) -> list[tuple[str, Source, list[str]]]:
@@ -167,28 +169,51 @@ def unknown_word(word: str, steps: Iterable[str], base_dir: Path) -> str:
     )
 
 
-def origins(words: Sequence[str], inputs: Inputs, context: Context) -> list[Origin]:
+def origins(words: Sequence[str], inputs: Inputs, context: Context, *, as_given: bool = False) -> list[Origin]:
     """Return the structures that words name, labels made unique, in the words' order.
 
     A step stands for its good records; the others are left out (see ``left_out``).
 
-    Raises:
-        InputError: if a word names nothing, or a named file or prototype is not fit to be used.
-    """
-    from atomsim.structures.prototypes import prototype_names
+    Args:
+        words: names of steps, prototypes, files or patterns.
+        inputs: records of the earlier steps.
+        context: of the step.
+        as_given: leave left-handed cells so; else the same lattice is given by right-handed vectors.
 
+    Raises:
+        InputError: if a word names nothing, or a named file or prototype is not fit to be used; one line for each.
+    """
+    from atomsim.structures.sanity import right_handed
+
+    found, problems = gather(words, inputs, context)
+    if problems:
+        raise InputError("\n".join(problems))
+    if not as_given:
+        found = [replace(origin, atoms=right_handed(origin.atoms)) for origin in found]
+    return _unique(found)
+
+
+def gather(words: Sequence[str], inputs: Inputs, context: Context) -> tuple[list[Origin], list[str]]:
+    """Return the structures that words name and are fit to be used, and one line for each that is not."""
     found: list[Origin] = []
+    problems: list[str] = []
     for word in words:
         if word in inputs:
             found += [Origin(r.label, r.atoms, dict(r.tags), (r.task,)) for r in usable(inputs[word])]
-        elif word in prototype_names():
-            found.append(_prototype(word, context))
-        elif files := find_files(word, context.base_dir):
-            for path in files:
-                found += _from_file(path, context)
-        else:
-            raise InputError(unknown_word(word, inputs, context.base_dir))
-    return _unique(found)
+            continue
+        for read in _readers(word, inputs, context):
+            try:
+                candidates = read()
+            except InputError as error:
+                problems.append(str(error))
+                continue
+            for where, origin in candidates:
+                try:
+                    _check(origin.atoms, where, context)
+                    found.append(origin)
+                except InputError as error:
+                    problems.append(str(error))
+    return found, problems
 
 
 def usable(records: Sequence[Record]) -> list[Record]:
@@ -201,15 +226,25 @@ def left_out(inputs: Inputs) -> list[Record]:
     return [r for records in inputs.values() for r in records if not r.good]
 
 
-def _prototype(name: str, context: Context) -> Origin:
+def _readers(word: str, inputs: Inputs, context: Context) -> list[Callable[[], list[tuple[str, Origin]]]]:
+    """Return what reads each of the files that a word names, or the prototype."""
+    from atomsim.structures.prototypes import prototype_names
+
+    def nothing() -> list[tuple[str, Origin]]:
+        raise InputError(unknown_word(word, inputs, context.base_dir))
+
+    if word in prototype_names():
+        return [partial(_prototype, word)]
+    return [partial(_from_file, path) for path in find_files(word, context.base_dir)] or [nothing]
+
+
+def _prototype(name: str) -> list[tuple[str, Origin]]:
     from atomsim.structures.prototypes import load_prototype
 
-    atoms = load_prototype(name).atoms
-    _check(atoms, f"prototype {name}", context)
-    return Origin(name, atoms, {"prototype": name})
+    return [(f"prototype {name}", Origin(name, load_prototype(name).atoms, {"prototype": name}))]
 
 
-def _from_file(path: Path, context: Context) -> list[Origin]:
+def _from_file(path: Path) -> list[tuple[str, Origin]]:
     from atomsim.io import read_structures
 
     structures = read_structures(path)
@@ -217,8 +252,8 @@ def _from_file(path: Path, context: Context) -> list[Origin]:
     found = []
     for n, atoms in enumerate(structures, 1):
         label = path.stem if len(structures) == 1 else f"{path.stem}-{n:0{digits}d}"
-        _check(atoms, f"{path.name} structure {n}", context)
-        found.append(Origin(label, atoms, {"file": path.name, "index": n - 1}))
+        origin = Origin(label, as_it_came(atoms), {"file": path.name, "index": n - 1}, file=path)
+        found.append((f"{path.name} structure {n}", origin))
     return found
 
 

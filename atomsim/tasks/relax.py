@@ -79,7 +79,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     Raises:
         InputError: if a structure holds an element that the potential does not know.
     """
-    found = _without_lost_hosts(origins(settings.structures, inputs, context), inputs)
+    found = _without_lost_hosts(origins(settings.structures, inputs, context, as_given=True), inputs)
     _check_elements(found, context)
     return [make_task(origin, KIND, settings, context) for origin in found]
 

@@ -46,7 +46,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     if min(settings.repeat) < 1:
         raise InputError(f"step {context.step!r}: repeat is {settings.repeat}, wanted three numbers of at least 1")
     tasks = []
-    for origin in origins(settings.structures, inputs, context):
+    for origin in origins(settings.structures, inputs, context, as_given=True):
         if settings.repeat != [1, 1, 1]:
             tags = origin.tags | {"repeat": list(settings.repeat)}
             origin = replace(origin, atoms=origin.atoms.repeat(settings.repeat), tags=tags)

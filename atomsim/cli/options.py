@@ -1,0 +1,49 @@
+"""Errors in the words that were typed: the option ``--fmax``, not the key ``fmax_eV_per_A`` behind it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from atomsim.errors import AtomsimError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+UNITS = r"(?:_(?:eV|GPa|A|A2|A3|fs|ps|K|V|deg)(?:_per_[A-Za-z0-9]+)*)?"
+
+
+def speaks_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Make a command's errors name its options instead of the keys and fields that they become."""
+
+    @wraps(command)
+    def spoken(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except AtomsimError as error:
+            text = in_options(str(error), options_of(command))
+            if text == str(error):
+                raise
+            raise type(error)(text) from error
+
+    return spoken
+
+
+def options_of(command: Callable[..., object]) -> tuple[str, ...]:
+    """Return the parameters of a command."""
+    return tuple(inspect.signature(command).parameters)
+
+
+def in_options(text: str, parameters: Iterable[str]) -> str:
+    """Return a message with ``--max-length`` for ``max_length_A``; a plain word only where it is named as a key."""
+    for name in parameters:
+        option = f"--{name.replace('_', '-')}"
+        text = re.sub(rf"(?<![\w-]){name}{UNITS}(?==|: found|: wanted)", option, text)
+        if "_" in name:
+            text = re.sub(rf"(?<![\w-]){name}{UNITS}(?![\w-])", option, text)
+        else:
+            text = re.sub(rf"(?<![\w-]){name}{UNITS[:-1]}(?![\w-])", option, text)  # with a unit only
+    return text
