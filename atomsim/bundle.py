@@ -103,7 +103,7 @@ def _whole(card: PotentialCard) -> tuple[PotentialCard, Path]:
 
 def _require_known(card: PotentialCard, pin: bool) -> None:
     if card.weights.origin not in CARRIED or not card.weights.sha256:
-        raise InputError(f"{card.name}.toml pins no weights; give a bundle of 'atomsim potentials export'")
+        raise InputError(_nothing_pinned(card))
     known = load_card(card.name).weights.sha256 if card.name in card_names() else ""
     if known and known != card.weights.sha256:
         raise InputError(
@@ -115,6 +115,17 @@ def _require_known(card: PotentialCard, pin: bool) -> None:
             f"no card here pins {card.name} (the bundle says sha256 {card.weights.sha256}); "
             "if you trust the bundle, add --pin"
         )
+
+
+def _nothing_pinned(card: PotentialCard) -> str:
+    """Say what to do with a card that names no SHA-256 to compare its weights with."""
+    if card.weights.origin not in CARRIED:
+        return f"{card.name}.toml is of weights that come with an installation; leave it out of the bundle"
+    return (
+        f"{card.name}.toml pins no weights: found no sha256 for {card.weights.file}, wanted that of the file that you "
+        f"trust; write sha256 = \"…\" (what 'sha256sum {card.weights.file}' says) under [weights] and import again, or "
+        f"fetch it with 'atomsim potentials fetch {card.name} --pin' and export that"
+    )
 
 
 def _copy(source: Path, folder: Path, card: PotentialCard) -> None:

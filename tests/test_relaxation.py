@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from functools import cache
 from pathlib import Path
@@ -99,6 +100,12 @@ def coincident() -> Atoms:
     return Atoms("Li2", positions=[[0, 0, 0], [0, 0, 0]], cell=[8, 8, 8], pbc=True)
 
 
+def with_nan() -> Atoms:
+    atoms = bulk("Li", "fcc", a=3.15, cubic=True)
+    atoms.positions[1, 2] = np.nan
+    return atoms
+
+
 def with_symmetry_fixed() -> Atoms:
     atoms = bulk("Li", "fcc", a=3.15, cubic=True)
     atoms.set_constraint(FixSymmetry(atoms))
@@ -111,11 +118,12 @@ def with_symmetry_fixed() -> Atoms:
     ("bad", "status", "words", "starts"),
     [
         (Atoms(), "invalid", "0 atoms", 2),
-        (coincident(), "not_a_number", "too close", 1),  # noise would take them apart
+        (coincident(), "invalid", "0.000 Å apart", 2),  # noise would take them apart
+        (with_nan(), "invalid", "finite", 2),
         (with_symmetry_fixed(), "invalid", "FixSymmetry", 1),
-        (Atoms("Li2", positions=[[0, 0, 0], [0, 0, 3]], cell=[5, 5, 0], pbc=True), "invalid", "2 independent", 2),
+        (Atoms("Li2", positions=[[0, 0, 0], [0, 0, 3]], cell=[5, 5, 0], pbc=True), "invalid", "vector 3", 2),
     ],
-    ids=["empty", "coincident", "constraint", "lattice"],
+    ids=["empty", "coincident", "nan", "constraint", "lattice"],
 )
 def test_what_cannot_be_set_up_has_a_status_and_takes_no_other_along(bad, status, words, starts, method, at_once):
     systems = [start("lj-test"), bad, start("lj-test")]
@@ -129,7 +137,7 @@ def test_what_cannot_be_set_up_has_a_status_and_takes_no_other_along(bad, status
 
 
 @pytest.mark.parametrize(
-    ("bad", "words"), [(Atoms("Li2", positions=[[0, 0, 0], [0, 0, 3]]), "0 lattice"), (coincident(), "no space group")]
+    ("bad", "words"), [(Atoms("Li2", positions=[[0, 0, 0], [0, 0, 3]]), "0 lattice"), (coincident(), "0.000 Å apart")]
 )
 def test_no_symmetry_to_keep_is_a_status(bad, words):
     found = relax([bad, bulk("Li", "fcc", a=3.15, cubic=True)], potential("lj-test"), keep_symmetry=True)
@@ -137,10 +145,28 @@ def test_no_symmetry_to_keep_is_a_status(bad, words):
     assert words in found[0].message
 
 
-@pytest.mark.parametrize("wrong", [{"fmax_eV_per_A": float("nan")}, {"fmax_eV_per_A": -1.0}, {"max_steps": -1}])
-def test_limits_that_nothing_can_reach_are_refused(wrong):
-    with pytest.raises(InputError, match=f"found {next(iter(wrong))}="):
-        RelaxSettings(**wrong)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"fmax_eV_per_A": value} for value in (math.nan, math.inf, -1.0, 0, True, "0.05", None, 1j)),
+        *({"max_steps": value} for value in (-1, 2.5, 2.0, True, "9", math.inf)),
+        *({"noise_A": value} for value in (-0.1, math.nan, 0.6, "0.1")),
+        *({"pressure_GPa": value} for value in (math.inf, None, True)),
+        *({"seed": value} for value in (-1, 1.5, None)),
+        *({"starts": value} for value in (0, 21, 1.0, True)),
+        *({"cell": value} for value in (1, None, "yes")),
+        *({key: 1} for key in ("check_minimum", "finish_in_double", "keep_symmetry")),
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_sense_are_refused_by_name(wrong):
+    with pytest.raises(InputError, match=f"found {next(iter(wrong))}=.*, wanted") as caught:
+        relax(start("lj-test"), potential("lj-test"), **wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_numpy_are_numbers():
+    RelaxSettings(fmax_eV_per_A=np.float32(0.1), max_steps=np.int64(3), cell=np.bool_(True), noise_A=0)
 
 
 def test_a_folder_as_output_is_refused_before_the_work(tmp_path):

@@ -134,18 +134,22 @@ def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _print_facts(content: dict[str, Any], as_json: bool) -> None:
-    """Print keys and values; lists of sentences one a line."""
+    """Print keys and values; lists of sentences one a line, tables within it after it, so that no key is broken."""
     if as_json:
         show.print_json(content)
         return
+    inner = {key: value for key, value in content.items() if isinstance(value, dict) and value}
     rows: list[tuple[str, Any]] = []
     for key, value in content.items():
-        if isinstance(value, dict):
-            rows += [(f"{key}.{inner}", item) for inner, item in value.items()]
-        elif isinstance(value, list) and any(" " in str(item) for item in value):
+        if key in inner:
+            continue
+        if isinstance(value, list) and any(" " in str(item) for item in value):
             rows += [(key if n == 0 else "", f"- {item}") for n, item in enumerate(value)]
         elif isinstance(value, list):
             rows.append((key, " ".join(str(item) for item in value)))
         else:
-            rows.append((key, value))
-    show.print_table(("", ""), [(key, str(value)) for key, value in rows])
+            rows.append((key, "–" if value in (None, "") else str(value)))
+    show.print_table(("", ""), rows, whole_keys=True)
+    for title, table in inner.items():
+        facts = [(key, "–" if value in (None, "") else str(value)) for key, value in table.items()]
+        show.print_table(("", ""), facts, title=title, whole_keys=True)

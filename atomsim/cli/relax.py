@@ -36,7 +36,7 @@ def relax(
         typer.Option(
             "--out",
             "-o",
-            help="File to write, format by its suffix (.extxyz and .traj hold everything; .cif, .vasp, .json, .db …); "
+            help="File to write, format by its suffix (.extxyz holds everything; .traj, .cif, .vasp, .json, .db …); "
             "NAME-relaxed.extxyz if not given.",
         ),
     ] = None,

@@ -39,8 +39,10 @@ def print_json(content: Any) -> None:
     sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
-    """Print a table on standard output; numbers to the right."""
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None, *, whole_keys: bool = False
+) -> None:
+    """Print a table on standard output; numbers to the right, words of the first column in one piece if asked for."""
     table = Table(
         title=None if title is None else escape(title),
         title_justify="left",
@@ -51,7 +53,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
     rows = [list(row) for row in rows]
     for n, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[n], int | float) or row[n] in {"", "–"} for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        whole = max((len(str(row[0])) for row in rows), default=0) if whole_keys and n == 0 else None
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", min_width=whole)
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     Console().print(table)

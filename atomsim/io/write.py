@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ase.db
 import ase.io
 import numpy as np
 from ase import Atoms
@@ -56,7 +57,7 @@ def check_target(
 def write_structures(path: Path, structures: Sequence[Atoms]) -> None:
     """Write structures in the format that the name says, whole or not at all.
 
-    Extended XYZ and ASE's trajectory hold results, constraints and metadata; other formats what they can.
+    Extended XYZ holds results, constraints and metadata; other formats what they can.
 
     Raises:
         InputError: if the name says no format that holds them.
@@ -158,7 +159,12 @@ def _write_as(kind: str, path: Path, structures: Sequence[Atoms], name: str) -> 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about what the format cannot hold
-            ase.io.write(path, ready, format=kind, **how)
+            if kind == "db":  # by what it is: the unfinished file has another suffix
+                with ase.db.connect(path, type="db", append=False) as database:
+                    for atoms in ready:
+                        database.write(atoms)
+            else:
+                ase.io.write(path, ready, format=kind, **how)
     except OSError:
         raise
     except Exception as error:  # writers raise whatever they meet
