@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from atomsim.cards import PotentialCard, card_names, card_text, list_cards, load_card, read_card
 from atomsim.errors import AtomsimError, InputError
 from atomsim.fetch import os_errors_in_one_line, record, writable_store
+from atomsim.files import replacing
 
 CARRIED = ("url", "file")
 """Origins of weights that a bundle holds; a package's are installed with it."""
@@ -48,13 +49,10 @@ def export_bundle(target: Path, names: Iterable[str] = ()) -> list[str]:
         return [card.name for card, _ in cards]
     if target.exists():
         raise InputError(f"{target} exists already; remove it or choose another name")
-    with os_errors_in_one_line(target.parent):
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
-            for card, path in cards:
-                archive.writestr(f"{card.name}.toml", card_text(card))
-                archive.write(path, card.weights.file)
-        unfinished.replace(target)
+    with replacing(target) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
+        for card, path in cards:
+            archive.writestr(f"{card.name}.toml", card_text(card))
+            archive.write(path, card.weights.file)
     return [card.name for card, _ in cards]
 
 

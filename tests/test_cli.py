@@ -205,6 +205,16 @@ def test_potentials() -> None:
     assert atomsim("potentials", "show", "chgnet-0.3.0").exit_code == 0
 
 
+@pytest.mark.parametrize("columns", [60, 80])
+def test_keys_of_a_card_are_not_broken(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    card = answer("potentials", "show", "mace-li-ru-s-o")
+    shown = atomsim("potentials", "show", "mace-li-ru-s-o").stdout
+    assert set(card["errors"]) <= set(shown.split())
+    if columns == 80:
+        assert card["weights"]["sha256"] in shown
+
+
 def test_structures(folder: Path) -> None:
     assert "Li2RuO3" in {row["name"] for row in answer("structures", "list")}
     facts = answer("structures", "show", "Li2RuO3")

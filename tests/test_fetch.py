@@ -510,6 +510,11 @@ def test_bad_bundles_leave_nothing(store, server, tmp_path, monkeypatch, payload
                 archive.writestr(name, content)
         with pytest.raises(AtomsimError, match=message):
             import_bundle(bad, pin=True)
+    unpinned = re.sub(r'sha256 = "[0-9a-f]+"', 'sha256 = ""', text)
+    (tmp_path / "unpinned").mkdir()
+    (tmp_path / "unpinned" / f"{NAME}.toml").write_text(unpinned)
+    with pytest.raises(InputError, match=rf"pins no weights: .*sha256sum {FILE}.*fetch {NAME} --pin"):
+        import_bundle(tmp_path / "unpinned")
     (tmp_path / "text").write_text("no bundle")
     with pytest.raises(InputError, match="is no bundle"):
         import_bundle(tmp_path / "text")

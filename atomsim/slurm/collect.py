@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from atomsim.errors import InputError
+from atomsim.files import replacing
 from atomsim.records import Record
 from atomsim.worker.folder import read_run
 
@@ -39,10 +40,8 @@ def collect(run: Path, formats: Sequence[str] = ("csv", "db")) -> list[Path]:
     written = []
     for name in formats:
         path = folder / f"records.{name}"
-        temporary = path.with_name(f".{path.stem}.tmp.{name}")
-        temporary.unlink(missing_ok=True)
-        writers[name](temporary, records)
-        temporary.replace(path)
+        with replacing(path) as unfinished:
+            writers[name](unfinished, records)
         written.append(path)
     return written
 

@@ -14,7 +14,7 @@ from atomsim.structures.sanity import check_structure
 
 NAMES = [
     "Li2RuO3", "Li2RuO3-R-3", "Li2RuO3-rocksalt", "Li2SO4", "Li2MnO3", "LiMO2", "LRMO", "Li2WO4", "LiCoO2",
-    "Na3RuO4", "TiS2", "Mo6S8", "Li", "Na", "O2", "Li2O", "Li2O2",
+    "Na3RuO4", "TiS2", "Mo6S8", "Li", "Na", "K", "Mg", "Ca", "Al", "Zn", "O2", "Li2O", "Li2O2",
 ]  # fmt: skip
 
 BONDS = [
@@ -39,6 +39,11 @@ BONDS = [
     ("Mo6S8", "Mo", "S", 5, 2.40, 2.60),
     ("Li", "Li", "Li", 8, 3.03, 3.05),
     ("Na", "Na", "Na", 8, 3.70, 3.73),
+    ("K", "K", "K", 8, 4.54, 4.55),
+    ("Mg", "Mg", "Mg", 12, 3.19, 3.22),
+    ("Ca", "Ca", "Ca", 12, 3.94, 3.95),
+    ("Al", "Al", "Al", 12, 2.86, 2.87),
+    ("Zn", "Zn", "Zn", 6, 2.66, 2.67),
     ("O2", "O", "O", 1, 1.207, 1.208),
     ("Li2O", "Li", "O", 4, 1.99, 2.01),
     ("Li2O2", "O", "O", 1, 1.50, 1.58),
@@ -107,7 +112,7 @@ def test_primitive_cell_is_the_same_crystal(prototype):
     assert density(primitive) == pytest.approx(density(atoms))
     assert spacegroup(primitive) == spacegroup(atoms)
     assert primitive.cell.volume > 0
-    shortest = [neighbor_list("d", a, 4.0).min() for a in (primitive, atoms)]
+    shortest = [neighbor_list("d", a, 5.0).min() for a in (primitive, atoms)]
     assert shortest[0] == pytest.approx(shortest[1], abs=1e-4)
 
 
