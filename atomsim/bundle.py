@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from atomsim.cards import PotentialCard, card_names, card_text, list_cards, load_card, read_card
 from atomsim.errors import AtomsimError, InputError
 from atomsim.fetch import os_errors_in_one_line, record, writable_store
-from atomsim.files import replacing
+from atomsim.files import replacing, require_folder_name
 
 CARRIED = ("url", "file")
 """Origins of weights that a bundle holds; a package's are installed with it."""
@@ -42,6 +42,7 @@ def export_bundle(target: Path, names: Iterable[str] = ()) -> list[str]:
     if not cards:
         raise InputError("nothing to export: no weights were fetched; run 'atomsim potentials fetch NAME' first")
     if target.suffix != ".zip":
+        require_folder_name(target)
         with os_errors_in_one_line(target):
             for card, path in cards:
                 _copy(path, target, card)

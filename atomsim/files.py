@@ -36,7 +36,7 @@ def replacing(path: Path, *, make_folders: bool = False) -> Iterator[Path]:
     try:
         target = place_of(path)
         if make_folders:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
         elif not target.parent.is_dir():
             raise InputError(f"no folder {target.parent} to write {path.name} in; make it first")
         if target == path and is_special(path):
@@ -70,6 +70,31 @@ def write_atomically(path: Path, text: str) -> None:
     """
     with replacing(path, make_folders=True) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, if it is not there.
+
+    Raises:
+        InputError: if something else has its name.
+        AtomsimError: if it cannot be made.
+    """
+    require_folder_name(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AtomsimError(f"cannot make the folder {path}: {error.strerror}; choose another with -o") from error
+
+
+def require_folder_name(path: Path) -> None:
+    """Refuse the name of a file, a pipe or a device where a folder is wanted.
+
+    Raises:
+        InputError: naming it.
+    """
+    taken = next((p for p in (path, *path.absolute().parents) if p.exists() or p.is_symlink()), path)
+    if taken.exists() and not taken.is_dir():
+        raise InputError(f"{taken} is no folder, and {path} is to be one; choose another name with -o")
 
 
 def place_of(path: Path) -> Path:

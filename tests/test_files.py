@@ -134,6 +134,40 @@ def test_what_cannot_be_written_is_one_line_and_leaves_the_old_file(folder):
     assert sorted(p.name for p in folder.iterdir()) == ["loop", "one.extxyz"]
 
 
+CAMPAIGN = """
+[campaign]
+name = "test"
+
+[[step]]
+name = "start"
+kind = "structures"
+structures = ["one.extxyz"]
+"""
+
+
+@pytest.mark.parametrize("name", ["pipe", "one.extxyz", "one.extxyz/deep", "dangling/deep"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "mine.toml", "-n", "0", "-o"],
+        ["barriers", "Li", "-p", "lj-test", "-o"],
+        ["potentials", "compare", "lj-test", "morse", "--on", "Li", "-o"],
+    ],
+    ids=["run", "barriers", "compare"],
+)
+def test_what_is_no_folder_is_not_taken_for_one(folder, command, name):
+    Path("mine.toml").write_text(CAMPAIGN)
+    os.mkfifo("pipe")
+    Path("dangling").symlink_to("one.extxyz")
+    before = Path("one.extxyz").read_bytes()
+    shown = CliRunner().invoke(app, [*command, name])
+    assert shown.exit_code == 2
+    assert "is no folder" in shown.stderr
+    assert len(shown.stderr.splitlines()) == 1
+    assert Path("pipe").is_fifo()
+    assert Path("one.extxyz").read_bytes() == before
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_write_protection_is_respected(folder):
     Path("one.extxyz").chmod(0o444)

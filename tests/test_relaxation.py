@@ -176,3 +176,24 @@ def test_a_folder_as_output_is_refused_before_the_work(tmp_path):
     shown = CliRunner().invoke(app, arguments)
     assert isinstance(shown.exception, InputError | SystemExit)
     assert "is a folder" in f"{shown.exception} {shown.output}"
+
+
+@pytest.mark.parametrize("scale", [0.72, 1.6])
+def test_a_start_far_from_the_minimum_is_no_explosion(scale):
+    host = load_prototype("Li2O").primitive
+    wanted = host.cell.volume
+    host.set_cell(scale * host.cell.array, scale_atoms=True)
+    (found,) = relax(host, potential("chgnet-0.3.0"), check_minimum=False)
+    assert found.status == "converged"
+    assert found.atoms.cell.volume == pytest.approx(wanted, rel=0.06)
+
+
+def test_atoms_out_of_reach_of_all_others_are_named():
+    gas = load_prototype("Li2O").primitive
+    gas.set_cell(4 * gas.cell.array, scale_atoms=True)
+    molecule = Atoms("Li2", positions=[[0, 0, 0], [0, 0, 2.4]], cell=[20, 20, 20], pbc=True)
+    slab = Atoms("Li", cell=[3, 3, 40], pbc=True)
+    found = relax([gas, molecule, slab, start("lj-test")], potential("lj-test"), cell=False, check_minimum=False)
+    assert "3 of 3 atoms (Li1, Li2, O3)" in found[0].message
+    assert "\n" not in found[0].message
+    assert [r.message for r in found[1:]] == [""] * 3

@@ -14,6 +14,7 @@ from atomsim.cli import show
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
 from atomsim.errors import InputError
+from atomsim.files import require_folder_name
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -178,6 +179,7 @@ def _stem(host: str) -> str:
 def _check_options(folder: Path, numbers: dict[str, float]) -> None:
     if folder.name in ("", ".."):
         raise InputError(f"--out: found '{folder}', wanted a folder of the run's own, such as runs/hops")
+    require_folder_name(folder)
     for option, value in numbers.items():
         if not math.isfinite(value):
             raise InputError(f"{option}: found {value}, wanted a finite number")

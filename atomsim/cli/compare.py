@@ -14,6 +14,7 @@ from atomsim.cli.labels import told_apart
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, TrustFile
 from atomsim.errors import InputError, nearest
+from atomsim.files import require_folder_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +61,8 @@ def compare(
     from atomsim.relaxation import RelaxSettings, iter_relax
     from atomsim.report.compare import components, write_comparison
 
-    if out is not None and out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; want a folder that may be made or filled")
+    if out is not None:
+        require_folder_name(out)
     tune_process()
     words = [(word, name, found) for word in on for name, found in structures_of(word)]
     for _, name, found in words:

@@ -32,7 +32,7 @@ from atomsim.distill.sampling import frames_of, jobs_of, seed_of
 from atomsim.distill.training import Statistics, statistics, train, trained_model, write_training
 from atomsim.distill.validation import examine
 from atomsim.errors import InputError
-from atomsim.files import write_atomically
+from atomsim.files import make_folder, require_folder_name, write_atomically
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
 from atomsim.models.mace import MacePotential, quiet_mace
@@ -66,6 +66,7 @@ def distill(
         InputError: if the folder holds another distillation, or the recipe cannot be followed.
         AtomsimError: if training fails.
     """
+    require_folder_name(out)
     out = out.resolve()  # training runs in a folder of its own
     teacher = load_potential(recipe.header.teacher, device=device or recipe.header.device, trust_file=trust_file)
     with _locked(out) as lock:
@@ -198,7 +199,7 @@ def _locked(out: Path) -> Iterator[int]:
     Raises:
         InputError: if another process works here.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with (out / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

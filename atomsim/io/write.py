@@ -49,7 +49,7 @@ def check_target(
         raise InputError(f"no folder {target.parent} to write {path.name} in; make it first")
     require_other_file(path, inputs, force=force)
     kind = format_of(path)
-    if structures:
+    if structures and kind != "extxyz":  # which holds everything
         with tempfile.TemporaryDirectory() as folder:
             _write_as(kind, Path(folder) / "trial", [as_it_came(atoms) for atoms in structures], path.name)
 

@@ -30,7 +30,7 @@ import numpy as np
 from atomsim import __version__
 from atomsim.campaign import Campaign, Step
 from atomsim.errors import InputError
-from atomsim.files import write_atomically
+from atomsim.files import make_folder, write_atomically
 from atomsim.metadata import merged
 from atomsim.records import Ledger, Record, Task, task_id
 from atomsim.tasks.base import usable
@@ -131,7 +131,7 @@ class RunFolder:
         Raises:
             InputError: if another process runs here; the message names it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         with (self.path / ".lock").open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,6 +112,41 @@ def test_an_exploding_group_is_given_up():
     found = run([atoms, argon(2)], LennardJones(), Fire())
     assert found[0].status == "exploded"
     assert found[1].status == "converged"
+
+
+class Pulling(LennardJones):
+    """Lennard-Jones that pulls a cell apart, or pushes it together, whatever it is."""
+
+    def __init__(self, pull: float) -> None:
+        super().__init__()
+        self.pull = pull
+
+    def __call__(self, batch: Batch) -> Evaluation:
+        said = super().__call__(batch)
+        energy = said.energy - self.pull * batch.volume
+        return replace(said, energy=energy, stress=said.stress - self.pull * torch.eye(3, dtype=torch.float64))
+
+
+def test_a_crystal_pulled_apart_is_given_up():
+    found = run([argon(1)], Pulling(0.1), Fire(), max_steps=2000)
+    assert found[0].status == "exploded"
+    assert "no other within" in found[0].message
+
+
+class Hole(LennardJones):
+    """A potential without a repulsion: everything falls into one point."""
+
+    def __call__(self, batch: Batch) -> Evaluation:
+        said = super().__call__(batch)
+        energy = batch.volume
+        eye = torch.eye(3, dtype=torch.float64).expand(batch.n_systems, 3, 3)
+        return replace(said, energy=energy, forces=torch.zeros_like(said.forces), stress=eye)
+
+
+def test_a_crystal_that_runs_into_itself_is_given_up():
+    found = run([argon(1)], Hole(), Fire(), max_steps=2000)
+    assert found[0].status == "exploded"
+    assert "overlap" in found[0].message
 
 
 def test_an_unconverged_group_says_so_with_its_force():
