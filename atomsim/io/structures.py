@@ -9,10 +9,10 @@ from pathlib import Path
 import ase.io
 from ase import Atoms
 from pymatgen.core import Structure
-from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.cif import CifFile
 
 from atomsim.errors import InputError
+from atomsim.io.convert import from_pymatgen
 
 FULL = 1 - 1e-3
 """Occupancy from which a site of a CIF counts as full."""
@@ -67,9 +67,7 @@ def _read_ase(path: Path) -> list[Atoms]:
 
 def _read_pymatgen(path: Path) -> list[Atoms]:
     structure = Structure.from_file(path)
-    if not structure.is_ordered:
-        raise ValueError("has partly occupied sites; make an ordered supercell")
-    return [AseAtomsAdaptor.get_atoms(structure, msonable=False)]
+    return [from_pymatgen(structure)]
 
 
 def _refuse_partial_occupancy(path: Path) -> None:
