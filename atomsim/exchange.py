@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from io import IOBase
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from ase.calculators.calculator import BaseCalculator
 
 from atomsim.batching import in_one_line
 from atomsim.errors import InputError, nearest
-from atomsim.metadata import as_it_came
+from atomsim.metadata import as_it_came, as_read
 from atomsim.models.interface import Potential, Surface
 from atomsim.structures.sanity import check_structure
 
@@ -76,7 +78,8 @@ def as_surface(potential: Any, device: str = "auto") -> Surface:
 def _each(systems: Any) -> Iterable[Any]:
     from pymatgen.core import SiteCollection
 
-    single = isinstance(systems, Atoms | SiteCollection | str | Path | Mapping) or not isinstance(systems, Iterable)
+    kinds = (Atoms, SiteCollection, str, bytes, os.PathLike, IOBase, Mapping)
+    single = isinstance(systems, kinds) or not isinstance(systems, Iterable)
     return [systems] if single else systems
 
 
@@ -89,13 +92,13 @@ def _taken(system: Any) -> Iterator[Given]:
         yield Given(as_it_came(system))
     elif isinstance(system, SiteCollection):
         yield Given(from_pymatgen(system), source=system)
-    elif isinstance(system, str | Path):
-        yield from (Given(as_it_came(atoms)) for atoms in _named(system))
+    elif isinstance(system, str | os.PathLike):
+        yield from (Given(as_read(atoms)) for atoms in _named(system))
     else:
         raise InputError(f"found {type(system).__name__}, {WANTED}")
 
 
-def _named(word: str | Path) -> list[Atoms]:
+def _named(word: str | os.PathLike[str]) -> list[Atoms]:
     from atomsim.io import read_structures
     from atomsim.structures.prototypes import load_prototype, prototype_names
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import all_properties
+from ase.calculators.singlepoint import SinglePointCalculator
 
 PREFIX = "input_"
 """Begins the name of what came in under the name of a result."""
-RESULTS = frozenset(all_properties)
+RESULTS = frozenset({"energy", "free_energy", "forces", "stress", "magmoms"})
+"""What a relaxation finds anew."""
 GEOMETRY = frozenset({"numbers", "positions"})
 OF_READERS = frozenset({"spacegroup", "spacegroup_kinds", "unit_cell", "occupancy"})
 """What ASE's CIF reader notes of the file; after a relaxation it need not be true."""
@@ -36,6 +37,20 @@ def with_geometry(source: Atoms, positions: np.ndarray, cell: np.ndarray) -> Ato
 def as_it_came(source: Atoms) -> Atoms:
     """Return plain ASE Atoms equal to ``source``, results of earlier calculations left behind."""
     return with_geometry(source, source.positions, source.cell.array)
+
+
+def as_read(atoms: Atoms) -> Atoms:
+    """Return atoms as a file had them: charges and the like stay, which readers take for results; old results go."""
+    kept = as_it_came(atoms)
+    read = atoms.calc.results if isinstance(atoms.calc, SinglePointCalculator) else {}
+    for name, value in read.items():
+        if name in RESULTS or value is None or name in kept.arrays or name in kept.info:
+            continue
+        if np.ndim(value) > 0 and len(value) == len(atoms):
+            kept.set_array(name, np.asarray(value))
+        else:
+            kept.info[name] = value
+    return kept
 
 
 def metadata_to_json(atoms: Atoms) -> dict[str, Any]:

@@ -226,10 +226,18 @@ def default_capacity(surface: Surface, systems: Sequence[Atoms], device: torch.d
     """One system at a time on a CPU, so that results never depend on their neighbours; what fits on a GPU."""
     if device.type == "cpu" or not systems:
         return Capacity(systems=1)
-    by_size = sorted((s for s in systems if packs(s)), key=len)
+    by_size = sorted((s for s in systems if _is_sound(s, surface) and packs(s)), key=len)
     if not by_size:
         return Capacity(systems=1)
     return device_capacity(surface, Batch.pack([by_size[-1], by_size[len(by_size) // 2]], device))
+
+
+def _is_sound(atoms: Atoms, surface: Surface) -> bool:
+    try:
+        require_sound(atoms, surface)
+    except Exception:  # whatever is wrong with it is told where it is set up
+        return False
+    return True
 
 
 def _method(name: str) -> Method[Any]:
@@ -257,9 +265,10 @@ def _groups(
 
 def _refused(atoms: Atoms, message: str) -> Relaxation:
     """Return a system that could not be set up, as it came."""
+    atoms = as_it_came(atoms) if isinstance(atoms, Atoms) else Atoms()
     nan = np.full((len(atoms), 3), np.nan)
     return Relaxation(
-        atoms=as_it_came(atoms),
+        atoms=atoms,
         energy=np.nan,
         forces=nan,
         stress=np.full((3, 3), np.nan),

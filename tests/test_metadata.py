@@ -157,7 +157,7 @@ def test_what_came_under_the_name_of_a_result_is_no_result(tmp_path):
     given.calc = SinglePointCalculator(given, energy=-777.0, forces=np.full((4, 3), 7.0), charges=np.ones(4))
     (found,) = relax(given, **SETTINGS)
     assert found.atoms.get_potential_energy() == found.energy
-    assert "charges" not in found.atoms.calc.results
+    assert set(found.atoms.calc.results) == {"energy", "forces", "stress"}
     assert found.atoms.info["input_energy"] == -999.0
     np.testing.assert_array_equal(found.atoms.arrays["input_forces"], given.arrays["forces"])
     assert not {"forces", "magmoms"} & set(found.atoms.arrays)
@@ -165,6 +165,19 @@ def test_what_came_under_the_name_of_a_result_is_no_result(tmp_path):
     write_extxyz(tmp_path / "bare.extxyz", [given], [{}])
     (bare,) = read_structures(tmp_path / "bare.extxyz")
     assert bare.calc is None or not bare.calc.results
+
+
+def test_charges_of_a_file_are_kept_and_energies_are_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = bulk("Li", "fcc", a=3.3, cubic=True)
+    given.calc = SinglePointCalculator(given, energy=-5.0, forces=np.ones((4, 3)), charges=np.array([1.0, 2, 3, 4]))
+    write("in.extxyz", given)
+    CliRunner().invoke(app, ["relax", "in.extxyz", "-o", "out.extxyz", "-p", "lj-test", "-n", "0", "--max-steps", "1"])
+    found = read("out.extxyz")
+    np.testing.assert_array_equal(found.arrays["input_charges"], [1, 2, 3, 4])
+    assert found.get_potential_energy() != -5.0
+    (by_python,) = relax("in.extxyz", **SETTINGS)
+    np.testing.assert_array_equal(by_python.atoms.arrays["charges"], [1, 2, 3, 4])
 
 
 def test_a_second_relaxation_by_the_command_keeps_both_labels(tmp_path, monkeypatch):

@@ -71,6 +71,7 @@ def relax(
     from pydantic import ValidationError
 
     from atomsim.io.write import check_target, default_name, write_structures
+    from atomsim.tasks.base import find_files
     from atomsim.tasks.keys import explain
     from atomsim.tasks.relax import Settings
     from atomsim.worker.engine import LOADER, Engine
@@ -81,7 +82,8 @@ def relax(
         settings = Settings(structures=files, cell=cell, fmax_eV_per_A=fmax, max_steps=max_steps, pressure_GPa=pressure)
     except ValidationError as error:
         raise InputError("\n".join(explain(error, Settings, "relax"))) from error
-    target = out or Path(default_name(Path(files[0]).stem, "relaxed"))
+    first = next(iter(find_files(files[0], Path())), Path(files[0]))
+    target = out or Path(default_name(first.stem, "relaxed"))
     check_target(target)
     cores = available_cores() if processes is None else processes
     engine = Engine(potential, device or "auto", None, cores, trust_file, loader or LOADER)

@@ -13,20 +13,21 @@ import ase.db
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from atomsim.errors import InputError
 from atomsim.files import is_special, place_of, replacing, require_other_file
-from atomsim.metadata import PREFIX, RESULTS, as_it_came
+from atomsim.metadata import PREFIX, as_it_came
 
 SUFFIXES = (".extxyz", ".xyz", ".cif", ".vasp", ".traj", ".json", ".db", ".xsf", ".pdb")
 """What is offered where a name says nothing; whatever else ASE writes and reads again is taken too."""
 OF_FORMAT = frozenset(
     {"Lattice", "Properties", "pbc", "cell", "symbols", "species", "pos", "positions", "numbers", "Z"}
 )
-"""Words of the extended XYZ format that no key or column may have."""
+"""Words of the extended XYZ format that no key or column may have; nor those that readers take for results."""
 CELLS_ONLY = frozenset({"cif", "vasp", "xsf", "vasp-xdatcar"})
 
 
@@ -193,7 +194,7 @@ def extxyz_atoms(atoms: Atoms) -> Atoms:
 
 def _name(key: Any) -> str:
     word = "".join("_" if c.isspace() or c in ":=\"'{}[]\\," else c for c in str(key)) or "_"
-    return f"{PREFIX}{word}" if word in OF_FORMAT | RESULTS else word
+    return f"{PREFIX}{word}" if word in OF_FORMAT or word in all_properties else word
 
 
 def _readable(key: str, value: Any) -> Any:

@@ -16,6 +16,9 @@ OVERLAP = 0.5
 MIN_HEIGHT_A = 1.0
 """Smallest distance between opposite faces of a cell, Å; no crystal is thinner than an atom."""
 
+FARTHEST_A = 1e4
+"""Coordinates beyond this are mistakes, or lose the digits that forces need, Å."""
+
 
 def check_structure(atoms: Atoms, elements: AbstractSet[int] | None = None) -> None:
     """Raise if a structure cannot be computed as it stands.
@@ -25,7 +28,7 @@ def check_structure(atoms: Atoms, elements: AbstractSet[int] | None = None) -> N
         elements: atomic numbers that the potential knows; None to skip that check.
 
     Raises:
-        InputError: no atoms; a position or cell vector that is not a number; a cell of zero
+        InputError: no atoms; a position or cell vector that is not a number; an atom 1 µm away; a cell of zero
             volume; an element unknown to the potential; atoms closer than half the sum
             of their covalent radii (Cordero et al. 2008, Dalton Trans. 2832). One line, naming
             the first offender.
@@ -36,6 +39,12 @@ def check_structure(atoms: Atoms, elements: AbstractSet[int] | None = None) -> N
     if len(bad):
         which = _atom(atoms, int(bad[0]))
         raise InputError(f"{_name(atoms)}: position of {which} is not a finite number; correct the file")
+    far = np.flatnonzero((np.abs(atoms.positions) > FARTHEST_A).any(axis=1))
+    if len(far):
+        raise InputError(
+            f"{_name(atoms)}: {_atom(atoms, int(far[0]))} is more than {FARTHEST_A:g} Å from the origin; check the units "
+            "(Å), or wrap the atoms into the cell"
+        )
     _check_cell(atoms)
     _check_elements(atoms, elements)
     _check_overlaps(atoms)
@@ -143,7 +152,8 @@ def _close_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, n
 
 
 def _name(atoms: Atoms) -> str:
-    return str(atoms.get_chemical_formula())
+    known = all(z < len(chemical_symbols) for z in atoms.numbers)
+    return str(atoms.get_chemical_formula()) if known else f"structure of {len(atoms)} atoms"
 
 
 def _atom(atoms: Atoms, index: int) -> str:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from atomsim.errors import InputError, nearest
-from atomsim.metadata import as_it_came, without_metadata
+from atomsim.metadata import as_read, without_metadata
 from atomsim.records import Record, Task, atoms_to_json, task_id
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def _from_file(path: Path) -> list[tuple[str, Origin]]:
     found = []
     for n, atoms in enumerate(structures, 1):
         label = path.stem if len(structures) == 1 else f"{path.stem}-{n:0{digits}d}"
-        origin = Origin(label, as_it_came(atoms), {"file": path.name, "index": n - 1}, file=path)
+        origin = Origin(label, as_read(atoms), {"file": path.name, "index": n - 1}, file=path)
         found.append((f"{path.name} structure {n}", origin))
     return found
 

@@ -61,9 +61,17 @@ def test_not_a_number_names_the_atom():
     refuse(atoms, "Cl2", "finite")
 
 
+@pytest.mark.parametrize("far", [1e5, 1e12, -1e30])
+def test_what_is_far_away_is_refused_at_once(far):
+    atoms = bulk("NaCl", "rocksalt", a=5.64)
+    atoms.positions[1, 0] = far
+    refuse(atoms, "Cl2", "10000 Å from the origin")
+
+
 def test_unknown_elements():
     refuse(bulk("NaCl", "rocksalt", a=5.64), "Cl", "not known to the potential", elements=frozenset({11}))
     refuse(Atoms("X", cell=[5, 5, 5], pbc=True), "X", "no such element")
+    refuse(Atoms(numbers=[200], cell=[5, 5, 5], pbc=True), "200", "no such element")
 
 
 def test_no_atoms():
