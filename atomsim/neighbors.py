@@ -16,6 +16,8 @@ from torch import Tensor
 from atomsim.batch import Batch
 from atomsim.errors import AtomsimError
 
+FAR_CELLS = 3
+"""Cells from home beyond which an atom is brought back; within, pairs keep the order that they have always had."""
 _CELL_LIST_FROM = 1000
 """Atoms in a system from which a cell list beats looking at all pairs on a GPU."""
 
@@ -66,13 +68,21 @@ def _pairs_cpu(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff:
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     lattice = _completed(cell, pbc, positions, cutoff)
-    points = np.ascontiguousarray(positions, dtype=np.float64)
+    away = _cells_away(positions, lattice, pbc)
+    points = np.ascontiguousarray(positions - away @ lattice, dtype=np.float64)
     first, second, shift, distance = find_points_in_spheres(
         points, points, r=cutoff, pbc=np.ascontiguousarray(pbc, dtype=np.int64), lattice=lattice, tol=1e-8
     )
     # An atom is not its own neighbour; tol above is how the library recognises it.
     keep = (distance < cutoff) & ~((first == second) & (np.abs(shift).sum(axis=1) == 0))
-    return first[keep].astype(np.int64), second[keep].astype(np.int64), shift[keep].astype(np.float64)
+    first, second = first[keep].astype(np.int64), second[keep].astype(np.int64)
+    return first, second, shift[keep].astype(np.float64) + away[first] - away[second]
+
+
+def _cells_away(positions: np.ndarray, lattice: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """Whole cells by which atoms far outside are brought home: the list's memory grows with the space they span."""
+    away = np.floor(positions @ np.linalg.inv(lattice)) * pbc
+    return np.where(np.abs(away) > FAR_CELLS, away, 0.0)
 
 
 def _completed(cell: np.ndarray, pbc: np.ndarray, positions: np.ndarray, cutoff: float) -> np.ndarray:

@@ -135,3 +135,19 @@ def test_the_batched_search_finds_the_same_pairs_in_large_cells():
     here, there = neighbor_list(batch, 4.5), _sorted(*_pairs_warp(batch, 4.5))
     assert torch.equal(here.i, there.i)
     assert torch.equal(here.shift, there.shift)
+
+
+def test_atoms_far_from_home_have_the_same_neighbours():
+    rng = np.random.default_rng(3)
+    atoms = Atoms("Li8", positions=rng.uniform(0, 6, (8, 3)), cell=[[6, 0, 0], [1, 5, 0], [0, 2, 7]], pbc=True)
+    far = atoms.copy()
+    far.positions += rng.integers(-400, 400, (8, 3)) @ atoms.cell.array
+    found = []
+    for each in (atoms, far):
+        batch = Batch.pack([each])
+        pairs = neighbor_list(batch, 5.0)
+        vectors = pairs.vectors(batch).numpy()
+        order = np.lexsort((*vectors.T.round(6), pairs.j.numpy(), pairs.i.numpy()))
+        found.append((pairs.i.numpy()[order], pairs.j.numpy()[order], vectors[order]))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-8)

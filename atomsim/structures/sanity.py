@@ -42,8 +42,8 @@ def check_structure(atoms: Atoms, elements: AbstractSet[int] | None = None) -> N
     far = np.flatnonzero((np.abs(atoms.positions) > FARTHEST_A).any(axis=1))
     if len(far):
         raise InputError(
-            f"{_name(atoms)}: {_atom(atoms, int(far[0]))} is more than {FARTHEST_A:g} Å from the origin; check the units "
-            "(Å), or wrap the atoms into the cell"
+            f"{_name(atoms)}: {_atom(atoms, int(far[0]))} is more than {FARTHEST_A:g} Å from the origin; check the "
+            "units (Å), or wrap the atoms into the cell"
         )
     _check_cell(atoms)
     _check_elements(atoms, elements)
@@ -142,7 +142,8 @@ def _close_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, n
     if not atoms.pbc.all():  # a lattice vector as long as to keep images out of reach
         span = float(np.ptp(atoms.positions, axis=0).max()) + 2 * cutoff
         cell = np.where(atoms.pbc[:, None], cell, span * complete_cell(cell))
-    points = np.ascontiguousarray(atoms.positions, dtype=float)
+    home = atoms.get_scaled_positions(wrap=True) @ atoms.cell.complete().array  # far images would take all memory
+    points = np.ascontiguousarray(home if atoms.pbc.all() else atoms.positions, dtype=float)
     i, j, shift, distance = find_points_in_spheres(
         points, points, r=cutoff, pbc=np.ascontiguousarray(atoms.pbc, dtype=np.int64),
         lattice=np.ascontiguousarray(cell, dtype=float), tol=1e-8,
