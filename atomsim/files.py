@@ -94,7 +94,8 @@ def require_folder_name(path: Path) -> None:
     """
     taken = next((p for p in (path, *path.absolute().parents) if p.exists() or p.is_symlink()), path)
     if taken.exists() and not taken.is_dir():
-        raise InputError(f"{taken} is no folder, and {path} is to be one; choose another name with -o")
+        below = "" if taken == path.absolute() or taken == path else f" to make {path.name} in"
+        raise InputError(f"{taken} is a file, wanted a folder{below}; choose another name with -o")
 
 
 def place_of(path: Path) -> Path:

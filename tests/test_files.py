@@ -162,7 +162,7 @@ def test_what_is_no_folder_is_not_taken_for_one(folder, command, name):
     before = Path("one.extxyz").read_bytes()
     shown = CliRunner().invoke(app, [*command, name])
     assert shown.exit_code == 2
-    assert "is no folder" in shown.stderr
+    assert "is a file, wanted a folder" in shown.stderr
     assert len(shown.stderr.splitlines()) == 1
     assert Path("pipe").is_fifo()
     assert Path("one.extxyz").read_bytes() == before
