@@ -169,7 +169,7 @@ def test_the_network_of_hops_that_failed_is_unknown_not_absent():
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "words"), [("--seed", "-1", "seed is -1"), ("--fmax", "nan", "fmax_eV_per_A is nan")]
+    ("option", "value", "words"), [("--seed", "-1", "seed is -1"), ("--fmax", "nan", "--fmax is nan")]
 )
 def test_settings_of_a_path_that_make_no_sense_are_refused(option, value, words):
     start = bulk("Cu", "fcc", a=3.59).repeat(2)[1:]
