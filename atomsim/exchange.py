@@ -37,11 +37,14 @@ def given_structures(systems: Any) -> Iterator[Given]:
     A string or path stands for every structure of its file, or for a prototype. What cannot be taken has a
     ``problem`` and no atoms; nothing is raised.
     """
+    from pymatgen.core import SiteCollection
+
     for system in _each(systems):
         try:
             yield from _taken(system)
         except Exception as error:  # adaptors and parsers raise whatever they meet
-            yield Given(Atoms(), problem=in_one_line(error))
+            source = system if isinstance(system, SiteCollection) else None
+            yield Given(Atoms(), source, in_one_line(error))
 
 
 def require_sound(atoms: Atoms, surface: Surface) -> None:

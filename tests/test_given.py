@@ -66,6 +66,12 @@ def test_a_bad_structure_has_a_status_and_the_rest_goes_on(name):
     assert alone.status == "invalid"
 
 
+def test_a_refused_structure_comes_back_as_it_was():
+    given = disordered()
+    (found,) = relax(given, "lj-test", **QUICK)
+    assert found.structure == given
+
+
 def test_the_gate_stands_before_the_engine_too():
     systems = [lithium(), BAD["nan"][0], BAD["overlap"][0]]
     found = dict(iter_relax(systems, load_potential("lj-test", "cpu"), RelaxSettings(check_minimum=False)))
