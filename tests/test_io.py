@@ -173,3 +173,42 @@ def test_json_that_is_no_structure(tmp_path):
     path.write_text(json.dumps({"a": 1}))
     with pytest.raises(InputError, match="cannot be read"):
         read_structures(path)
+
+
+POSCAR = """{comment}
+1.0
+4 0 0
+0 4 0
+0 0 4
+{header}
+Direct
+0 0 0
+0.5 0.5 0.5
+"""
+
+
+@pytest.mark.parametrize(
+    ("comment", "header"), [("a crystal", "Li O\n1 1"), ("Li O", "1 1"), ("a crystal", "Li_sv/1a2b O ! why\n1 1")]
+)
+def test_poscars_that_name_their_elements(tmp_path, comment, header):
+    (tmp_path / "POSCAR").write_text(POSCAR.format(comment=comment, header=header))
+    assert list(read_structures(tmp_path / "POSCAR")[0].symbols) == ["Li", "O"]
+
+
+@pytest.mark.parametrize(
+    ("comment", "header", "words"),
+    [
+        ("a crystal", "1 1", "no symbols of elements"),
+        ("In As grown on Si", "1 1", "no symbols of elements"),
+        ("Li", "1 1", "no symbols of elements"),
+        ("a crystal", "A B\n1 1", "'A' in line 6 is no element"),
+        ("a crystal", "Va O\n1 1", "'Va' in line 6 is no element"),
+        ("a crystal", "Li Na O\n1 1", "3 symbols but 2 numbers"),
+        ("a crystal", "Li\n1 1", "1 symbols but 2 numbers"),
+    ],
+)
+@pytest.mark.parametrize("name", ["POSCAR", "x.vasp"])
+def test_poscars_that_do_not(tmp_path, comment, header, words, name):
+    (tmp_path / name).write_text(POSCAR.format(comment=comment, header=header))
+    with pytest.raises(InputError, match=words):
+        read_structures(tmp_path / name)

@@ -1,28 +1,25 @@
-"""Structure files in: whatever ASE or pymatgen reads."""
+"""Structure files in: CIFs as they mean it, and whatever else ASE or pymatgen reads."""
 
 from __future__ import annotations
 
-import re
 import warnings
 from pathlib import Path
 
 import ase.io
 from ase import Atoms
 from pymatgen.core import Structure
-from pymatgen.io.cif import CifFile
 
 from atomsim.errors import InputError
 from atomsim.io.convert import from_pymatgen
-
-FULL = 1 - 1e-3
-"""Occupancy from which a site of a CIF counts as full."""
+from atomsim.io.poscar import check_poscar
+from atomsim.io.text import is_cif, is_poscar
 
 
 def read_structures(path: Path) -> list[Atoms]:
     """Return every structure of a file, in its order.
 
-    ASE is asked first, then pymatgen; results that the file carries stay on each structure's
-    calculator.
+    CIFs are expanded and checked here. All else ASE is asked for first, then pymatgen; results
+    that the file carries stay on each structure's calculator.
 
     Args:
         path: any file that either reads: CIF, POSCAR, extended XYZ, ASE trajectory or database,
@@ -30,7 +27,7 @@ def read_structures(path: Path) -> list[Atoms]:
 
     Raises:
         InputError: if the file is missing, empty, of no known format, without a structure, or
-            a CIF with partly occupied sites.
+            a CIF whose atoms are not certain (disorder, a setting that is not told, another formula).
     """
     path = Path(path)
     if path.is_dir():
@@ -39,8 +36,12 @@ def read_structures(path: Path) -> list[Atoms]:
         raise InputError(f"{path} does not exist; check the name")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty; want a structure")
-    if path.suffix.lower() in {".cif", ".mcif"}:
-        _refuse_partial_occupancy(path)
+    if is_cif(path):
+        from atomsim.io.cif_ase import read_cif_as_ase  # gemmi and spglib, which other formats do without
+
+        return read_cif_as_ase(path)
+    if is_poscar(path):
+        check_poscar(path)
     structures, reasons = [], []
     for reader in (_read_ase, _read_pymatgen):
         try:
@@ -68,24 +69,6 @@ def _read_ase(path: Path) -> list[Atoms]:
 def _read_pymatgen(path: Path) -> list[Atoms]:
     structure = Structure.from_file(path)
     return [from_pymatgen(structure)]
-
-
-def _refuse_partial_occupancy(path: Path) -> None:
-    try:
-        blocks = CifFile.from_file(path).data
-    # A CIF that pymatgen cannot parse may be one that ASE can.
-    except Exception:
-        return
-    for block in blocks.values():
-        labels = block.data.get("_atom_site_label", block.data.get("_atom_site_type_symbol", []))
-        occupancies = block.data.get("_atom_site_occupancy", [])
-        for label, text in zip(labels, occupancies, strict=False):
-            number = re.match(r"\d+\.?\d*|\.\d+", str(text))  # an s.u. follows in brackets; "." is not given
-            if number and float(number.group()) < FULL:
-                raise InputError(
-                    f"{path}: site {label} has occupancy {float(number.group()):g}; want every site full: "
-                    "make an ordered supercell first"
-                )
 
 
 def _one_line(error: Exception) -> str:

@@ -1,0 +1,47 @@
+"""POSCAR files: which elements they name, before ASE reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ase.data import atomic_numbers
+
+from atomsim.errors import InputError
+from atomsim.io.text import read_text
+
+COUNTS_LINE = 5
+"""Line (from 0) of the numbers of atoms in VASP 4, of the symbols since VASP 5."""
+
+
+def check_poscar(path: Path) -> None:
+    """Refuse a POSCAR that does not say which elements its atoms are.
+
+    VASP 4 took them from the POTCAR. They are known for sure only where the comment line is made
+    of one symbol for each number of atoms and nothing else.
+
+    Raises:
+        InputError: saying which line to add.
+    """
+    lines = read_text(path).split("\n")
+    fields = [line.split("!")[0].split() for line in lines[: COUNTS_LINE + 2]]
+    if len(fields) <= COUNTS_LINE or not fields[COUNTS_LINE]:
+        return  # no POSCAR at all: the reader says what is wrong
+    words = fields[COUNTS_LINE]
+    if all(w.isdecimal() for w in words):
+        comment = lines[0].split()
+        if len(comment) != len(words) or not all(_is_element(c) for c in comment):
+            raise InputError(
+                f"{path}: no symbols of elements, only numbers of atoms ({' '.join(words)}), as VASP 4 wrote it; "
+                f"add a line of {len(words)} symbols before them"
+            )
+        return
+    for word in words:  # VASP writes Li_sv or, since 6, Li_sv/1a2b3c
+        if not _is_element(word.split("/")[0].split("_")[0]):
+            raise InputError(f"{path}: {word!r} in line {COUNTS_LINE + 1} is no element; want the symbol of one")
+    counts = [w for w in fields[COUNTS_LINE + 1] if w.isdecimal()] if len(fields) > COUNTS_LINE + 1 else []
+    if len(counts) != len(words):
+        raise InputError(f"{path}: {len(words)} symbols but {len(counts)} numbers of atoms; want one for each symbol")
+
+
+def _is_element(symbol: str) -> bool:
+    return symbol in atomic_numbers and symbol != "X"
