@@ -12,8 +12,9 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from atomsim.constraints import as_constraints, free_projectors, read_constraints
+from atomsim.constraints import as_constraints, read_constraints
 from atomsim.errors import InputError
+from atomsim.projectors import free_projectors
 
 T = TypeVar("T")
 
@@ -128,7 +129,8 @@ class Batch:
             if len(atoms) == 0:
                 raise InputError(f"system {n} is empty: found 0 atoms, wanted at least one")
         as_tensor = torch.as_tensor
-        fixed, rules = zip(*(read_constraints(a) for a in systems), strict=True)
+        fixed, found = zip(*(read_constraints(a) for a in systems), strict=True)
+        rules = [None if r is None else as_tensor(r).to(device) for r in found]
         return cls(
             positions=as_tensor(np.concatenate([a.get_positions() for a in systems])).to(device),
             cell=as_tensor(np.stack([a.cell.array for a in systems])).to(device),
@@ -136,7 +138,7 @@ class Batch:
             system=as_tensor(np.repeat(np.arange(len(systems)), [len(a) for a in systems])).to(device),
             pbc=as_tensor(np.stack([a.pbc for a in systems])).to(device),
             fixed=as_tensor(np.concatenate(fixed)).to(device),
-            rule=_joined_rules([None if r is None else as_tensor(r).to(device) for r in rules], [len(a) for a in systems]),
+            rule=_joined_rules(rules, [len(a) for a in systems]),
         )
 
     def split(self) -> list[Atoms]:
@@ -174,14 +176,16 @@ class Batch:
     @classmethod
     def join(cls, batches: Sequence[Self]) -> Self:
         """Concatenate batches, systems renumbered in order."""
-        joined = replace(join_scoped(batches), rule=_joined_rules([b.rule for b in batches], [b.n_atoms for b in batches]))
+        rule = _joined_rules([b.rule for b in batches], [b.n_atoms for b in batches])
+        joined = replace(join_scoped(batches), rule=rule)
         counts = torch.cat([b.counts for b in batches])
         return replace(joined, system=torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts))
 
     def to(self, device: torch.device | str) -> Self:
         """Return this batch on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: None if value is None else value.to(device) for name, value in moved.items()})
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in values.items()}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,7 @@ class Evaluation:
         return join_scoped(filled)
 
 
-def take_scoped(record: T, atoms: Tensor, systems: Tensor) -> T:
+def take_scoped(record: T, atoms: Tensor | slice, systems: Tensor | slice) -> T:
     """Select rows of every tensor field of a dataclass by the field's declared scope."""
     index = {"atom": atoms, "system": systems}
     chosen: dict[str, Any] = {}

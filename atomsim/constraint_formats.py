@@ -15,7 +15,6 @@ from atomsim.constraints import (
     MASKED,
     Kind,
     as_constraints,
-    free_directions,
     grouped,
     read_constraints,
     symmetry_of,
@@ -48,7 +47,7 @@ def constraints_from_json(atoms: Atoms, content: Sequence[Mapping[str, Any]]) ->
     Raises:
         InputError: for what it does not write.
     """
-    by_name = {c.__name__: c for c in (FixAtoms, *CLASSES.values())}
+    by_name: dict[str, Any] = {"FixAtoms": FixAtoms} | {c.__name__: c for c in CLASSES.values()}
     found: list[FixConstraint] = []
     for entry in content:
         what = dict(entry)
@@ -58,7 +57,7 @@ def constraints_from_json(atoms: Atoms, content: Sequence[Mapping[str, Any]]) ->
                 found.append(FixSymmetry(atoms.copy(), **what))  # it moves the atoms that it is given
             else:
                 values = [what[key] for key in ("mask", "direction") if key in what]
-                found.append(by_name[name](what["atoms"], *values))
+                found.append(by_name[str(name)](what["atoms"], *values))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"found a constraint {dict(entry)}, wanted one of {', '.join(by_name)}") from error
     return found
@@ -73,6 +72,8 @@ def noted_in_info(atoms: Atoms) -> Atoms:
     described = constraints_to_json(atoms)
     if all(entry["kind"] == "FixCartesian" for entry in described):
         return atoms
+    from atomsim.projectors import free_directions
+
     fixed = sorted({int(i) for c in atoms.constraints if isinstance(c, FixAtoms) for i in c.index})
     noted = atoms.copy()
     noted.calc = atoms.calc
@@ -107,9 +108,9 @@ def from_selective_dynamics(flags: Sequence[Sequence[bool] | None]) -> list[FixC
     Args:
         flags: three of each atom, or None where it may move.
     """
-    held = ~np.array([[True] * 3 if f is None else f for f in flags], dtype=bool)
+    held = np.logical_not([[True] * 3 if f is None else list(f) for f in flags])
     rule = np.column_stack([np.where(held.any(axis=1), float(Kind.SCALED), 0.0), held])
-    whole = held.all(axis=1)
+    whole = np.asarray(held.all(axis=1))
     rule[whole] = 0.0
     return as_constraints(whole, rule)
 
@@ -122,6 +123,8 @@ def selective_dynamics(atoms: Atoms) -> NDArray[np.bool_] | None:
     """
     if not atoms.constraints:
         return None
+    from atomsim.projectors import free_directions
+
     flags = np.ones((len(atoms), 3), dtype=bool)
     masks = np.array([[bool(m & bit) for bit in (4, 2, 1)] for m in range(8)])
     for n, free in enumerate(free_directions(atoms)):

@@ -1,4 +1,4 @@
-"""Constraints on single atoms: from ASE to numbers and back, and the directions that they leave free.
+"""Constraints on single atoms: from ASE to numbers and back.
 
 An atom is held as a whole (``FixAtoms``), along Cartesian axes (``FixCartesian``) or lattice vectors (``FixScaled``,
 VASP's selective dynamics), to a plane (``FixedPlane``) or to a line (``FixedLine``). ``FixSymmetry`` is the business
@@ -11,11 +11,9 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian, FixConstraint, FixedLine, FixedPlane, FixScaled, FixSymmetry
 from numpy.typing import NDArray
-from torch import Tensor
 
 from atomsim.errors import InputError
 
@@ -162,51 +160,21 @@ def require_supported(atoms: Atoms, *, cell: bool = False, symmetry: bool = Fals
         )
 
 
-def _whole(rule: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return np.asarray(np.isin(rule[:, 0], MASKED) & (rule[:, 1:] != 0).all(axis=1))
-
-
-def free_projectors(fixed: Tensor, rule: Tensor, cell: Tensor) -> Tensor:
-    """Projectors onto the directions in which atoms may move, (n_atoms, 3, 3).
+def require_unconstrained(atoms: Atoms, work: str) -> None:
+    """Raise if a structure has constraints where they mean nothing.
 
     Args:
-        fixed: (n_atoms,), bool.
-        rule: as ``read_constraints`` gives it, (n_atoms, 4).
-        cell: the lattice vectors around each atom as rows, Å, (n_atoms, 3, 3).
-    """
-    kind, values = rule[:, 0], rule[:, 1:]
-    eye = torch.eye(3, dtype=rule.dtype, device=rule.device)
-    # a fractional coordinate stays where the step is across its reciprocal vector
-    whole_cell = torch.linalg.det(cell).abs()[:, None, None] > 0
-    reciprocal = torch.linalg.inv(torch.where(whole_cell, cell, eye)).mT
-    frame = torch.where((kind == Kind.SCALED)[:, None, None], reciprocal, eye)
-    masked = (kind == Kind.CARTESIAN) | (kind == Kind.SCALED)
-    held = torch.where(masked[:, None, None], frame * values[:, :, None], 0.0)
-    held[:, 0] = torch.where((kind == Kind.PLANE)[:, None], values, held[:, 0])
-    free = eye - _span(held)
-    free = torch.where((kind == Kind.LINE)[:, None, None], values[:, :, None] * values[:, None, :], free)
-    return torch.where(fixed[:, None, None], 0.0, free)
-
-
-def _span(vectors: Tensor) -> Tensor:
-    """Projectors onto the spans of three vectors each, zero or independent: Gram–Schmidt, exact for Cartesian axes."""
-    found: list[Tensor] = []
-    for k in range(3):
-        left = vectors[:, k]
-        for _ in range(2):
-            for unit in found:
-                left = left - (left * unit).sum(dim=1, keepdim=True) * unit
-        found.append(left / left.norm(dim=1, keepdim=True).clamp(min=1e-300))
-    return sum((u[:, :, None] * u[:, None, :] for u in found), torch.zeros_like(vectors))
-
-
-def free_directions(atoms: Atoms) -> NDArray[np.float64]:
-    """Projectors onto the directions in which the atoms of a structure may move, (n_atoms, 3, 3).
+        atoms: the structure.
+        work: what is to be done with it, for the message.
 
     Raises:
-        InputError: see ``read_constraints``.
+        InputError: naming the constraints; those that hold nothing do not count.
     """
-    fixed, rule = read_constraints(without_symmetry(atoms) if symmetry_of(atoms) else atoms)
-    table = torch.from_numpy(np.zeros((len(atoms), 4)) if rule is None else rule)
-    cell = torch.from_numpy(atoms.cell.array.copy()).expand(len(atoms), 3, 3)
-    return np.asarray(free_projectors(torch.from_numpy(fixed), table, cell).numpy())
+    fixed, rule = read_constraints(without_symmetry(atoms))
+    if fixed.any() or rule is not None or symmetry_of(atoms) is not None:
+        names = ", ".join(dict.fromkeys(type(c).__name__ for c in atoms.constraints))
+        raise InputError(f"{atoms.get_chemical_formula()} has constraints ({names}); {work} holds nothing: remove them")
+
+
+def _whole(rule: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(np.isin(rule[:, 0], MASKED) & (rule[:, 1:] != 0).all(axis=1))

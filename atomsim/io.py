@@ -18,6 +18,7 @@ from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.cif import CifFile
 
+from atomsim.constraint_formats import from_selective_dynamics, noted_in_info, restored_from_info
 from atomsim.errors import AtomsimError, InputError
 
 FULL = 1 - 1e-3
@@ -83,7 +84,7 @@ def write_extxyz(path: Path, structures: Sequence[Atoms], results: Sequence[Mapp
         raise InputError(f"{len(results)} results for {len(structures)} structures; want one for each")
     ready = list(structures) if results is None else [_attach(a, r) for a, r in zip(structures, results, strict=True)]
     text = StringIO()
-    ase.io.write(text, ready, format="extxyz")
+    ase.io.write(text, [noted_in_info(a) for a in ready], format="extxyz")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
@@ -108,14 +109,18 @@ def _attach(atoms: Atoms, results: Mapping[str, Any]) -> Atoms:
 
 def _read_ase(path: Path) -> list[Atoms]:
     # Not split at '@': a file may have it in its name.
-    return list(ase.io.read(path, index=":", do_not_split_by_at_sign=True))
+    return [restored_from_info(a) for a in ase.io.read(path, index=":", do_not_split_by_at_sign=True)]
 
 
 def _read_pymatgen(path: Path) -> list[Atoms]:
     structure = Structure.from_file(path)
     if not structure.is_ordered:
         raise ValueError("has partly occupied sites; make an ordered supercell")
-    return [AseAtomsAdaptor.get_atoms(structure, msonable=False)]
+    atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
+    # the adaptor's own hold Cartesian axes, VASP's flags lattice vectors
+    flags = structure.site_properties.get("selective_dynamics")
+    atoms.set_constraint([] if flags is None else from_selective_dynamics(flags))
+    return [atoms]
 
 
 def _refuse_partial_occupancy(path: Path) -> None:

@@ -44,7 +44,8 @@ class RelaxSettings:
     """How to relax."""
 
     fmax_eV_per_A: float = 0.05
-    """Largest force on an atom, without what constraints hold, and on a row of V(σ + P)/n_atoms where the cell moves (as ASE's FrechetCellFilter)."""
+    """Largest force on an atom, and on a row of V(σ + P)/n_atoms where the cell moves (as ASE's FrechetCellFilter).
+    What constraints hold does not count."""
     max_steps: int = 500
     cell: bool = True
     """Relax the cell too. Systems that are not periodic in all directions keep theirs."""
