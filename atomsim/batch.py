@@ -111,7 +111,7 @@ class Batch:
             return loose[:, None, None] * eye
         blocked = self.cell.new_zeros(self.n_systems, 3, 3).index_add_(0, self.system, eye - self.free)
         values, vectors = torch.linalg.eigh(blocked)
-        return torch.where(values < 1e-9, vectors, 0.0).mT
+        return torch.where(values[:, None] < 1e-9, vectors, 0.0).mT
 
     @classmethod
     def pack(cls, systems: Sequence[Atoms], device: torch.device | str = "cpu") -> Self:

@@ -53,7 +53,7 @@ def confined(matrix: Tensor, free: Tensor) -> Tensor:
         free: projectors, (n_atoms, 3, 3).
     """
     blocks = matrix.reshape(len(free), 3, len(free), 3)
-    return torch.einsum("aij,ajbk,bkl->aibl", free, blocks, free).reshape_as(matrix)
+    return torch.einsum("aij,ajbk,bkl->aibl", free, blocks, free).contiguous().view_as(matrix)
 
 
 def _span(vectors: Tensor) -> Tensor:
