@@ -12,7 +12,9 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
+from atomsim.constraints import as_constraints, read_constraints
 from atomsim.errors import InputError
+from atomsim.projectors import free_projectors
 
 T = TypeVar("T")
 
@@ -41,6 +43,9 @@ class Batch:
     """Periodic along each lattice vector, (n_systems, 3), bool."""
     fixed: Tensor = field(metadata=PER_ATOM)
     """Atoms that nothing may move, (n_atoms,), bool."""
+    rule: Tensor | None = field(default=None, metadata=PER_ATOM)
+    """Constraints that leave some directions free: ``Kind`` and mask or direction of each atom, (n_atoms, 4), float64
+    (see ``constraints.read_constraints``); None where there is none but fixed atoms."""
 
     @property
     def n_systems(self) -> int:
@@ -77,15 +82,46 @@ class Batch:
         """Volume of each cell, Å³, (n_systems,); 0 without a full cell."""
         return torch.linalg.det(self.cell).abs()
 
+    @cached_property
+    def free(self) -> Tensor:
+        """Projectors onto the directions in which atoms may move, (n_atoms, 3, 3)."""
+        rule = self.positions.new_zeros(self.n_atoms, 4) if self.rule is None else self.rule
+        return free_projectors(self.fixed, rule, self.cell[self.system])
+
+    def free_part(self, vectors: Tensor) -> Tensor:
+        """Project vectors on atoms, (n_atoms, 3), onto the directions in which these may move."""
+        if self.rule is None:
+            return torch.where(self.fixed[:, None], 0.0, vectors)
+        return torch.einsum("aij,aj->ai", self.free, vectors)
+
+    @property
+    def n_free(self) -> Tensor:
+        """Directions in which each atom may move, (n_atoms,), float64."""
+        if self.rule is None:
+            return 3.0 * (~self.fixed).to(torch.float64)
+        return self.free.diagonal(dim1=1, dim2=2).sum(dim=1).round()
+
+    @property
+    def free_shifts(self) -> Tensor:
+        """Orthonormal directions along which each system may be shifted as a whole, or zeros, (n_systems, 3, 3)."""
+        eye = torch.eye(3, dtype=torch.float64, device=self.device)
+        if self.rule is None:
+            loose = torch.ones(self.n_systems, dtype=torch.float64, device=self.device)
+            loose[self.system[self.fixed]] = 0.0
+            return loose[:, None, None] * eye
+        blocked = self.cell.new_zeros(self.n_systems, 3, 3).index_add_(0, self.system, eye - self.free)
+        values, vectors = torch.linalg.eigh(blocked)
+        return torch.where(values[:, None] < 1e-9, vectors, 0.0).mT
+
     @classmethod
     def pack(cls, systems: Sequence[Atoms], device: torch.device | str = "cpu") -> Self:
         """Concatenate ASE Atoms into one batch.
 
-        Fixed atoms are read from ASE ``FixAtoms`` constraints.
+        Constraints on single atoms are taken along (see ``constraints``).
 
         Raises:
             InputError: if there is no system, or one without atoms, or with a constraint
-                other than ``FixAtoms``.
+                that is not on single atoms.
         """
         if not systems:
             raise InputError("nothing to pack: found 0 systems, wanted at least one")
@@ -93,19 +129,20 @@ class Batch:
             if len(atoms) == 0:
                 raise InputError(f"system {n} is empty: found 0 atoms, wanted at least one")
         as_tensor = torch.as_tensor
+        fixed, found = zip(*(read_constraints(a) for a in systems), strict=True)
+        rules = [None if r is None else as_tensor(r).to(device) for r in found]
         return cls(
             positions=as_tensor(np.concatenate([a.get_positions() for a in systems])).to(device),
             cell=as_tensor(np.stack([a.cell.array for a in systems])).to(device),
             numbers=as_tensor(np.concatenate([a.numbers for a in systems]).astype(np.int64)).to(device),
             system=as_tensor(np.repeat(np.arange(len(systems)), [len(a) for a in systems])).to(device),
             pbc=as_tensor(np.stack([a.pbc for a in systems])).to(device),
-            fixed=as_tensor(np.concatenate([_fixed_mask(a) for a in systems])).to(device),
+            fixed=as_tensor(np.concatenate(fixed)).to(device),
+            rule=_joined_rules(rules, [len(a) for a in systems]),
         )
 
     def split(self) -> list[Atoms]:
-        """Return each system as ASE Atoms, fixed atoms as a ``FixAtoms`` constraint."""
-        from ase.constraints import FixAtoms
-
+        """Return each system as ASE Atoms, with constraints of the kinds that were packed."""
         systems = []
         for n, (start, size) in enumerate(zip(self.starts.tolist(), self.sizes, strict=True)):
             span = slice(start, start + size)
@@ -115,9 +152,8 @@ class Batch:
                 cell=self.cell[n].cpu().numpy(),
                 pbc=self.pbc[n].cpu().numpy(),
             )
-            fixed = self.fixed[span].cpu().numpy()
-            if fixed.any():
-                atoms.set_constraint(FixAtoms(mask=fixed))
+            rule = None if self.rule is None else self.rule[span].cpu().numpy()
+            atoms.set_constraint(as_constraints(self.fixed[span].cpu().numpy(), rule))
             systems.append(atoms)
         return systems
 
@@ -140,13 +176,16 @@ class Batch:
     @classmethod
     def join(cls, batches: Sequence[Self]) -> Self:
         """Concatenate batches, systems renumbered in order."""
-        joined = join_scoped(batches)
+        rule = _joined_rules([b.rule for b in batches], [b.n_atoms for b in batches])
+        joined = replace(join_scoped(batches), rule=rule)
         counts = torch.cat([b.counts for b in batches])
         return replace(joined, system=torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts))
 
     def to(self, device: torch.device | str) -> Self:
         """Return this batch on another device."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in values.items()}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -184,7 +223,7 @@ class Evaluation:
         return join_scoped(filled)
 
 
-def take_scoped(record: T, atoms: Tensor, systems: Tensor) -> T:
+def take_scoped(record: T, atoms: Tensor | slice, systems: Tensor | slice) -> T:
     """Select rows of every tensor field of a dataclass by the field's declared scope."""
     index = {"atom": atoms, "system": systems}
     chosen: dict[str, Any] = {}
@@ -203,15 +242,9 @@ def join_scoped(records: Sequence[T]) -> T:
     return type(records[0])(**joined)
 
 
-def _fixed_mask(atoms: Atoms) -> np.ndarray:
-    from ase.constraints import FixAtoms
-
-    mask = np.zeros(len(atoms), dtype=bool)
-    for constraint in atoms.constraints:
-        if not isinstance(constraint, FixAtoms):
-            raise InputError(
-                f"{atoms.get_chemical_formula()} has a {type(constraint).__name__} constraint; "
-                "only FixAtoms is supported: remove it or fix whole atoms"
-            )
-        mask[constraint.index] = True
-    return mask
+def _joined_rules(rules: Sequence[Tensor | None], sizes: Sequence[int]) -> Tensor | None:
+    """Concatenate rules, zeros where there is none; None where no atom has one."""
+    some = next((r for r in rules if r is not None), None)
+    if some is None:
+        return None
+    return torch.cat([some.new_zeros(n, 4) if r is None else r for r, n in zip(rules, sizes, strict=True)])

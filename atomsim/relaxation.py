@@ -15,6 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from atomsim.batch import Batch
 from atomsim.batching import Capacity, device_capacity, in_one_line
 from atomsim.checks import check_flag, check_number, check_whole
+from atomsim.constraints import symmetry_of, without_symmetry
 from atomsim.errors import InputError, nearest
 from atomsim.exchange import as_surface, given_structures, require_sound
 from atomsim.metadata import as_it_came, with_geometry
@@ -30,7 +31,7 @@ from atomsim.optimize.newton import Newton
 from atomsim.optimize.rows import Method
 from atomsim.optimize.space import Space
 from atomsim.optimize.starts import SCREEN_FMAX, lowest_starts
-from atomsim.optimize.symmetry import KeepSymmetry
+from atomsim.optimize.symmetry import KeepSymmetry, require_keepable
 from atomsim.structures.sanity import handedness, lone_atoms, right_handed
 from atomsim.units import GPA
 
@@ -48,7 +49,8 @@ class RelaxSettings:
     """How to relax."""
 
     fmax_eV_per_A: float = 0.05
-    """Largest force on an atom, and on a row of V(σ + P)/n_atoms where the cell moves (as ASE's FrechetCellFilter)."""
+    """Largest force on an atom, and on a row of V(σ + P)/n_atoms where the cell moves (as ASE's FrechetCellFilter).
+    What constraints hold does not count."""
     max_steps: int = 500
     cell: bool = True
     """Relax the cell too. Systems that are not periodic in all directions keep theirs."""
@@ -63,7 +65,8 @@ class RelaxSettings:
     finish_in_double: bool = True
     """Below 0.01 eV/Å, take the last part of a relaxation in float64, where the potential offers it."""
     keep_symmetry: bool = False
-    """Keep the space group of the start; noise is left out, and so is the check, as both would break it."""
+    """Keep the space group of the start; noise is left out, and so is the check, as both would break it.
+    A ``FixSymmetry`` constraint asks for the same, for its structure alone."""
     method: str = "newton"
     """``newton`` (quasi-Newton from a spring model or a parent's Hessian), ``lbfgs`` or ``fire``."""
 
@@ -97,7 +100,7 @@ class Relaxation:
     energy: float
     """eV."""
     forces: np.ndarray
-    """eV/Å, (n_atoms, 3)."""
+    """eV/Å, (n_atoms, 3): as the potential gives them, on what constraints hold too."""
     stress: np.ndarray
     """eV/Å³, (3, 3)."""
     magmoms: np.ndarray | None
@@ -109,7 +112,7 @@ class Relaxation:
     steps: int
     force_calls: int
     fmax: float
-    """Largest residual force at the end, eV/Å."""
+    """Largest residual force at the end, eV/Å; forces along what constraints hold do not count."""
     initial_energy: float
     """Of the first geometry, noise included, without PV, eV."""
     lowest_curvature: float | None = None
@@ -181,7 +184,8 @@ def iter_relax(
 ) -> Iterator[tuple[int, Relaxation]]:
     """Relax systems as they come and yield (index, relaxation) as each ends.
 
-    One that is not sound (see ``check_structure``) ends as ``invalid`` and costs no other its result.
+    One that is not sound (see ``check_structure``) ends as ``invalid`` and costs no other its result. One with a
+    ``FixSymmetry`` constraint is relaxed as by ``keep_symmetry``.
 
     Args:
         systems: what to relax.
@@ -190,9 +194,41 @@ def iter_relax(
         capacity: how much to evaluate at once.
         hessians: what is known of some systems, by index, for ``newton`` to start from.
     """
+    systems, known = list(systems), hessians or {}
+    symmetric = {n: c for n, c in enumerate(map(symmetry_of, systems)) if c is not None}
+    others = [n for n in range(len(systems)) if n not in symmetric]
+    if others or not symmetric:
+        found = _iter_alike([systems[n] for n in others], surface, settings, capacity, _taken(known, others))
+        yield from ((others[k], relaxation) for k, relaxation in found)
+    kept: list[int] = []
+    for n, constraint in symmetric.items():
+        try:
+            require_keepable(systems[n], constraint, settings.cell, settings.starts)
+            kept.append(n)
+        except InputError as error:
+            yield n, _refused(systems[n], str(error))
+    if kept:
+        plain = [without_symmetry(systems[n]) for n in kept]
+        how = replace(settings, keep_symmetry=True)
+        for k, relaxation in _iter_alike(plain, surface, how, capacity, _taken(known, kept)):
+            relaxation.atoms.set_constraint([*relaxation.atoms.constraints, symmetric[kept[k]]])
+            yield kept[k], relaxation
+
+
+def _taken(known: Mapping[int, Hessian], chosen: Sequence[int]) -> dict[int, Hessian]:
+    """What is known of the chosen systems, by their place among these."""
+    return {k: known[n] for k, n in enumerate(chosen) if n in known}
+
+
+def _iter_alike(
+    systems: Sequence[Atoms],
+    surface: Surface,
+    settings: RelaxSettings,
+    capacity: Capacity | None,
+    hessians: Mapping[int, Hessian],
+) -> Iterator[tuple[int, Relaxation]]:
     surface = finishing(surface, settings.fmax_eV_per_A) if settings.finish_in_double else surface
     device = getattr(surface, "device", torch.device("cpu"))
-    systems = list(systems)
     room = capacity or default_capacity(surface, systems, device)
     space = Space(cell=settings.cell, pressure=settings.pressure_GPa * GPA)
     stop = Stop(fmax=settings.fmax_eV_per_A, max_steps=settings.max_steps)
@@ -200,7 +236,7 @@ def iter_relax(
     refused: list[tuple[int, Relaxation]] = []
     newton = settings.method == "newton"
     entry = Entry(space, device, newton, settings.noise_A, settings.seed, settings.starts, symmetry)
-    groups: Iterable[Group] = _groups(systems, surface, entry, hessians or {}, refused)
+    groups: Iterable[Group] = _groups(systems, surface, entry, hessians, refused)
     descend = partial(
         drive,
         surface=surface,

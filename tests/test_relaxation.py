@@ -12,7 +12,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
-from ase.constraints import FixSymmetry
+from ase.constraints import FixBondLengths
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from typer.testing import CliRunner
@@ -106,9 +106,9 @@ def with_nan() -> Atoms:
     return atoms
 
 
-def with_symmetry_fixed() -> Atoms:
+def with_bond_fixed() -> Atoms:
     atoms = bulk("Li", "fcc", a=3.15, cubic=True)
-    atoms.set_constraint(FixSymmetry(atoms))
+    atoms.set_constraint(FixBondLengths([[0, 1]]))
     return atoms
 
 
@@ -120,7 +120,7 @@ def with_symmetry_fixed() -> Atoms:
         (Atoms(), "invalid", "0 atoms", 2),
         (coincident(), "invalid", "0.000 Å apart", 2),  # noise would take them apart
         (with_nan(), "invalid", "finite", 2),
-        (with_symmetry_fixed(), "invalid", "FixSymmetry", 1),
+        (with_bond_fixed(), "invalid", "FixBondLengths", 1),
         (Atoms("Li2", positions=[[0, 0, 0], [0, 0, 3]], cell=[5, 5, 0], pbc=True), "invalid", "vector 3", 2),
     ],
     ids=["empty", "coincident", "nan", "constraint", "lattice"],

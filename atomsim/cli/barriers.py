@@ -127,6 +127,7 @@ def _check_ion(host: str, ion: str, *, absent_is_fine: bool) -> None:
     """Refuse what could only fail after the host was relaxed."""
     from ase.data import atomic_numbers
 
+    from atomsim.constraints import require_unconstrained
     from atomsim.io import read_structures
     from atomsim.structures.prototypes import load_prototype
     from atomsim.tasks.base import find_files, unknown_word
@@ -137,6 +138,8 @@ def _check_ion(host: str, ion: str, *, absent_is_fine: bool) -> None:
     if not files and not _is_prototype(host):
         raise InputError(unknown_word(host, (), Path()))
     hosts = [a for file in files for a in read_structures(file)] or [load_prototype(host).primitive]
+    for atoms in hosts:
+        require_unconstrained(atoms, "a search for hops")
     without = next((atoms for atoms in hosts if ion not in atoms.symbols), None)
     if without is not None and not absent_is_fine:
         raise InputError(

@@ -111,7 +111,14 @@ def _job(
     context = Context(
         "relax", potential_name=potential.name, potential_sha256=potential.sha256, elements=potential.elements
     )
-    found, problems = gather(settings.structures, {}, context)
+    gathered, problems = gather(settings.structures, {}, context)
+    found = []
+    for origin in gathered:
+        try:
+            kind.check_constraints(origin.atoms, settings)
+            found.append(origin)
+        except InputError as error:
+            problems.append(f"{origin.label}: {error}")
     if problems and not (skip_bad and found):
         hint = ["leave out what cannot be computed with --skip-bad"] * (len(found) > 0)
         raise InputError("\n".join([*problems, *hint]))

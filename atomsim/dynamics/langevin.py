@@ -47,7 +47,7 @@ class Motion:
 
     batch: Batch
     velocities: Tensor
-    """Å/fs, (n_atoms, 3), float64; 0 for fixed atoms."""
+    """Å/fs, (n_atoms, 3), float64; 0 along what constraints hold."""
     evaluation: Evaluation
     temperature: Tensor
     """Of each system's bath, K, (n_systems,), float64."""
@@ -64,9 +64,9 @@ class Motion:
 
     @property
     def kinetic_temperature(self) -> Tensor:
-        """2 E_kin / (3 N k_B) over the atoms that may move, K, (n_systems,)."""
-        free = torch.zeros_like(self.temperature).index_add(0, self.batch.system, (~self.batch.fixed).to(torch.float64))
-        return 2.0 * self.kinetic_energy / (3.0 * free.clamp(min=1.0) * KB)
+        """2 E_kin / (f k_B) over the f directions in which atoms may move, K, (n_systems,)."""
+        free = torch.zeros_like(self.temperature).index_add(0, self.batch.system, self.batch.n_free)
+        return 2.0 * self.kinetic_energy / (free.clamp(min=1.0) * KB)
 
     def take(self, systems: Sequence[int] | Tensor) -> Self:
         """Return the given systems, in the given order."""
@@ -102,26 +102,24 @@ def start(batch: Batch, surface: Surface, temperature_K: float | Sequence[float]
     temperature = torch.tensor(given, dtype=torch.float64, device=batch.device)
     # noise of step −1 is used by no step
     velocities = _thermal(batch, temperature) * _noise(batch, seeds, -1)
-    return Motion(batch, velocities * ~batch.fixed[:, None], surface(batch), temperature, tuple(seeds))
+    return Motion(batch, batch.free_part(velocities), surface(batch), temperature, tuple(seeds))
 
 
 def step(motion: Motion, surface: Surface, settings: Langevin) -> Motion:
     """Return what systems have come to after one time step: one evaluation."""
     batch, half = motion.batch, 0.5 * settings.timestep_fs
-    free = ~batch.fixed[:, None]
-    kick = half * ACCELERATION / _masses(batch)[:, None] * free
-    velocities = motion.velocities + kick * motion.evaluation.forces
+    kick = half * ACCELERATION / _masses(batch)[:, None]
+    velocities = motion.velocities + kick * batch.free_part(motion.evaluation.forces)
     positions = batch.positions + half * velocities
     # the exact solution of the Ornstein–Uhlenbeck process over one step
     kept = float(np.exp(-settings.friction_per_fs * settings.timestep_fs))
     if settings.friction_per_fs > 0:
-        noise = _thermal(batch, motion.temperature) * _noise(batch, motion.seeds, motion.step) * free
+        noise = _thermal(batch, motion.temperature) * batch.free_part(_noise(batch, motion.seeds, motion.step))
         velocities = kept * velocities + (1.0 - kept**2) ** 0.5 * noise
     moved = replace(batch, positions=positions + half * velocities)
     said = surface(moved)
-    return replace(
-        motion, batch=moved, velocities=velocities + kick * said.forces, evaluation=said, step=motion.step + 1
-    )
+    velocities = velocities + kick * moved.free_part(said.forces)
+    return replace(motion, batch=moved, velocities=velocities, evaluation=said, step=motion.step + 1)
 
 
 def run(motion: Motion, surface: Surface, settings: Langevin, steps: int) -> Iterator[Motion]:

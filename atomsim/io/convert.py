@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
@@ -11,6 +12,7 @@ from ase import Atoms
 from pymatgen.core import Lattice, Molecule, SiteCollection, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
+from atomsim.constraint_formats import from_selective_dynamics, selective_dynamics
 from atomsim.errors import InputError
 from atomsim.metadata import PREFIX, as_it_came
 
@@ -30,6 +32,9 @@ def from_pymatgen(system: SiteCollection) -> Atoms:
         atoms = AseAtomsAdaptor.get_atoms(_stripped(system), msonable=False)
     if any(site.label != site.species_string for site in system):
         atoms.set_array("labels", np.array([site.label for site in system]))
+    # the adaptor's own constraints hold Cartesian axes, VASP's flags mean lattice vectors
+    flags = system.site_properties.get("selective_dynamics")
+    atoms.set_constraint([] if flags is None else from_selective_dynamics(flags))
     return as_it_came(atoms)
 
 
@@ -43,6 +48,9 @@ def to_pymatgen(atoms: Atoms, magmoms: np.ndarray | None, source: Any = None) ->
             oxidation states, properties and whatever a subclass adds.
     """
     made = _plain(atoms) if source is None else _moved(source, atoms)
+    with suppress(InputError):  # other constraints have no word in pymatgen
+        if (flags := selective_dynamics(atoms)) is not None:
+            made.add_site_property("selective_dynamics", flags.tolist())
     for site, moment in zip(made, [] if magmoms is None else magmoms, strict=False):
         if "magmom" in site.properties:
             site.properties[f"{PREFIX}magmom"] = site.properties["magmom"]
@@ -62,6 +70,7 @@ def _stripped(system: Any) -> Any:
 def _plain(atoms: Atoms) -> Structure | Molecule:
     if atoms.pbc.any():
         full = atoms.copy()
+        full.set_constraint()
         full.set_cell(atoms.cell.complete())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of constraints that pymatgen has no word for

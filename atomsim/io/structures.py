@@ -9,6 +9,7 @@ import ase.io
 from ase import Atoms
 from pymatgen.core import Structure
 
+from atomsim.constraint_formats import restored_from_info
 from atomsim.errors import InputError
 from atomsim.io.convert import from_pymatgen
 from atomsim.io.poscar import check_poscar
@@ -63,7 +64,7 @@ def read_structures(path: Path) -> list[Atoms]:
 def _read_ase(path: Path) -> list[Atoms]:
     # Not split at '@': a file may have it in its name. A suffix that says it goes before ASE's signatures in names.
     kind = "extxyz" if path.suffix.lower() == ".extxyz" else None
-    return list(ase.io.read(path, index=":", format=kind, do_not_split_by_at_sign=True))
+    return [restored_from_info(a) for a in ase.io.read(path, index=":", format=kind, do_not_split_by_at_sign=True)]
 
 
 def _read_pymatgen(path: Path) -> list[Atoms]:

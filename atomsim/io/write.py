@@ -18,6 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
+from atomsim.constraint_formats import from_selective_dynamics, noted_in_info, selective_dynamics
 from atomsim.errors import InputError
 from atomsim.files import is_special, place_of, replacing, require_other_file
 from atomsim.metadata import PREFIX, as_it_came
@@ -156,8 +157,8 @@ def _write_as(kind: str, path: Path, structures: Sequence[Atoms], name: str) -> 
     if kind in CELLS_ONLY and any(atoms.cell.rank < 3 for atoms in structures):
         raise InputError(f"{name} holds crystals only, and one of the structures has no full cell; write to .extxyz")
     how = {"direct": True, "vasp5": True} if kind == "vasp" else {}
-    ready = [extxyz_atoms(a) for a in structures] if kind == "extxyz" else list(structures)
     try:
+        ready = [extxyz_atoms(a) if kind == "extxyz" else _as_held(a, kind) for a in structures]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about what the format cannot hold
             if kind == "db":  # by what it is: the unfinished file has another suffix
@@ -166,18 +167,29 @@ def _write_as(kind: str, path: Path, structures: Sequence[Atoms], name: str) -> 
                         database.write(atoms)
             else:
                 ase.io.write(path, ready, format=kind, **how)
-    except OSError:
+    except (OSError, InputError):
         raise
     except Exception as error:  # writers raise whatever they meet
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"cannot write {name}: {reason}; try .extxyz, which holds everything") from error
 
 
+def _as_held(atoms: Atoms, kind: str) -> Atoms:
+    """Return atoms with constraints as a format has them: VASP's flags are along lattice vectors, if they can be."""
+    flags = selective_dynamics(atoms) if kind == "vasp" else None
+    if flags is None:
+        return atoms
+    held = atoms.copy()
+    held.set_constraint(from_selective_dynamics(flags.tolist()))
+    return held
+
+
 def extxyz_atoms(atoms: Atoms) -> Atoms:
     """Return atoms whose info and arrays extended XYZ gives back as they are, or as nearly as it can."""
-    ready = as_it_came(atoms)
+    noted = noted_in_info(as_it_came(atoms))
+    ready = noted.copy()
     ready.info = {}
-    for key, value in as_it_came(atoms).info.items():
+    for key, value in noted.info.items():
         kept = _readable(_name(key), value)
         if kept is not None:
             ready.info[_name(key)] = kept

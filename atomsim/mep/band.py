@@ -66,7 +66,7 @@ class ElasticBand:
         """Return the evaluation with the forces that move the band."""
         near = neighbourhood(batch, said.energy, group, bands)
         tangent = improved_tangent(batch, said.energy, near)
-        forces = torch.where(batch.fixed[:, None], 0.0, said.forces)
+        forces = batch.free_part(said.forces)
         along = _dot(batch, forces, tangent)
         length_after, length_before = _norm(batch, near.after), _norm(batch, near.before)
         push = self.spring * (length_after - length_before)  # Eq. 12

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atomsim.batch import Batch, Evaluation
+from atomsim.batch import Evaluation
 from atomsim.batching import Capacity
 from atomsim.mep.band import Band, ElasticBand
 from atomsim.mep.climb import Key, band_between
@@ -167,8 +167,7 @@ def first_guess(ends: Ends, settings: PathSettings, number: int) -> FloatArray:
     seed = _seed(ends, settings.seed, number)
     straight = linear(ends.start, ends.moved, settings.images)
     guess = straight if settings.guess == "linear" else idpp(ends.start, ends.moved, settings.images, seed)
-    free = ~Batch.pack([ends.start]).fixed.numpy()
-    return roughened(guess, settings.noise_A, np.random.default_rng(seed), free)
+    return roughened(guess, settings.noise_A, np.random.default_rng(seed), ends.free.numpy())
 
 
 def _seed(ends: Ends, seed: int, number: int) -> int:

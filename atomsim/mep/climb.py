@@ -76,7 +76,7 @@ def band_between(
     path = np.concatenate([[ends.start.positions], positions, [ends.end.positions]])
     first = Batch.pack([ends.start])
     known = ends.curvature() if hessian is None else hessian
-    inverse = band_inverse(known, torch.from_numpy(path), spring, first.fixed)
+    inverse = band_inverse(known, torch.from_numpy(path), spring, ends.free)
     return Band(
         key,
         Batch.pack([at_positions(ends.start, p) for p in positions], device),

@@ -15,6 +15,7 @@ from atomsim.batch import Batch
 from atomsim.models.interface import Surface
 from atomsim.optimize.hessian import DISPLACEMENT
 from atomsim.optimize.springs import FLOOR
+from atomsim.projectors import confined, free_axes
 
 NEGLIGIBLE, OF_LARGEST = 0.05, 0.0025
 """A mode counts as negative below minus this, eV/Å², or this part of the largest curvature where that is less: noise
@@ -27,7 +28,7 @@ SHELL_A = 2.6
 """Atoms this near to a moving one at the saddle take part in a partial Hessian, Å: its first shell."""
 
 
-def band_inverse(hessian: Tensor, path: Tensor, spring: float, fixed: Tensor | None = None) -> Tensor:
+def band_inverse(hessian: Tensor, path: Tensor, spring: float, free: Tensor | None = None) -> Tensor:
     """Inverse of the derivative of a band's projected force, guessed from one Hessian for all images.
 
     Across the tangent τ an image feels the potential, along it the springs:
@@ -37,18 +38,18 @@ def band_inverse(hessian: Tensor, path: Tensor, spring: float, fixed: Tensor | N
         hessian: of an end, or of its host, eV/Å², (3 n_atoms, 3 n_atoms).
         path: positions of all images, both ends among them, Å, (n_images + 2, n_atoms, 3).
         spring: spring constant, eV/Å².
-        fixed: atoms that do not move, (n_atoms,), bool.
+        free: projectors onto the directions in which atoms may move, (n_atoms, 3, 3); None where all may in all.
 
     Returns:
-        Å²/eV, (3 n_atoms n_images, 3 n_atoms n_images), symmetric and positive definite but for fixed atoms.
+        Å²/eV, (3 n_atoms n_images, 3 n_atoms n_images), symmetric and positive definite but for what is held.
     """
     n_images, size = len(path) - 2, hessian.shape[0]
-    held = torch.zeros(size, dtype=torch.bool) if fixed is None else fixed.cpu().repeat_interleave(3)
+    moving = torch.eye(3, dtype=torch.float64).repeat(size // 3, 1, 1) if free is None else free.cpu()
     values, vectors = torch.linalg.eigh(0.5 * (hessian + hessian.T))
     largest = float(values.max())
     floor = min(FLOOR, 0.1 * largest) if largest > 0 else FLOOR  # argon has no curvature as large as FLOOR
     positive = (vectors * values.clamp(min=floor)) @ vectors.T
-    tangent = (path[2:] - path[:-2]).reshape(n_images, size).masked_fill(held, 0.0)
+    tangent = torch.einsum("aij,naj->nai", moving, path[2:] - path[:-2]).reshape(n_images, size)
     tangent = tangent / tangent.norm(dim=1, keepdim=True).clamp(min=1e-12)
     along = tangent[:, :, None] * tangent[:, None, :]
     across = torch.eye(size, dtype=torch.float64) - along
@@ -57,12 +58,9 @@ def band_inverse(hessian: Tensor, path: Tensor, spring: float, fixed: Tensor | N
         here, next_ = slice(n * size, (n + 1) * size), slice((n + 1) * size, (n + 2) * size)
         coupling = -spring * torch.outer(tangent[n], tangent[n + 1])
         jacobian[here, next_], jacobian[next_, here] = coupling, coupling.T
-    still = held.repeat(n_images)
-    jacobian[still] = 0.0
-    jacobian[:, still] = 0.0
-    jacobian[still, still] = 1.0
-    inverse = torch.linalg.inv(jacobian)
-    inverse[still, still] = 0.0
+    every = moving.repeat(n_images, 1, 1)
+    held = torch.block_diag(*(torch.eye(3, dtype=torch.float64) - every))
+    inverse = confined(torch.linalg.inv(confined(jacobian, every) + held), every)
     return 0.5 * (inverse + inverse.T)
 
 
@@ -101,6 +99,10 @@ class _Search:
 
     atoms: Atoms
     free: np.ndarray
+    """Projectors onto the directions in which atoms may move, (n_atoms, 3, 3)."""
+    shifts: np.ndarray
+    """Projector onto the directions along which all may move together, (3, 3); zero for a lone atom, which is in a
+    field that knows its place."""
     values: np.ndarray
     vectors: np.ndarray
     """Of the host's Hessian, the preconditioner."""
@@ -115,20 +117,27 @@ class _Search:
     @classmethod
     def of(cls, atoms: Atoms, tangent: np.ndarray, moving: Sequence[int], host: np.ndarray) -> _Search:
         """Start from the path's direction, or what is known to be lowest, and the moving atoms' own."""
-        free = np.repeat(~Batch.pack([atoms]).fixed.numpy(), 3)
+        batch = Batch.pack([atoms])
+        along = batch.free_shifts[0].numpy() * (len(atoms) > 1)
         values, vectors = np.linalg.eigh(0.5 * (host + host.T))
-        none = np.zeros((0, len(free)))
+        none = np.zeros((0, len(host)))
         small = min(NEGLIGIBLE, OF_LARGEST * float(values[-1]))
         unknown = np.full(2, np.inf)
-        search = cls(atoms, free, values, vectors, none, none, [], unknown, unknown.copy(), none, small)
+        free, shifts = batch.free.numpy(), along.T @ along
+        search = cls(atoms, free, shifts, values, vectors, none, none, [], unknown, unknown.copy(), none, small)
         lowest = [tangent.ravel()] if values[0] > -small else [vectors[:, 0], search.soft()]
-        search.propose([*lowest, *(search.preconditioned(u, 0.0) for u in _axes(moving, len(free)))])
+        search.propose([*lowest, *(search.preconditioned(u, 0.0) for u in _axes(moving, len(host)))])
         return search
+
+    def confined(self, direction: np.ndarray) -> np.ndarray:
+        """Project a direction, or several, (..., 3 n_atoms), onto what may move."""
+        parts = direction.reshape(*direction.shape[:-1], -1, 3)
+        return np.asarray(np.einsum("aij,...aj->...ai", self.free, parts).reshape(direction.shape))
 
     def soft(self) -> np.ndarray:
         """The softest mode after the lowest that is no translation."""
         moves = self.vectors[:, 1:8].T.reshape(-1, len(self.atoms), 3)
-        rest = moves - (moves.mean(axis=1, keepdims=True) if self.free.all() and len(self.atoms) > 1 else 0.0)
+        rest = moves - moves.mean(axis=1, keepdims=True) @ self.shifts
         inner = np.linalg.norm(rest, axis=(1, 2)) > 0.7
         return np.asarray(moves[int(inner.argmax())].ravel() if len(moves) else self.vectors[:, 0])
 
@@ -138,11 +147,10 @@ class _Search:
         )
 
     def propose(self, directions: Sequence[np.ndarray] | np.ndarray) -> None:
-        """Queue what of these directions is new: without translations, fixed atoms and the known."""
+        """Queue what of these directions is new: without translations, what is held and the known."""
         for direction in directions:
-            new = np.where(self.free, direction, 0.0)
-            if self.free.all() and len(self.atoms) > 1:  # a lone atom is in a field that knows its place
-                new = (new.reshape(-1, 3) - new.reshape(-1, 3).mean(axis=0)).ravel()
+            new = self.confined(direction).reshape(-1, 3)
+            new = (new - new.mean(axis=0) @ self.shifts).ravel()
             start = np.linalg.norm(new)
             for _ in range(2):
                 for known in (*self.basis, *self.waiting):
@@ -161,7 +169,7 @@ class _Search:
         self.curvatures[:found] = values[:found]
         self.modes = mixing[:, :found].T @ self.basis
         rest = mixing[:, :found].T @ self.products - values[:found, None] * self.modes
-        rest = np.where(self.free, rest, 0.0)
+        rest = self.confined(rest)
         self.residuals[:found] = np.linalg.norm(rest, axis=1)
         small = self.negligible
         if self.curvatures[1] < -small or len(self.basis) >= MAX_PRODUCTS:
@@ -229,7 +237,7 @@ def _products(searches: Sequence[_Search], surface: Surface) -> list[np.ndarray]
 
 
 def _proof(search: _Search, tangent: np.ndarray) -> Proof:
-    along = np.where(search.free, tangent.ravel(), 0.0)
+    along = search.confined(tangent.ravel())
     second = search.modes[1] if len(search.modes) > 1 else np.zeros(len(along))
     return Proof(
         curvatures=(float(search.curvatures[0]), float(search.curvatures[1])),
@@ -255,20 +263,27 @@ def partial_hessian(
 ) -> tuple[np.ndarray, int]:
     """Second derivatives with respect to some atoms, all others held; eV/Å², (3 n, 3 n), and its force calls.
 
-    Central differences of forces; all displaced systems are independent and evaluated as batches.
+    Central differences of forces along the directions in which constraints let the atoms move, zero along others;
+    all displaced systems are independent and evaluated as batches.
     """
     one = Batch.pack([atoms], getattr(surface, "device", "cpu"))
-    steps = [(a, c, sign * DISPLACEMENT) for a in chosen for c in range(3) for sign in (1, -1)]
+    axes = {a: free_axes(one.free[a].cpu()).to(one.device) for a in chosen}
+    steps = [(a, sign * DISPLACEMENT * axis) for a in chosen for axis in axes[a] for sign in (1, -1)]
     index = torch.as_tensor(chosen, device=one.device)
     forces: list[Tensor] = []
     for begin in range(0, len(steps), systems_at_once):
         part = steps[begin : begin + systems_at_once]
         batch = one.take([0] * len(part))
         positions = batch.positions.clone().view(len(part), -1, 3)
-        for n, (a, c, step) in enumerate(part):
-            positions[n, a, c] += step
+        for n, (a, step) in enumerate(part):
+            positions[n, a] += step
         said = surface(replace(batch, positions=positions.view(-1, 3))).forces.view(len(part), -1, 3)
         forces += list(said[:, index].flatten(1).cpu())
+    if not forces:
+        return np.zeros((3 * len(chosen), 3 * len(chosen))), 0
     found = torch.stack(forces)
     curvature = -(found[0::2] - found[1::2]) / (2 * DISPLACEMENT)
-    return (0.5 * (curvature + curvature.T)).numpy(), len(steps)
+    frame = torch.block_diag(*(axes[a].cpu() for a in chosen))
+    curvature = frame.T @ curvature
+    curvature = confined(0.5 * (curvature + curvature.T), one.free.cpu()[list(chosen)])
+    return curvature.numpy(), len(steps)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atomsim.optimize.rows import MATRIX, PER_GROUP, PER_ROW, Rows, clip_rows
+from atomsim.projectors import confined
 
 FloatArray = NDArray[np.float64]
 
@@ -140,20 +141,15 @@ def with_lowest(hessian: FloatArray, direction: FloatArray) -> FloatArray:
     return np.asarray(hessian + (lowest - values[chosen]) * np.outer(mode, mode))
 
 
-def held(hessian: FloatArray, fixed: NDArray[np.bool_]) -> FloatArray:
-    """Take fixed atoms out of a Hessian, and lift every curvature that is too soft or negative.
+def held(hessian: FloatArray, free: Tensor) -> FloatArray:
+    """Make what constraints hold stiff in a Hessian, and lift every curvature that is too soft or negative.
 
     Args:
         hessian: eV/Å², (3 n_atoms, 3 n_atoms).
-        fixed: (n_atoms,).
+        free: projectors onto the directions in which atoms may move, (n_atoms, 3, 3).
     """
-    still = np.repeat(fixed, 3)
-    free = hessian.copy()
-    free[still] = 0.0
-    free[:, still] = 0.0
-    values, vectors = np.linalg.eigh(0.5 * (free + free.T))
+    moving = confined(torch.from_numpy(hessian), free).numpy()
+    values, vectors = np.linalg.eigh(0.5 * (moving + moving.T))
     found = (vectors * np.clip(values, SOFTEST * values[-1], None)) @ vectors.T
-    found[still] = 0.0
-    found[:, still] = 0.0
-    found[still, still] = values[-1]
-    return np.asarray(found)
+    stiff = values[-1] * torch.block_diag(*(torch.eye(3, dtype=free.dtype) - free))
+    return np.asarray((confined(torch.from_numpy(found), free) + stiff).numpy())

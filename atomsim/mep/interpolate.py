@@ -19,6 +19,7 @@ from atomsim.neighbors import neighbor_list
 from atomsim.optimize.drive import Stop, drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.space import Space
+from atomsim.projectors import free_directions
 
 IDENTICAL_A = 0.1
 """Ends between which no atom moves further are the same structure, Å."""
@@ -117,6 +118,7 @@ def _repaired(start: Atoms, guess: np.ndarray, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     aside = rng.normal(size=guess.shape[1:])
     aside *= 0.3 / np.linalg.norm(aside, axis=1)[:, None]
+    aside = np.einsum("aij,aj->ai", free_directions(start), aside)
     travelled = np.linalg.norm(guess[-1] - guess[0], axis=1)
     repaired = guess.copy()
     for image in repaired:
@@ -127,9 +129,7 @@ def _repaired(start: Atoms, guess: np.ndarray, seed: int) -> np.ndarray:
     return repaired
 
 
-def roughened(
-    path: np.ndarray, noise: float, rng: np.random.Generator, movable: np.ndarray | None = None
-) -> np.ndarray:
+def roughened(path: np.ndarray, noise: float, rng: np.random.Generator, free: np.ndarray | None = None) -> np.ndarray:
     """Displace a path smoothly and at random: a symmetric guess converges to a symmetric ridge.
 
     Two normal fields on the atoms, weighted along the path by sin πs and sin 2πs, so the path
@@ -139,12 +139,12 @@ def roughened(
         path: Å, (n_images, n_atoms, 3).
         noise: standard deviation of each field, Å.
         rng: source of the fields.
-        movable: atoms that may move, (n_atoms,), bool; all if not given.
+        free: projectors onto the directions in which atoms may move, (n_atoms, 3, 3); all directions if not given.
     """
     s = np.arange(1, len(path) + 1) / (len(path) + 1)
     fields = rng.normal(0.0, noise, (2, *path.shape[1:]))
-    if movable is not None:
-        fields[:, ~movable] = 0.0
+    if free is not None:
+        fields = np.einsum("aij,kaj->kai", free, fields)
     shape = np.stack([np.sin(np.pi * s), np.sin(2 * np.pi * s)])
     return path + np.einsum("ki,kac->iac", shape, fields)
 

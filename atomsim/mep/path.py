@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,6 +89,11 @@ class Ends:
     def end(self) -> Atoms:
         """The other end, positions continuous with the start's."""
         return at_positions(self.start, self.start.positions + self.moved)
+
+    @cached_property
+    def free(self) -> Tensor:
+        """Projectors onto the directions in which atoms may move, (n_atoms, 3, 3)."""
+        return Batch.pack([self.start]).free
 
     def curvature(self) -> Tensor:
         """The Hessian that was given, or that of a model of springs; eV/Å², (3 n_atoms, 3 n_atoms)."""

@@ -33,7 +33,7 @@ def frequencies(hessian: NDArray[np.float64], numbers: NDArray[np.int64]) -> NDA
 
 
 def vineyard(
-    start: NDArray[np.float64], saddle: NDArray[np.float64], numbers: NDArray[np.int64], *, free: bool = False
+    start: NDArray[np.float64], saddle: NDArray[np.float64], numbers: NDArray[np.int64], *, still: int = 0
 ) -> float | None:
     """Attempt frequency, Hz: the product of all frequencies at the start over that of the real ones at the saddle.
 
@@ -43,15 +43,15 @@ def vineyard(
         start: Hessian at the minimum, eV/Å², (3 n, 3 n).
         saddle: Hessian at the saddle for the same atoms.
         numbers: their atomic numbers, (n,).
-        free: nothing is held, so that three frequencies of each are translations, and left out.
+        still: frequencies of each that are none, as of translations or held directions, and left out: the smallest.
 
     Returns:
         None if the start is no minimum or the saddle not of first order, for these atoms.
     """
     low, high = frequencies(start, numbers), frequencies(saddle, numbers)
-    if free:
-        low, high = (np.sort(f[np.argsort(np.abs(f))[3:]]) for f in (low, high))
-    if low[0] <= 0 or high[0] >= 0 or high[1] <= 0:
+    if still:
+        low, high = (np.sort(f[np.argsort(np.abs(f))[still:]]) for f in (low, high))
+    if len(low) == 0 or low[0] <= 0 or high[0] >= 0 or (len(high) > 1 and high[1] <= 0):
         return None
     return float(np.exp(np.log(low).sum() - np.log(high[1:]).sum()))
 
@@ -67,25 +67,34 @@ def prefactor(
     top = path.images[path.highest]
     chosen = shell(top, moving)
     (low, calls), (high, more) = (partial_hessian(a, chosen, surface, systems_at_once) for a in (path.images[0], top))
-    return vineyard(low, high, top.numbers[list(chosen)]), calls + more
+    still = _held(Batch.pack([top]), chosen)
+    return vineyard(low, high, top.numbers[list(chosen)], still=still), calls + more
 
 
 def full_prefactor(path: Path, surface: Surface, systems_at_once: int = 1) -> tuple[float | None, int]:
     """Attempt frequency of a path from the motion of all atoms, Hz, and its force calls.
 
     In a crystal phonopy's displacements, as few as symmetry leaves, give the Hessians at start and saddle;
-    where atoms are fixed, or something is not periodic, all others are displaced one by one.
+    where atoms are held, or something is not periodic, all others are displaced one by one.
     """
     ends = (path.images[0], path.images[path.highest])
-    fixed = Batch.pack([ends[0]]).fixed.numpy()
-    if fixed.any() or not ends[0].pbc.all():
+    batch = Batch.pack([ends[0]])
+    fixed = batch.fixed.numpy()
+    if fixed.any() or batch.rule is not None or not ends[0].pbc.all():
         chosen = tuple(int(n) for n in np.flatnonzero(~fixed))
+        shifts = int(batch.free_shifts[0].any(dim=1).sum())
         (low, calls), (high, more) = (partial_hessian(a, chosen, surface, systems_at_once) for a in ends)
-        return vineyard(low, high, ends[0].numbers[~fixed], free=not fixed.any()), calls + more
+        still = shifts + _held(batch, chosen)
+        return vineyard(low, high, ends[0].numbers[~fixed], still=still), calls + more
     first, second = (hessian(a, surface, systems_at_once=systems_at_once) for a in ends)
     matrices = [h.matrix(cell=False).numpy() for h in (first, second)]
-    found = vineyard(matrices[0], matrices[1], ends[0].numbers, free=True)
+    found = vineyard(matrices[0], matrices[1], ends[0].numbers, still=3)
     return found, first.force_calls + second.force_calls
+
+
+def _held(batch: Batch, chosen: tuple[int, ...]) -> int:
+    """Number of directions along which constraints hold some atoms of one system."""
+    return 3 * len(chosen) - int(batch.n_free[list(chosen)].sum())
 
 
 def rate(barrier: float, temperature: float, attempt: float = DEFAULT_PREFACTOR) -> float:

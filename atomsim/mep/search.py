@@ -29,6 +29,7 @@ from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.space import Space
+from atomsim.projectors import free_axes
 
 ROUGH_IMAGES = 3
 ROUGH_FMAX, ROUGH_STEPS = 10.0, 4
@@ -181,11 +182,11 @@ def _measure(climbs: Sequence[Climb], surface: Surface) -> None:
     ]
     forces = iter(_forces(moved, surface))
     for climb, axes in zip(climbs, directions, strict=True):
-        free = ~Batch.pack([climb.ends.start]).fixed.numpy()
-        products = np.array([-(next(forces) - climb.force)[:, :] * free[:, None] / DISPLACEMENT_A for _ in axes])
-        products = products.reshape(len(axes), -1)
+        free = climb.ends.free
+        products = np.array([-(next(forces) - climb.force) / DISPLACEMENT_A for _ in axes]).reshape(len(axes), -1, 3)
+        products = np.einsum("aij,kaj->kai", free.numpy(), products).reshape(len(axes), -1)
         if climb.hessian is None:
-            known, along = held(climb.ends.curvature().numpy(), ~free), climb.tangent
+            known, along = held(climb.ends.curvature().numpy(), free), climb.tangent
         else:
             known, along = climb.hessian, np.linalg.eigh(climb.hessian)[1][:, 0]
         climb.hessian = with_lowest(informed(known, axes, products), along)
@@ -193,10 +194,15 @@ def _measure(climbs: Sequence[Climb], surface: Surface) -> None:
 
 
 def _axes(climb: Climb) -> FloatArray:
-    """Unit vectors of the atoms that move most, (k, 3 n_atoms)."""
+    """Unit vectors of the atoms that move most, along which they may, (k, 3 n_atoms)."""
     length = np.linalg.norm(climb.ends.moved, axis=1)
     chosen = sorted(climb.ends.moving, key=lambda n: -length[n])[:MEASURED_ATOMS]
-    return np.eye(climb.at.size)[[3 * n + c for n in sorted(chosen) for c in range(3)]]
+    axes = []
+    for n in sorted(chosen):
+        for axis in free_axes(climb.ends.free[n]).numpy():
+            axes.append(np.zeros_like(climb.at))
+            axes[-1][n] = axis
+    return np.array(axes).reshape(len(axes), climb.at.size)
 
 
 def _forces(systems: Sequence[Atoms], surface: Surface) -> Iterator[FloatArray]:

@@ -7,15 +7,20 @@ from dataclasses import replace
 import numpy as np
 from ase import Atoms
 
-from atomsim.errors import AtomsimError
+from atomsim.batch import Batch
+from atomsim.constraints import require_supported
+from atomsim.errors import AtomsimError, InputError
 from atomsim.mep.barrier import Ends, Path, PathSettings, find_paths
 from atomsim.mep.interpolate import displacement
 from atomsim.mep.legs import resolve
 from atomsim.models.interface import Surface
+from atomsim.projectors import free_directions
 from atomsim.relaxation import RelaxSettings, iter_relax
 
 TRAVELS = 0.5
 """Atoms that go at least this part of the longest way are those that travel."""
+HELD_A = 0.01
+"""A held atom that lies further from its place in the other end has been moved, Å."""
 
 
 def find_path(
@@ -28,17 +33,19 @@ def find_path(
         end: the other.
         surface: the potential.
         settings: how.
-        relax_ends: relax both first, at fixed cell; otherwise they are taken as minima.
+        relax_ends: relax both first, at fixed cell; otherwise they are taken as minima. Constraints, the same in both,
+            hold along the path too.
 
     Returns:
         The path; where it runs through a minimum, both parts joined.
 
     Raises:
-        InputError: if the ends differ in composition, order or cell, or are the same.
+        InputError: if the ends differ in composition, order, cell or constraints, or where these hold an atom, or
+            are the same.
         AtomsimError: if an end cannot be relaxed.
     """
     chosen = settings or PathSettings()
-    displacement(start, end)
+    _held_alike(start, end, displacement(start, end))
     how = RelaxSettings(
         fmax_eV_per_A=0.4 * chosen.fmax_eV_per_A,
         cell=False,
@@ -51,8 +58,9 @@ def find_path(
             raise AtomsimError(f"the {name} cannot be relaxed ({found[n].status}: {found[n].message})")
     first, last = found[0].atoms, found[1].atoms
     moved = displacement(first, last)
-    if not first.constraints:
-        moved = moved - moved[_still(moved)].mean(axis=0)
+    moved = np.einsum("aij,aj->ai", free_directions(first), moved)
+    shifts = Batch.pack([first]).free_shifts[0].numpy()
+    moved = moved - moved[_still(moved)].mean(axis=0) @ shifts.T @ shifts  # a drift of the whole
     length = np.linalg.norm(moved, axis=1)
     moving = tuple(int(n) for n in np.flatnonzero(length >= TRAVELS * length.max()))
     first.calc = None
@@ -60,6 +68,22 @@ def find_path(
     (path,) = find_paths([ends], surface, chosen)
     path = resolve(path, ends, surface, chosen).path
     return replace(path, force_calls=path.force_calls + sum(r.force_calls for r in found.values()))
+
+
+def _held_alike(start: Atoms, end: Atoms, moved: np.ndarray) -> None:
+    """Raise if the constraints of two ends differ, or hold what must travel."""
+    require_supported(start)
+    require_supported(end)
+    free = free_directions(start)
+    if np.abs(free - free_directions(end)).max() > 1e-6:
+        raise InputError("the ends are constrained differently; want the same constraints in both")
+    across = np.linalg.norm(moved - np.einsum("aij,aj->ai", free, moved), axis=1)
+    if across.max() > HELD_A:
+        n = int(across.argmax())
+        raise InputError(
+            f"atom {n} is held, but lies {across[n]:.3g} Å from there in the other end; "
+            "move it to the same place in both ends, or remove its constraint"
+        )
 
 
 def _still(moved: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from torch import Tensor
 
+from atomsim.constraints import require_unconstrained
 from atomsim.mep.barrier import Ends, PathSettings
 from atomsim.mep.ends import (
     Cell,
@@ -84,8 +85,10 @@ def survey(host: Atoms, ion: str, settings: SurveySettings) -> Survey:
     """Find the hops of a host and put them into a supercell.
 
     Raises:
-        InputError: if the ion is absent, no hop is short enough, or the host exceeds the budget of atoms.
+        InputError: if the ion is absent, no hop is short enough, or the host exceeds the budget of atoms or has
+            constraints.
     """
+    require_unconstrained(host, "a search for hops")
     found = find_hops(
         host,
         ion,

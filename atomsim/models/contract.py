@@ -141,9 +141,10 @@ def _form(t: _Trial) -> Iterator[Check]:
 
 def _inputs_untouched(t: _Trial) -> Iterator[Check]:
     given = replace(t.batch)
-    kept = {f.name: getattr(given, f.name).clone() for f in fields(given)}
+    tensors = [value for f in fields(given) if (value := getattr(given, f.name)) is not None]
+    kept = [value.clone() for value in tensors]
     t.potential(given)
-    same = all(torch.equal(kept[f.name], getattr(given, f.name)) for f in fields(given))
+    same = all(map(torch.equal, kept, tensors))
     tracked = given.positions.requires_grad or given.cell.requires_grad
     yield _promise("inputs are not changed", same and not tracked)
 
@@ -213,10 +214,9 @@ def _rotation(t: _Trial) -> Iterator[Check]:
 def _permutation(t: _Trial) -> Iterator[Check]:
     spans = zip(t.batch.starts.tolist(), t.batch.sizes, strict=True)
     order = torch.as_tensor(np.concatenate([s + t.rng.permutation(n) for s, n in spans]), device=t.batch.device)
-    per_atom = {f.name: getattr(t.batch, f.name)[order] for f in fields(t.batch) if f.metadata["scope"] == "atom"}
-    found = t.potential(replace(t.batch, **per_atom))
-    back = torch.argsort(order)
     everything = torch.arange(t.batch.n_systems, device=t.batch.device)
+    found = t.potential(take_scoped(t.batch, order, everything))
+    back = torch.argsort(order)
     yield from t.compare("atoms in another order", take_scoped(found, back, everything))
 
 

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import accumulate
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from atomsim.batch import Batch, Evaluation
+from atomsim.batch import Batch, Evaluation, take_scoped
 from atomsim.errors import AtomsimError, InputError, nearest
 from atomsim.models.edges import forces_and_stress
 from atomsim.models.graph import one_direction
@@ -158,8 +158,7 @@ def _cut(batch: Batch, pairs: Neighbors, vectors: Tensor, pieces: list[range]) -
     parts = []
     for n in range(len(pieces)):
         own, of, at = slice(atoms[n], atoms[n + 1]), slice(ends[n], ends[n + 1]), slice(edges[n], edges[n + 1])
-        scopes = {"atom": own, "system": of}
-        piece = Batch(**{f.name: getattr(batch, f.name)[scopes[f.metadata["scope"]]] for f in fields(batch)})
+        piece = take_scoped(batch, own, of)
         piece = replace(piece, system=piece.system - ends[n])
         inside = Neighbors(pairs.i[at] - atoms[n], pairs.j[at] - atoms[n], pairs.shift[at])
         parts.append((piece, inside, vectors[at]))

@@ -84,7 +84,7 @@ class TwoPrecisions:
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate all systems in float32, and those near a minimum again in float64."""
         said = self.single(batch)
-        size = said.forces.norm(dim=1).masked_fill(batch.fixed, 0.0)
+        size = batch.free_part(said.forces).norm(dim=1)
         largest = size.new_zeros(batch.n_systems).scatter_reduce(0, batch.system, size, "amax")
         near = torch.nonzero(largest < self.switch_at).flatten()  # a NaN stays as it is
         if len(near) == 0:

@@ -11,6 +11,7 @@ import torch
 from ase import Atoms
 
 from atomsim.batch import Batch
+from atomsim.constraints import require_supported
 from atomsim.errors import InputError
 from atomsim.optimize.drive import Group
 from atomsim.optimize.hessian import Hessian
@@ -39,9 +40,10 @@ class Entry:
         """Return all starts of the system with this number.
 
         Raises:
-            InputError: for no atoms, constraints other than ``FixAtoms``, a periodic direction without a
+            InputError: for no atoms, constraints that cannot be kept, a periodic direction without a
                 lattice vector, or no space group to keep.
         """
+        require_supported(atoms, cell=self.space.cell)
         _require_lattice(atoms)
         keys = [Start(number, k) if self.starts > 1 else number for k in range(self.starts)]
         groups = [self._group(key, self._started(atoms, k), known) for k, key in enumerate(keys)]
@@ -67,7 +69,7 @@ class Entry:
 
 
 def noisy(atoms: Atoms, noise: float, seed: int, start: int = 0) -> Atoms:
-    """Return a copy with normal noise on free atoms; the same structure, seed and start give the same noise."""
+    """Return a copy with normal noise along free directions; the same structure, seed and start give the same noise."""
     content = hashlib.sha256(atoms.positions.tobytes() + atoms.cell.array.tobytes() + atoms.numbers.tobytes())
     entropy = [seed, int.from_bytes(content.digest()[:8])]
     rng = np.random.default_rng([*entropy, start] if start else entropy)

@@ -105,7 +105,7 @@ def _strained(atoms: Atoms, pair: tuple[int, int], size: float) -> Atoms:
     deformation = np.eye(3)
     deformation[pair] += 0.5 * size
     deformation[pair[::-1]] += 0.5 * size
-    strained = atoms.copy()
+    strained = _free(atoms)  # a constraint may adjust the cell
     strained.set_cell(atoms.cell.array @ deformation, scale_atoms=True)
     return strained
 

@@ -71,8 +71,7 @@ def lowest_modes(
     rows = Rows(layout.system, batch.n_systems)
     inverse = _padded(preconditioner, rows)
     null = _null_space(batch, layout, rows)
-    moves = rows.pad((~space.held(batch, layout))[:, None].expand(-1, 3))
-    vector = torch.where(moves, _softened(_noise(rows, seed).to(inverse.device), inverse, null), 0.0)
+    vector = _free(_softened(_noise(rows, seed).to(inverse.device), inverse, null), batch, space, layout, rows)
     basis: list[Tensor] = []
     products: list[Tensor] = []
     curvature, mode = torch.full_like(vector[:, 0], torch.nan), torch.zeros_like(vector)
@@ -91,8 +90,8 @@ def lowest_modes(
         curvature, mode = torch.where(open_, values, curvature), torch.where(open_[:, None], ritz, mode)
         calls = calls + 2 * open_
         open_ = open_ & ~failed & ~((values < negative) | (residual.norm(dim=1) < tolerance))
-        onward = moves & ~failed[:, None]
-        vector = torch.where(onward, torch.einsum("gij,gj->gi", inverse, residual), 0.0)
+        onward = torch.where(failed[:, None], 0.0, torch.einsum("gij,gj->gi", inverse, residual))
+        vector = _free(onward, batch, space, layout, rows)
     curvature = torch.where(mode.any(dim=1), curvature, torch.inf)
     return Modes(torch.where(lost, torch.nan, curvature), rows.unpad(mode), calls)
 
@@ -119,16 +118,19 @@ def _product(vector: Tensor, batch: Batch, surface: Surface, space: Space, layou
     return rows.pad((forces[1] - forces[0]) / (2 * size)[rows.group, None])
 
 
+def _free(vector: Tensor, batch: Batch, space: Space, layout: Layout, rows: Rows) -> Tensor:
+    """Project padded vectors onto what may move."""
+    return rows.pad(space.free_part(batch, rows.unpad(vector), layout))
+
+
 def _null_space(batch: Batch, layout: Layout, rows: Rows) -> list[Tensor]:
-    """Unit vectors that cost nothing, padded: translations (not with fixed atoms), rotations as strains."""
-    free = torch.ones(batch.n_systems, dtype=torch.float64, device=batch.device)
-    free[batch.system[batch.fixed]] = 0.0
-    vectors = []
-    for axis in range(3):
+    """Unit vectors that cost nothing, padded: translations (where constraints allow), rotations as strains."""
+    vectors, shifts = [], batch.free_shifts
+    for k in range(3):
         shift = torch.zeros(len(layout.system), 3, dtype=torch.float64, device=batch.device)
-        shift[layout.atom_rows, axis] = 1.0
+        shift[layout.atom_rows] = shifts[batch.system, k]
         length = batch.counts.to(torch.float64).sqrt()
-        vectors.append(rows.pad(shift * (free / length)[rows.group, None]))
+        vectors.append(rows.pad(shift / length[rows.group, None]))
     for a, b in ((0, 1), (0, 2), (1, 2)) if layout.extra else ():
         spin = torch.zeros(len(layout.system), 3, dtype=torch.float64, device=batch.device)
         spin[layout.cell_rows[:, a], b], spin[layout.cell_rows[:, b], a] = 0.5**0.5, -(0.5**0.5)

@@ -69,20 +69,35 @@ class Space:
         return Layout(tuple(batch.sizes), 3 if self.cell else 0, batch.device)
 
     def held(self, batch: Batch, layout: Layout) -> Tensor:
-        """Rows that never move, (n_rows,), bool: fixed atoms, and the strain of what is not fully periodic."""
+        """Rows that never move, (n_rows,), bool: fixed atoms, and the strain of what is not fully periodic.
+
+        What moves in some directions only is no such row: see ``free_part``.
+        """
         held = torch.zeros(len(layout.system), dtype=torch.bool, device=batch.device)
         held[layout.atom_rows] = batch.fixed
         if self.cell:
             held[layout.cell_rows[~batch.pbc.all(dim=1)].flatten()] = True
         return held
 
+    def free_part(self, batch: Batch, rows: Tensor, layout: Layout) -> Tensor:
+        """Project rows, (n_rows, 3) or (n_rows, 3, k), onto what may move."""
+        free = torch.where(self.held(batch, layout).view(-1, *[1] * (rows.dim() - 1)), 0.0, rows)
+        if batch.rule is None:
+            return free
+        moving = torch.eye(3, dtype=rows.dtype, device=rows.device).repeat(len(layout.system), 1, 1)
+        moving[layout.atom_rows] = batch.free
+        return torch.einsum("rij,rj...->ri...", moving, free)
+
     def energy(self, batch: Batch, evaluation: Evaluation) -> Tensor:
         """What is minimised: the energy, or the enthalpy E + PV, eV, (n_systems,)."""
         return evaluation.energy + self.pressure * batch.volume if self.cell else evaluation.energy
 
     def force(self, batch: Batch, evaluation: Evaluation, layout: Layout) -> Tensor:
-        """Force on each row, (n_rows, 3): eV/Å on atoms, eV/Å on ``strain_scale`` × strain."""
-        free = torch.where(batch.fixed[:, None], 0.0, evaluation.forces)
+        """Force on each row, (n_rows, 3): eV/Å on atoms, eV/Å on ``strain_scale`` × strain.
+
+        Atoms follow a strain whether they are held or not, so what a strain keeps is their fractional coordinates.
+        """
+        free = batch.free_part(evaluation.forces)
         if not self.cell:
             return free
         rows = free.new_zeros(len(layout.system), 3)
@@ -93,6 +108,8 @@ class Space:
 
     def move(self, batch: Batch, step: Tensor, layout: Layout) -> Batch:
         """Return the batch after a step of its rows; a system that is not fully periodic keeps its cell."""
+        if batch.rule is not None:  # rounding in the optimizer's sums
+            step = self.free_part(batch, step, layout)
         if not self.cell:
             return replace(batch, positions=batch.positions + step)
         strain = step[layout.cell_rows] / strain_scale(batch)[:, None, None]
@@ -103,11 +120,11 @@ class Space:
         return replace(batch, positions=positions, cell=batch.cell @ deformation)
 
     def residual(self, batch: Batch, evaluation: Evaluation) -> Tensor:
-        """Largest force, eV/Å, (n_systems,): on atoms, and on rows of V(σ + P)/n_atoms.
+        """Largest force, eV/Å, (n_systems,): on atoms, what constraints hold left out, and on rows of V(σ + P)/n_atoms.
 
         The second is what ASE's ``FrechetCellFilter`` tests, so one ``fmax`` means the same here.
         """
-        free = torch.where(batch.fixed[:, None], 0.0, evaluation.forces).norm(dim=1)
+        free = batch.free_part(evaluation.forces).norm(dim=1)
         largest = free.new_zeros(batch.n_systems).scatter_reduce(0, batch.system, free, "amax")
         if not self.cell:
             return largest

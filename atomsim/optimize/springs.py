@@ -48,18 +48,24 @@ def spring_hessian(batch: Batch, space: Space) -> Tensor:
 
 
 def spring_guess(batch: Batch, space: Space) -> Tensor:
-    """Inverse of the spring model's Hessian, Å²/eV, zero for rows that are held; (3 rows, 3 rows)."""
+    """Inverse of the spring model's Hessian, Å²/eV, zero for what is held; (3 rows, 3 rows)."""
     hessian = spring_hessian(batch, space)
     return invert(hessian, batch, space)
 
 
 def invert(hessian: Tensor, batch: Batch, space: Space, floor: float = FLOOR) -> Tensor:
-    """Invert a Hessian with its eigenvalues floored (eV/Å²); rows that are held neither move nor couple."""
-    held = space.held(batch, space.layout(batch)).repeat_interleave(3)
-    held = held[:, None] | held[None, :]
-    values, vectors = torch.linalg.eigh(torch.where(held, 0.0, hessian))
+    """Invert a Hessian with its eigenvalues floored (eV/Å²); what is held neither moves nor couples."""
+    values, vectors = torch.linalg.eigh(_confined(hessian, batch, space))
     inverse = (vectors / values.clamp(min=floor)) @ vectors.T
-    return torch.where(held, 0.0, inverse)
+    return _confined(inverse, batch, space)
+
+
+def _confined(matrix: Tensor, batch: Batch, space: Space) -> Tensor:
+    """Project both sides of a matrix, (3 rows, 3 rows), onto what may move."""
+    layout, size = space.layout(batch), len(matrix)
+    for _ in range(2):
+        matrix = space.free_part(batch, matrix.view(-1, 3, size), layout).reshape(size, size).T.contiguous()
+    return matrix
 
 
 def _stretch(batch: Batch, space: Space, i: Tensor, j: Tensor, d: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase import Atoms
+from ase.constraints import FixSymmetry
 from ase.spacegroup.symmetrize import prep_symmetry, symmetrize_rank1, symmetrize_rank2
 from torch import Tensor
 
@@ -57,7 +59,56 @@ class KeepSymmetry:
                     "set keep_symmetry = false"
                 )
             try:
-                self._operations[group.key] = tuple(prep_symmetry(atoms, self.symprec))
+                found = tuple(prep_symmetry(atoms, self.symprec))
             except Exception as error:  # spglib's own kinds differ between its versions
                 raise InputError(f"no space group to keep: {error}; set keep_symmetry = false") from error
+            _require_symmetric_constraints(group.batch.to("cpu"), found)
+            self._operations[group.key] = found
         return self._operations[group.key]
+
+
+def _require_symmetric_constraints(batch: Batch, operations: tuple[Any, ...]) -> None:
+    """Raise if the symmetry takes what is held to what is not."""
+    if batch.rule is None and not bool(batch.fixed.any()):
+        return
+    cell = batch.cell[0].numpy()
+    inverse = np.linalg.pinv(cell)
+    anyhow = np.random.default_rng(0).normal(size=(batch.n_atoms, 3))
+    forces = symmetrize_rank1(cell, inverse, anyhow, *operations)
+    free = batch.free_part(torch.from_numpy(forces)).numpy()
+    if np.abs(symmetrize_rank1(cell, inverse, free, *operations) - free).max() > 1e-6:
+        raise InputError(
+            "constraints hold an atom, but not in the same way those that the space group makes alike; "
+            "hold all of them, or set keep_symmetry = false"
+        )
+
+
+def require_keepable(atoms: Atoms, constraint: FixSymmetry, cell: bool, starts: int) -> None:
+    """Raise if ``KeepSymmetry`` cannot do what a ``FixSymmetry`` constraint asks for.
+
+    Args:
+        atoms: the structure that has it.
+        constraint: the constraint.
+        cell: the cell moves.
+        starts: starts of the structure.
+
+    Raises:
+        InputError: for several starts, for symmetry of positions or cell alone, and where fewer operations are found.
+    """
+    name = f"{atoms.get_chemical_formula()} has a FixSymmetry constraint"
+    if starts > 1:
+        raise InputError(f"{name} and starts = {starts}: noise would break the symmetry; want starts = 1")
+    if not constraint.do_adjust_positions or (cell and not constraint.do_adjust_cell):
+        raise InputError(
+            f"{name} with adjust_positions = {constraint.do_adjust_positions}, adjust_cell = "
+            f"{constraint.do_adjust_cell}; keep_symmetry keeps both: want both, or keep the cell"
+        )
+    try:
+        found = len(prep_symmetry(atoms, KeepSymmetry.symprec)[0])
+    except Exception as error:  # spglib's own kinds differ between its versions
+        raise InputError(f"{name}, but no space group was found: {error}") from error
+    if found != len(constraint.rotations):
+        raise InputError(
+            f"{name} with {len(constraint.rotations)} operations (within {constraint.symprec:g} Å), and the structure "
+            f"has {found} (within {KeepSymmetry.symprec:g} Å); symmetrise it first (ase.spacegroup.symmetrize)"
+        )

@@ -12,6 +12,7 @@ from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from atomsim.constraints import require_unconstrained
 from atomsim.errors import AtomsimError
 
 IntArray = NDArray[np.int64]
@@ -68,8 +69,11 @@ def expand(parent: Atoms, matrix: IntArray) -> tuple[Atoms, IntArray]:
     Returns:
         The supercell, all images of the parent's first atom first, and the parent's atom
         that each site is an image of, (n_sites,).
+
+    Raises:
+        InputError: for a parent with constraints, which would be lost.
     """
-    # ASE drops constraints in a supercell of more than one cell; fixed atoms are not wanted here.
+    require_unconstrained(parent, "a supercell for orderings or hops")
     bare = parent.copy()
     bare.set_constraint()
     supercell = make_supercell(bare, matrix, order="atom-major")

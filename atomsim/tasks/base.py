@@ -258,10 +258,12 @@ def _from_file(path: Path) -> list[tuple[str, Origin]]:
 
 
 def _check(atoms: Atoms, where: str, context: Context) -> None:
+    from atomsim.constraints import require_supported
     from atomsim.structures.sanity import check_structure
 
     try:
         check_structure(atoms, context.elements)
+        require_supported(atoms, symmetry=True)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from atomsim.constraints import require_unconstrained
 from atomsim.errors import InputError
 from atomsim.records import Record, Task
 from atomsim.tasks.base import (
@@ -55,11 +56,13 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     """Make the orderings, one task for each.
 
     Raises:
-        InputError: if an x is more than the structure holds, or cannot be reached within ``max_atoms``.
+        InputError: if an x is more than the structure holds, or cannot be reached within ``max_atoms``; and for a
+            parent with constraints.
     """
     found = origins([settings.parent], inputs, context)
     if len(found) != 1:
         raise InputError(f"step {context.step!r}: parent {settings.parent!r} gives {len(found)} structures, wanted one")
+    require_unconstrained(found[0].atoms, f"step {context.step!r}, which makes orderings of it,")
     parent = _primitive(found[0]) if settings.primitive else found[0]
     made = _delithiate(parent, settings, context)
     if len({count.x for count in made.counts}) < len(made.counts):

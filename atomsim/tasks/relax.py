@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from atomsim.constraints import require_supported, symmetry_of
 from atomsim.errors import InputError
 from atomsim.records import Record, Task, atoms_from_json, atoms_to_json
 from atomsim.tasks.base import (
@@ -25,6 +26,8 @@ from atomsim.tasks.base import (
 from atomsim.units import GPA
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from atomsim.models.interface import Surface
     from atomsim.relaxation import Relaxation, RelaxSettings
 
@@ -77,10 +80,11 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     """Make one task for each structure.
 
     Raises:
-        InputError: if a structure holds an element that the potential does not know.
+        InputError: if a structure has an element that the potential does not know, or constraints that cannot be kept.
     """
     found = _without_lost_hosts(origins(settings.structures, inputs, context, as_given=True), inputs)
     _check_elements(found, context)
+    _check_constraints(found, settings, context)
     return [make_task(origin, KIND, settings, context) for origin in found]
 
 
@@ -139,6 +143,27 @@ def _check_elements(found: Sequence[Origin], context: Context) -> None:
                 f"step {context.step!r}: {origin.label} holds {symbols}, which {context.potential_name} was not "
                 "made for; choose another potential ('atomsim potentials list') or leave this structure out"
             )
+
+
+def _check_constraints(found: Sequence[Origin], settings: Settings, context: Context) -> None:
+    for origin in found:
+        try:
+            check_constraints(origin.atoms, settings)
+        except InputError as error:
+            raise InputError(f"step {context.step!r}: {origin.label}: {error}") from error
+
+
+def check_constraints(atoms: Atoms, settings: Settings) -> None:
+    """Refuse constraints that a relaxation with these settings cannot keep.
+
+    Raises:
+        InputError: naming the constraint.
+    """
+    require_supported(atoms, cell=settings.cell, symmetry=True)
+    if (symmetry := symmetry_of(atoms)) is not None:
+        from atomsim.optimize.symmetry import require_keepable
+
+        require_keepable(atoms, symmetry, settings.cell, settings.starts)
 
 
 def _relax_settings(settings: Settings, seed: int) -> RelaxSettings:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from atomsim.constraints import symmetry_of
 from atomsim.errors import InputError
 from atomsim.records import Record, Task
 from atomsim.tasks.base import (
@@ -48,6 +49,10 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     tasks = []
     for origin in origins(settings.structures, inputs, context, as_given=True):
         if settings.repeat != [1, 1, 1]:
+            if symmetry_of(origin.atoms) is not None:
+                raise InputError(
+                    f"step {context.step!r}: {origin.label} has FixSymmetry; want no constraint to repeat it"
+                )
             tags = origin.tags | {"repeat": list(settings.repeat)}
             origin = replace(origin, atoms=origin.atoms.repeat(settings.repeat), tags=tags)
         tasks.append(make_task(origin, KIND, settings, context))

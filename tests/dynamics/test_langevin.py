@@ -9,7 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixCartesian, FixedPlane
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.dynamics.langevin import ACCELERATION, Langevin, run, start, step
@@ -96,6 +96,23 @@ def test_fixed_atoms_stay():
     last = list(run(start(batch, lj, 80.0, [0]), lj, Langevin(5.0), 20))[-1]
     assert torch.equal(last.batch.positions[1:3], batch.positions[1:3])
     assert (last.batch.positions - batch.positions)[[0, 3]].norm(dim=1).min() > 0.01
+
+
+def test_held_directions_stay_and_have_no_temperature():
+    """Equipartition over what may move alone: 3, 2 and 1 directions, and none."""
+    n = 400
+    atoms = Atoms(f"O{4 * n}", positions=np.zeros((4 * n, 3)))
+    kinds = [FixedPlane(range(n, 2 * n), (1, 2, 2)), FixCartesian(range(2 * n, 3 * n), (True, True, False))]
+    atoms.set_constraint([*kinds, FixAtoms(range(3 * n, 4 * n))])
+    for motion in run(start(Batch.pack([atoms]), Wells(5.0), 600.0, [4]), Wells(5.0), Langevin(4.0, 0.02), 150):
+        last = motion
+    x = last.batch.positions.view(4, n, 3)
+    np.testing.assert_allclose((x[1] @ torch.tensor([1.0, 2.0, 2.0], dtype=torch.float64)).numpy(), 0.0, atol=1e-10)
+    np.testing.assert_allclose(x[2, :, :2].numpy(), 0.0, atol=1e-10)
+    assert bool((x[3] == 0).all())
+    assert float(last.kinetic_temperature) == pytest.approx(600.0, rel=0.06)
+    of_kind = 5.0 * (x**2).sum(dim=(1, 2)) / (n * KB * 600.0)  # k⟨x²⟩ = k_B T for each direction
+    np.testing.assert_allclose(of_kind.numpy(), [3.0, 2.0, 1.0, 0.0], rtol=0.2, atol=1e-12)
 
 
 @pytest.mark.parametrize(("temperature", "seeds"), [([300.0], [1, 2]), (300.0, [1]), (-1.0, [1, 2])])
