@@ -180,7 +180,7 @@ def test_settings_of_a_path_that_make_no_sense_are_refused(option, value, words)
 def test_a_path_without_a_saddle_shows_its_zeros(capsys):
     import numpy as np
 
-    from atomsim.cli.barriers import _print_path
+    from atomsim.cli.neb import _print_path
     from atomsim.mep.path import Path as FoundPath
 
     atoms = bulk("Cu", "fcc", a=3.59)
