@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,8 +16,7 @@ from atomsim.errors import InputError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from atomsim.mep.barrier import Path as FoundPath
-    from atomsim.models.interface import Potential
+    from atomsim.mep.result import MinimumEnergyPath
 
 Search = Annotated[
     str, typer.Option(metavar="HOW", help="follow: follow a mode to the saddle; band: a climbing band all the way.")
@@ -34,13 +34,24 @@ def add_to(app: typer.Typer) -> None:
 def neb(
     start: Annotated[Path, typer.Argument(metavar="START", help="Structure file of one end.")],
     end: Annotated[Path, typer.Argument(metavar="END", help="The other end, atoms in the same order.")],
-    images: Annotated[int, typer.Option(help="Images between the ends.")] = 5,
+    images: Annotated[int, typer.Option(help="Images between the ends.", min=1)] = 5,
     fmax: Annotated[float, typer.Option(help="Converged when no projected force is larger, eV/Å.")] = 0.05,
-    max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 200,
-    starts: Annotated[int, typer.Option(help="Bands with other noise; the lowest is kept.")] = 1,
+    max_steps: Annotated[int, typer.Option(help="Give up after this many steps.", min=1)] = 200,
+    starts: Annotated[int, typer.Option(help="Bands with other noise; the lowest is kept.", min=1)] = 1,
     search: Search = "follow",
-    relax_ends: Annotated[bool, typer.Option("--relax/--no-relax", help="Relax the ends first, at fixed cell.")] = True,
-    seed: Annotated[int, typer.Option(help="Seed of the noise on the guess.")] = 0,
+    relax_ends: Annotated[
+        bool, typer.Option("--relax/--no-relax", help="Relax the ends first, at fixed cell; else they must be minima.")
+    ] = True,
+    match: Annotated[
+        bool | None,
+        typer.Option(
+            "--match/--as-given",
+            help="Put END's atoms into the order that moves them least, or keep the order as it is. "
+            "With neither, like atoms that stand in another order are refused.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the noise on the guess.", min=0)] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Extended XYZ to write; START-path.extxyz if not given.")
     ] = None,
@@ -52,25 +63,33 @@ def neb(
 ) -> None:
     """Find the minimum-energy path between two structures and prove its saddle.
 
+    Both ends are relaxed at fixed cell. A path that runs through minima is split there, and every hop gets a
+    barrier of its own. Exit code 1 without a proven saddle between two minima: the message says why.
+
     \b
     Example:
       atomsim neb start.cif end.cif --images 7
     """  # noqa: D301 - click's mark for lines that must not be joined
     from atomsim.io import write_extxyz
     from atomsim.mep.barrier import PathSettings
-    from atomsim.mep.single import find_path
+    from atomsim.mep.neb import neb as find
     from atomsim.worker.engine import LOADER, Engine
 
+    if search not in ("follow", "band"):
+        raise InputError(f"--search: found {search!r}, wanted follow or band")
+    if not 0 < fmax < math.inf:  # false for NaN too
+        raise InputError(f"--fmax: found {fmax:g}, wanted a force in eV/Å above 0")
     settings = PathSettings(
         images=images, fmax_eV_per_A=fmax, max_steps=max_steps, starts=starts, search=search, seed=seed
     )
+    target = _target(start, end, out)
     first, last = (_one_structure(file) for file in (start, end))
-    surface: Potential = Engine(potential, device or "auto", None, 1, trust_file, loader or LOADER).load()
-    path = find_path(first, last, surface, settings, relax_ends=relax_ends)
-    target = out or Path(f"{start.stem}-path.extxyz")
-    write_extxyz(target, list(path.images), [{"energy": float(e)} for e in path.energies])
+    order = "checked" if match is None else "matched" if match else "given"
+    model = Engine(potential, device or "auto", None, 1, trust_file, loader or LOADER).load()
+    path = find(first, last, model, relax_ends=relax_ends, order=order, settings=settings)
+    write_extxyz(target, list(path.images))
     _print_path(path, target, as_json)
-    if path.status != "converged":
+    if not path.ok:
         raise typer.Exit(1)
 
 
@@ -83,23 +102,78 @@ def _one_structure(file: Path) -> Atoms:
     return found[0]
 
 
-def _print_path(path: FoundPath, target: Path, as_json: bool) -> None:
-    unbroken = "no saddle between the ends"
-    facts: dict[str, Any] = {
-        "status": path.status,
-        "barrier_eV": path.barrier,
-        "reverse_barrier_eV": path.reverse_barrier,
-        "reaction_energy_eV": path.reaction_energy,
-        "negative_modes": path.proof.negative_modes if path.proof else None,
-        "fmax_eV_per_A": path.residual,
-        "force_calls": path.force_calls,
-        "message": path.message or (unbroken if path.proof is None and path.status == "converged" else ""),
-    }
+def _target(start: Path, end: Path, out: Path | None) -> Path:
+    """Where to write; never over an end, and known to be possible before anything is computed."""
+    target = out or Path(f"{start.stem}-path.extxyz")
+    if target.resolve() in (start.resolve(), end.resolve()):
+        raise InputError(f"--out: {target} is one of the ends; choose another file")
+    if not target.resolve().parent.is_dir():
+        raise InputError(f"no folder {target.resolve().parent} to write {target.name} in; make it first")
+    if target.is_dir():
+        raise InputError(f"{target} is a folder, wanted a file to write; try -o {target / 'path.extxyz'}")
+    return target
+
+
+def _print_path(path: MinimumEnergyPath, target: Path, as_json: bool) -> None:
+    facts = path.to_dict()
     if as_json:
-        energies = [float(e) for e in path.energies - path.energies[0]]
-        show.print_json(facts | {"energies_eV": energies, "file": str(target.resolve())})
+        energies = [float(e) for e in path.energies_eV - path.energies_eV[0]]
+        show.print_json(
+            facts | {"energies_eV": energies, "force_calls": path.evaluations, "file": str(target.resolve())}
+        )
         return
-    known = {key: value for key, value in facts.items() if value not in (None, "")}
-    rows = [(key, round(value, 4) if isinstance(value, float) else value) for key, value in known.items()]
+    bound = "at most " * path.upper_bound
+    known = {
+        "status": path.status,
+        "moves": path.moved,
+        "barrier_eV": "none" if path.barrier_eV is None else f"{bound}{path.barrier_eV:.4f}",
+        "reverse_barrier_eV": "none" if path.reverse_barrier_eV is None else f"{bound}{path.reverse_barrier_eV:.4f}",
+        "reaction_energy_eV": _number(path.reaction_energy_eV),
+        "saddle": _proof(path),
+        "fmax_eV_per_A": _number(path.fmax_eV_per_A),
+        "fmax at start and end": " and ".join(f"{f:.4f}" for f in path.end_fmax_eV_per_A),
+        "force_calls": path.evaluations,
+        "message": path.message,
+    }
+    rows: list[tuple[str, Any]] = [(key, value) for key, value in known.items() if value not in (None, "")]
+    rows += [("remark", remark) for remark in path.remarks]
+    rows += [("flag", flag) for flag in path.flags]
     show.print_table(("", ""), rows)
+    if len(path.segments) > 1:
+        columns = ("hop", "status", "barrier, eV", "reverse, eV", "reaction, eV", "negative modes")
+        numbers = [
+            (
+                n,
+                s.status,
+                _shown(s.barrier_eV),
+                _shown(s.reverse_barrier_eV),
+                f"{s.reaction_energy_eV:.3f}",
+                _count(s.negative_modes),
+            )
+            for n, s in enumerate(path.segments, 1)
+        ]
+        show.print_table(columns, numbers)
     sys.stdout.write(f"{target.resolve()}\n")
+
+
+def _proof(path: MinimumEnergyPath) -> str:
+    """The two lowest curvatures at the highest saddle, and what they prove."""
+    if path.negative_modes is None:
+        return "none proven"
+    curvatures = " and ".join(f"{c:.2f}" for c in path.lowest_curvatures_eV_per_A2)
+    return (
+        f"{path.negative_modes} negative mode{'s' * (path.negative_modes != 1)} (lowest {curvatures} eV/Å²), "
+        f"overlap with the path {path.overlap_with_path:.2f}"
+    )
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4f}"
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +21,12 @@ from atomsim.optimize.springs import spring_hessian
 
 if TYPE_CHECKING:
     from atomsim.mep.mirror import Mirror
+    from atomsim.relaxation import Relaxation
 
 FloatArray = NDArray[np.float64]
+
+TRAVELS = 0.5
+"""Atoms that go at least this part of the longest way are those that travel."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +110,9 @@ class Path:
     slopes: FloatArray = field(repr=False)
     """dE/ds along the path, eV/Å, (n_images,)."""
     forces: FloatArray = field(repr=False)
-    """True forces, eV/Å, (n_images, n_atoms, 3); zero at the ends, which are minima."""
+    """True forces, eV/Å, (n_images, n_atoms, 3); zero at an end whose forces were not given."""
     magmoms: FloatArray | None = field(repr=False)
-    """μB, (n_images, n_atoms), NaN at the ends; or None."""
+    """μB, (n_images, n_atoms), NaN at an end whose moments were not given; or None."""
     status: str
     """``converged``; ``unproven``, where the highest image is no first-order saddle; or as ``drive`` says."""
     message: str
@@ -147,6 +151,29 @@ class Path:
         """Distance along the path in all coordinates, Å, (n_images,)."""
         positions = np.array([a.positions for a in self.images])
         return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(positions, axis=0), axis=(1, 2)))])
+
+
+def travellers(moved: FloatArray) -> tuple[int, ...]:
+    """Atoms that go at least ``TRAVELS`` of the longest way."""
+    length = np.linalg.norm(moved, axis=1)
+    return tuple(int(n) for n in np.flatnonzero(length >= TRAVELS * length.max()))
+
+
+def with_end_forces(path: Path, first: Relaxation | None, last: Relaxation | None) -> Path:
+    """Return a path with the true forces, slopes and moments of its ends where they are known."""
+    forces, slopes = path.forces.copy(), path.slopes.copy()
+    magmoms = None if path.magmoms is None else path.magmoms.copy()
+    for n, end in ((0, first), (-1, last)):
+        if end is None:
+            continue
+        step = path.images[1].positions - path.images[0].positions
+        if n == -1:
+            step = path.images[-1].positions - path.images[-2].positions
+        forces[n] = end.forces
+        slopes[n] = -float((end.forces * step).sum() / np.linalg.norm(step))
+        if magmoms is not None and end.magmoms is not None:
+            magmoms[n] = end.magmoms
+    return replace(path, forces=forces, slopes=slopes, magmoms=magmoms)
 
 
 def at_positions(atoms: Atoms, positions: FloatArray) -> Atoms:
