@@ -73,6 +73,7 @@ def neb(
     from atomsim.io import write_extxyz
     from atomsim.mep.barrier import PathSettings
     from atomsim.mep.neb import neb as find
+    from atomsim.mep.pairing import paired
     from atomsim.worker.engine import LOADER, Engine
 
     if search not in ("follow", "band"):
@@ -85,6 +86,7 @@ def neb(
     target = _target(start, end, out)
     first, last = (_one_structure(file) for file in (start, end))
     order = "checked" if match is None else "matched" if match else "given"
+    paired(first, last, order)  # refused before a potential is loaded
     model = Engine(potential, device or "auto", None, 1, trust_file, loader or LOADER).load()
     path = find(first, last, model, relax_ends=relax_ends, order=order, settings=settings)
     write_extxyz(target, list(path.images))
@@ -132,6 +134,7 @@ def _print_path(path: MinimumEnergyPath, target: Path, as_json: bool) -> None:
         "saddle": _proof(path),
         "fmax_eV_per_A": _number(path.fmax_eV_per_A),
         "fmax at start and end": " and ".join(f"{f:.4f}" for f in path.end_fmax_eV_per_A),
+        "ends relaxed by up to": " and ".join(f"{m:.3f} Å" for m in path.end_moved_A),
         "force_calls": path.evaluations,
         "message": path.message,
     }

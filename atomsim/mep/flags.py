@@ -36,13 +36,21 @@ def path_flags(path: Path, segments: Sequence[Path] = ()) -> list[str]:
         found.append("passes an intermediate minimum")
     elif path.status == "converged" and dips(path.energies):
         found.append("dips between two humps, where no minimum of its own was found")
-    before, after = path.energies[: path.highest + 1], path.energies[path.highest :]
-    if before.min() < path.energies[0] - BELOW_EV or after.min() < path.energies[-1] - BELOW_EV:
+    if any(_below_an_end(p) for p in segments or [path]):
         found.append("an end is not the lowest point of its basin")
+    deepest = min((float(p.energies[-1]) for p in segments[:-1]), default=np.inf)
+    below = min(path.energies[0], path.energies[-1]) - deepest
+    if below > BELOW_EV:
+        found.append(f"an intermediate minimum lies {below:.3f} eV below both ends")
     changed = moment_change(path)
     if changed is not None and changed[0] > CHANGED_MUB:
         found.append("a metal changes its oxidation state")
     return found
+
+
+def _below_an_end(path: Path) -> bool:
+    before, after = path.energies[: path.highest + 1], path.energies[path.highest :]
+    return bool(before.min() < path.energies[0] - BELOW_EV or after.min() < path.energies[-1] - BELOW_EV)
 
 
 def without_saddle(path: Path) -> bool:

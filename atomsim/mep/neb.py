@@ -139,6 +139,7 @@ def _asked(pair: Pair, surface: Surface, settings: PathSettings, *, relax: bool)
         first=ends[0],
         last=ends[1],
         moved=moves(between(ends[0].atoms, ends[1].atoms), pair.start),
+        end_moved_A=(_furthest(pair.start, ends[0]), _furthest(pair.end, ends[1])),
         remarks=pair.remarks,
         flags=(*(f for f in flags if f), *told),
         trouble="; ".join([*told, advice]) if told else "",
@@ -164,13 +165,16 @@ def _no_minimum(name: str, end: Relaxation, settings: PathSettings) -> str:
     return ""
 
 
+def _furthest(given: Atoms, end: Relaxation) -> float:
+    return float(np.linalg.norm(end.atoms.positions - given.positions, axis=1).max())
+
+
 def _gone(name: str, given: Atoms, end: Relaxation) -> str:
     """Say that an end has relaxed to another place than the one it was given."""
-    moved = end.atoms.positions - given.positions
-    length = float(np.linalg.norm(moved, axis=1).max())
-    if not length > GONE_A:
+    if not _furthest(given, end) > GONE_A:
         return ""
-    return f"the {name} has relaxed far from where it was given ({moves(moved, given)}): it may be another site"
+    who = moves(end.atoms.positions - given.positions, given)
+    return f"the {name} has relaxed far from where it was given ({who}): it may be another site"
 
 
 def _failed(question: Question, *, relax: bool) -> tuple[str, str] | None:

@@ -71,6 +71,8 @@ class MinimumEnergyPath:
     """What was done to the end before anything was computed."""
     end_fmax_eV_per_A: tuple[float, float]
     """Largest force at the start and at the end."""
+    end_moved_A: tuple[float, float]
+    """How far the atom that moved furthest when an end was relaxed has gone."""
     fmax_eV_per_A: float | None
     """Largest force at the saddle; of a climbing band the largest projected one."""
     negative_modes: int | None
@@ -131,6 +133,7 @@ class Question:
     first: Relaxation
     last: Relaxation
     moved: str
+    end_moved_A: tuple[float, float]
     remarks: tuple[str, ...]
     flags: tuple[str, ...] = ()
     """Of the ends."""
@@ -141,12 +144,32 @@ class Question:
         """Return the answer where the ends allow no path."""
         known = np.array([self.first.energy, self.last.energy])
         change = float(known[1] - known[0]) if np.isfinite(known).all() else None
+        length = float(np.linalg.norm(self.last.atoms.positions - self.first.atoms.positions))
         return MinimumEnergyPath(
-            status, message, self.flags, None, None, change, False, (self.first.atoms, self.last.atoms), known,
-            np.array([0.0, np.linalg.norm(self.last.atoms.positions - self.first.atoms.positions)]), (), self.moved,
-            self.remarks, (self.first.fmax, self.last.fmax), None, None, (), None, None,
-            self.first.force_calls + self.last.force_calls, self.potential, self.settings,
-        )  # fmt: skip
+            status=status,
+            message=message,
+            flags=self.flags,
+            barrier_eV=None,
+            reverse_barrier_eV=None,
+            reaction_energy_eV=change,
+            upper_bound=False,
+            images=(self.first.atoms, self.last.atoms),
+            energies_eV=known,
+            lengths_A=np.array([0.0, length]),
+            segments=(),
+            moved=self.moved,
+            remarks=self.remarks,
+            end_fmax_eV_per_A=(self.first.fmax, self.last.fmax),
+            end_moved_A=self.end_moved_A,
+            fmax_eV_per_A=None,
+            negative_modes=None,
+            lowest_curvatures_eV_per_A2=(),
+            overlap_with_path=None,
+            attempt_frequency_Hz=None,
+            evaluations=self.first.force_calls + self.last.force_calls,
+            potential=self.potential,
+            settings=self.settings,
+        )
 
     def with_path(self, path: Path, legs: Sequence[Path]) -> MinimumEnergyPath:
         """Return the answer that a path gives."""
@@ -172,6 +195,7 @@ class Question:
             moved=self.moved,
             remarks=self.remarks,
             end_fmax_eV_per_A=(self.first.fmax, self.last.fmax),
+            end_moved_A=self.end_moved_A,
             fmax_eV_per_A=float(path.residual) if np.isfinite(path.residual) else None,
             negative_modes=proof.negative_modes if proof else None,
             lowest_curvatures_eV_per_A2=tuple(float(c) for c in proof.curvatures) if proof else (),
