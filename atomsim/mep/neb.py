@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from atomsim.models.interface import Potential, Surface
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 from atomsim.structures.sanity import check_structure
 
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
 END_FMAX, END_STEPS = 0.4, 300
 """Part of ``fmax_eV_per_A`` that forces on ends must fall to, and in how many steps at most."""
 GONE_A = 1.0
@@ -31,8 +34,8 @@ NAMES = ("start", "end")
 
 
 def neb(
-    start: Atoms | str | FilePath,
-    end: Atoms | str | FilePath,
+    start: Atoms | Structure | str | FilePath,
+    end: Atoms | Structure | str | FilePath,
     potential: Potential | Surface | str = "chgnet-0.3.0",
     *,
     relax_ends: bool = True,
@@ -45,7 +48,7 @@ def neb(
     """Find the minimum-energy path between two structures and prove its saddle.
 
     Args:
-        start: one end, Atoms or a file of one structure.
+        start: one end: Atoms, a pymatgen Structure, or a file of one structure.
         end: the other: the same cell and atoms, in the same order.
         potential: a potential, or the name of a card or path of a model.
         relax_ends: relax both first, at fixed cell; otherwise they must be minima of this potential already.
@@ -101,15 +104,26 @@ def _with_overrides(settings: PathSettings, overrides: Mapping[str, Any]) -> Pat
     return replace(settings, **overrides)
 
 
-def _atoms(given: Atoms | str | FilePath) -> Atoms:
+def _atoms(given: Atoms | Structure | str | FilePath) -> Atoms:
     if isinstance(given, Atoms):
         return given.copy()
+    if not isinstance(given, str | FilePath):
+        return _from_pymatgen(given)
     from atomsim.io import read_structures
 
     found = read_structures(FilePath(given))
     if len(found) != 1:
         raise InputError(f"{given} holds {len(found)} structures; want one")
     return found[0]
+
+
+def _from_pymatgen(given: Structure) -> Atoms:
+    from pymatgen.core import Structure
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    if not isinstance(given, Structure):
+        raise InputError(f"an end is a {type(given).__name__}; want Atoms, a pymatgen Structure or a file")
+    return Atoms(AseAtomsAdaptor.get_atoms(given))
 
 
 def _loaded(potential: Potential | Surface | str, device: str) -> Surface:

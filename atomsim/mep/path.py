@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,12 +62,15 @@ class PathSettings:
             raise InputError(f"unknown guess {self.guess!r}, wanted 'idpp' or 'linear'")
         if self.search not in ("follow", "band"):
             raise InputError(f"unknown search {self.search!r}, wanted 'follow' or 'band'")
-        if min(self.images, self.starts, self.max_steps) < 1:
-            raise InputError("images, starts and max_steps must be at least 1")
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; want 0 or more")
-        if not 0 < self.fmax_eV_per_A < np.inf:  # false for NaN too
-            raise InputError(f"fmax_eV_per_A is {self.fmax_eV_per_A:g}; want a number above 0")
+        for name, least in (("images", 1), ("starts", 1), ("max_steps", 1), ("seed", 0), ("retries", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+                raise InputError(f"found {name}={value!r}, wanted a whole number, {least} or more")
+        for name, zero in (("fmax_eV_per_A", False), ("spring_eV_per_A2", False), ("noise_A", True)):
+            value = getattr(self, name)
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if not (number and 0 <= value < np.inf and (zero or value > 0)):  # false for NaN too
+                raise InputError(f"found {name}={value!r}, wanted a number {'of 0 or more' if zero else 'above 0'}")
 
 
 @dataclass(frozen=True)
