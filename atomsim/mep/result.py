@@ -212,7 +212,7 @@ class Question:
         status = "unproven" if self.trouble and path.status == "converged" else path.status
         if status == "exploded":
             messages.append("no barrier is given; check that atoms that move have a way around the others")
-        elif path.status == "converged" and _barriers(path) is None:
+        elif path.status == "converged" and _barriers(path) is None and not self.trouble:
             status = "unproven"
             name, way = ("end", "rises towards it") if path.highest else ("start", "falls from it")
             messages.append(NO_SADDLE.format(name=name, way=way))
