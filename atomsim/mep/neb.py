@@ -84,11 +84,11 @@ def neb(
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
     pair = paired(given[0], given[1], order)
-    question = _asked(pair, surface, chosen, relax=relax_ends)
+    question = question_of(pair, surface, chosen, relax=relax_ends)
     failed = _failed(question, relax=relax_ends)
     if failed is not None:
         return question.without_path(*failed)
-    found, moving = _path(question, surface)
+    found, moving = path_of(question, surface)
     answer = question.with_path(found.path, found.legs)
     if prefactor and answer.ok:
         at_once = 1 if getattr(surface, "device", torch.device("cpu")).type == "cpu" else 64
@@ -132,7 +132,7 @@ def _loaded(potential: Potential | Surface | str, device: str) -> Surface:
     return load_potential(potential, device=device) if isinstance(potential, str) else potential
 
 
-def _asked(pair: Pair, surface: Surface, settings: PathSettings, *, relax: bool) -> Question:
+def question_of(pair: Pair, surface: Surface, settings: PathSettings, *, relax: bool) -> Question:
     """Relax or evaluate the ends, and say what there is to say of them."""
     given = (pair.start, pair.end)
     how = RelaxSettings(
@@ -204,7 +204,7 @@ def _failed(question: Question, *, relax: bool) -> tuple[str, str] | None:
     return None
 
 
-def _path(question: Question, surface: Surface) -> tuple[Legs, tuple[int, ...]]:
+def path_of(question: Question, surface: Surface) -> tuple[Legs, tuple[int, ...]]:
     """Find the path and split it into its segments; also the atoms that travel."""
     first, last = question.first, question.last
     moved = _without_drift(first.atoms, between(first.atoms, last.atoms))
