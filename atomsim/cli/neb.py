@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atomsim.cli import show
+from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, TrustFile
 from atomsim.errors import InputError
 
@@ -28,7 +29,7 @@ PotentialOption = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Add the command of this module."""
-    app.command()(neb)
+    app.command()(speaks_options(neb))
 
 
 def neb(
@@ -53,8 +54,10 @@ def neb(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise on the guess.", min=0)] = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Extended XYZ to write; START-path.extxyz if not given.")
+        Path | None,
+        typer.Option("--out", "-o", help="File to write, .extxyz, .traj …; START-path.extxyz if not given."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is also an input.")] = False,
     potential: PotentialOption = "chgnet-0.3.0",
     device: Device = None,
     trust_file: TrustFile = False,
@@ -70,7 +73,7 @@ def neb(
     Example:
       atomsim neb start.cif end.cif --images 7
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.io import write_extxyz
+    from atomsim.io.write import check_target, default_name, write_structures
     from atomsim.mep.barrier import PathSettings
     from atomsim.mep.neb import neb as find
     from atomsim.mep.pairing import paired
@@ -83,13 +86,14 @@ def neb(
     settings = PathSettings(
         images=images, fmax_eV_per_A=fmax, max_steps=max_steps, starts=starts, search=search, seed=seed
     )
-    target = _target(start, end, out)
     first, last = (_one_structure(file) for file in (start, end))
+    target = out or Path(default_name(start.stem, "path"))
+    check_target(target, [first] * (images + 2), [start, end], force=force)
     order = "checked" if match is None else "matched" if match else "given"
     paired(first, last, order)  # refused before a potential is loaded
     model = Engine(potential, device or "auto", None, 1, trust_file, loader or LOADER).load()
     path = find(first, last, model, relax_ends=relax_ends, order=order, settings=settings)
-    write_extxyz(target, list(path.images))
+    write_structures(target, list(path.images))
     _print_path(path, target, as_json)
     if not path.ok:
         raise typer.Exit(1)
@@ -102,18 +106,6 @@ def _one_structure(file: Path) -> Atoms:
     if len(found) != 1:
         raise InputError(f"{file} holds {len(found)} structures; want one")
     return found[0]
-
-
-def _target(start: Path, end: Path, out: Path | None) -> Path:
-    """Where to write; never over an end, and known to be possible before anything is computed."""
-    target = out or Path(f"{start.stem}-path.extxyz")
-    if target.resolve() in (start.resolve(), end.resolve()):
-        raise InputError(f"--out: {target} is one of the ends; choose another file")
-    if not target.resolve().parent.is_dir():
-        raise InputError(f"no folder {target.resolve().parent} to write {target.name} in; make it first")
-    if target.is_dir():
-        raise InputError(f"{target} is a folder, wanted a file to write; try -o {target / 'path.extxyz'}")
-    return target
 
 
 def _print_path(path: MinimumEnergyPath, target: Path, as_json: bool) -> None:

@@ -12,6 +12,7 @@ import torch
 from ase import Atoms
 
 from atomsim.errors import InputError, nearest
+from atomsim.exchange import as_surface, given_structures, require_sound
 from atomsim.mep.barrier import Ends, PathSettings, find_paths
 from atomsim.mep.interpolate import IDENTICAL_A, between
 from atomsim.mep.legs import Legs, resolve
@@ -21,9 +22,9 @@ from atomsim.mep.rates import prefactor as vineyard_prefactor
 from atomsim.mep.result import MinimumEnergyPath, Question, attempted
 from atomsim.models.interface import Potential, Surface
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
-from atomsim.structures.sanity import check_structure
 
 if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
     from pymatgen.core import Structure
 
 END_FMAX, END_STEPS = 0.4, 300
@@ -36,7 +37,7 @@ NAMES = ("start", "end")
 def neb(
     start: Atoms | Structure | str | FilePath,
     end: Atoms | Structure | str | FilePath,
-    potential: Potential | Surface | str = "chgnet-0.3.0",
+    potential: Potential | Surface | Calculator | str = "chgnet-0.3.0",
     *,
     relax_ends: bool = True,
     order: str = "checked",
@@ -50,7 +51,7 @@ def neb(
     Args:
         start: one end: Atoms, a pymatgen Structure, or a file of one structure.
         end: the other: the same cell and atoms, in the same order.
-        potential: a potential, or the name of a card or path of a model.
+        potential: a potential, an ASE calculator, or the name of a card or path of a model.
         relax_ends: relax both first, at fixed cell; otherwise they must be minima of this potential already.
         order: of like atoms: ``checked``, ``matched`` or ``given`` (``mep.pairing.paired``).
         prefactor: compute the attempt frequency too (Vineyard), of the travelling atoms and their neighbors.
@@ -76,11 +77,11 @@ def neb(
         ('converged', 1, 5)
     """
     chosen = _with_overrides(settings or PathSettings(), overrides)
-    given = [_atoms(s) for s in (start, end)]
-    surface = _loaded(potential, device)
+    given = [_atoms(s, name) for name, s in zip(NAMES, (start, end), strict=True)]
+    surface = as_surface(potential, device)
     for name, atoms in zip(NAMES, given, strict=True):
         try:
-            check_structure(atoms, getattr(surface, "elements", None))
+            require_sound(atoms, surface)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
     pair = paired(given[0], given[1], order)
@@ -104,32 +105,13 @@ def _with_overrides(settings: PathSettings, overrides: Mapping[str, Any]) -> Pat
     return replace(settings, **overrides)
 
 
-def _atoms(given: Atoms | Structure | str | FilePath) -> Atoms:
-    if isinstance(given, Atoms):
-        return given.copy()
-    if not isinstance(given, str | FilePath):
-        return _from_pymatgen(given)
-    from atomsim.io import read_structures
-
-    found = read_structures(FilePath(given))
+def _atoms(given: Any, name: str) -> Atoms:
+    found = list(given_structures([given]))
     if len(found) != 1:
-        raise InputError(f"{given} holds {len(found)} structures; want one")
-    return found[0]
-
-
-def _from_pymatgen(given: Structure) -> Atoms:
-    from pymatgen.core import Structure
-    from pymatgen.io.ase import AseAtomsAdaptor
-
-    if not isinstance(given, Structure):
-        raise InputError(f"an end is a {type(given).__name__}; want Atoms, a pymatgen Structure or a file")
-    return Atoms(AseAtomsAdaptor.get_atoms(given))
-
-
-def _loaded(potential: Potential | Surface | str, device: str) -> Surface:
-    from atomsim.models.load import load_potential
-
-    return load_potential(potential, device=device) if isinstance(potential, str) else potential
+        raise InputError(f"{name}: {given} holds {len(found)} structures; want one")
+    if found[0].problem:
+        raise InputError(f"{name}: {found[0].problem}")
+    return found[0].atoms
 
 
 def question_of(pair: Pair, surface: Surface, settings: PathSettings, *, relax: bool) -> Question:

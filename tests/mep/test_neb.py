@@ -167,7 +167,7 @@ def test_structures_of_pymatgen_and_files_are_ends_too():
     write("end.extxyz", end)
     path = atomsim.neb(AseAtomsAdaptor.get_structure(start), "end.extxyz", argon, images=3, fmax_eV_per_A=0.01)
     assert path.moved.startswith("Ar1 3.")
-    with pytest.raises(InputError, match="an end is a int"):
+    with pytest.raises(InputError, match="start: found int"):
         atomsim.neb(1, end, argon)
 
 
