@@ -23,6 +23,8 @@ from atomsim.projectors import free_directions
 
 IDENTICAL_A = 0.1
 """Ends between which no atom moves further are the same structure, Å."""
+SAME_CELL_A = 1e-3
+"""Components of cell vectors that differ by no more are the same, Å."""
 CLASH = 0.55
 """Atoms nearer than this part of the sum of their covalent radii have collided."""
 REACH = 6.0
@@ -35,32 +37,56 @@ def displacement(start: Atoms, end: Atoms) -> np.ndarray:
     Raises:
         InputError: if the ends differ in cell, in the number, kind or order of atoms, or not at all.
     """
-    if len(start) != len(end):
-        raise InputError(f"ends have {len(start)} and {len(end)} atoms; want the same atoms in the same order")
+    same_atoms_and_cell(start, end)
     _same_order(start, end)
-    if not np.allclose(start.cell.array, end.cell.array, atol=1e-3) or (start.pbc != end.pbc).any():
-        change = float(np.abs(start.cell.array - end.cell.array).max())
-        raise InputError(f"cells of the ends differ by up to {change:.3g} Å; want one cell: relax the ends without it")
-    moved, length = find_mic(end.positions - start.positions, start.cell, start.pbc)
-    if float(length.max()) < IDENTICAL_A:
+    moved = between(start, end)
+    furthest = float(np.linalg.norm(moved, axis=1).max())
+    if furthest < IDENTICAL_A:
         raise InputError(
-            f"no atom moves further than {length.max():.3g} Å between the ends; want two different minima: "
+            f"no atom moves further than {furthest:.3g} Å between the ends; want two different minima: "
             "check that both were relaxed from different sites"
         )
-    return np.asarray(moved)
+    return moved
+
+
+def between(start: Atoms, end: Atoms) -> np.ndarray:
+    """Shortest displacement of every atom, whatever lattice vectors lie between the ends, Å, (n_atoms, 3)."""
+    return np.asarray(find_mic(end.positions - start.positions, start.cell, start.pbc)[0])
+
+
+def same_atoms_and_cell(start: Atoms, end: Atoms) -> None:
+    """Refuse ends that differ in composition, cell or periodicity.
+
+    Raises:
+        InputError: naming the difference.
+    """
+    formulas = f"{start.get_chemical_formula()} and {end.get_chemical_formula()}"
+    if len(start) != len(end):
+        raise InputError(
+            f"ends have {len(start)} and {len(end)} atoms ({formulas}); want the same atoms in the same order"
+        )
+    if sorted(start.numbers) != sorted(end.numbers):
+        raise InputError(f"ends are {formulas}; want one composition")
+    if (start.pbc != end.pbc).any():
+        periodic = " and ".join(
+            "".join(v for v, p in zip("abc", e.pbc, strict=True) if p) or "none" for e in (start, end)
+        )
+        raise InputError(f"ends are periodic along different cell vectors ({periodic}); want one cell")
+    change = float(np.abs(start.cell.array - end.cell.array).max())
+    if change > SAME_CELL_A:
+        raise InputError(
+            f"cells of the ends differ by up to {change:.3g} Å; want one cell: relax the ends at the cell of one"
+        )
 
 
 def _same_order(start: Atoms, end: Atoms) -> None:
     different = np.flatnonzero(start.numbers != end.numbers)
-    if not len(different):
-        return
-    n = int(different[0])
-    if sorted(start.numbers) == sorted(end.numbers):
+    if len(different):
+        n = int(different[0])
         raise InputError(
             f"atom {n + 1} is {start.symbols[n]} in one end and {end.symbols[n]} in the other; "
-            "want the same order: reorder one of the files"
+            "want the same order: match it (--match), or reorder one of the files"
         )
-    raise InputError(f"ends are {start.get_chemical_formula()} and {end.get_chemical_formula()}; want one composition")
 
 
 def linear(start: Atoms, moved: np.ndarray, n_images: int) -> np.ndarray:

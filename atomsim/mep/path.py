@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +23,12 @@ from atomsim.optimize.springs import spring_hessian
 
 if TYPE_CHECKING:
     from atomsim.mep.mirror import Mirror
+    from atomsim.relaxation import Relaxation
 
 FloatArray = NDArray[np.float64]
+
+TRAVELS = 0.5
+"""Atoms that go at least this part of the longest way are those that travel."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,15 @@ class PathSettings:
             raise InputError(f"unknown guess {self.guess!r}, wanted 'idpp' or 'linear'")
         if self.search not in ("follow", "band"):
             raise InputError(f"unknown search {self.search!r}, wanted 'follow' or 'band'")
-        if min(self.images, self.starts, self.max_steps) < 1:
-            raise InputError("images, starts and max_steps must be at least 1")
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; want 0 or more")
-        if not 0 < self.fmax_eV_per_A < np.inf:  # false for NaN too
-            raise InputError(f"fmax_eV_per_A is {self.fmax_eV_per_A:g}; want a number above 0")
+        for name, least in (("images", 1), ("starts", 1), ("max_steps", 1), ("seed", 0), ("retries", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+                raise InputError(f"found {name}={value!r}, wanted a whole number, {least} or more")
+        for name, zero in (("fmax_eV_per_A", False), ("spring_eV_per_A2", False), ("noise_A", True)):
+            value = getattr(self, name)
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if not (number and 0 <= value < np.inf and (zero or value > 0)):  # false for NaN too
+                raise InputError(f"found {name}={value!r}, wanted a number {'of 0 or more' if zero else 'above 0'}")
 
 
 @dataclass(frozen=True)
@@ -112,9 +120,9 @@ class Path:
     slopes: FloatArray = field(repr=False)
     """dE/ds along the path, eV/Å, (n_images,)."""
     forces: FloatArray = field(repr=False)
-    """True forces, eV/Å, (n_images, n_atoms, 3); zero at the ends, which are minima."""
+    """True forces, eV/Å, (n_images, n_atoms, 3); zero at an end whose forces were not given."""
     magmoms: FloatArray | None = field(repr=False)
-    """μB, (n_images, n_atoms), NaN at the ends; or None."""
+    """μB, (n_images, n_atoms), NaN at an end whose moments were not given; or None."""
     status: str
     """``converged``; ``unproven``, where the highest image is no first-order saddle; or as ``drive`` says."""
     message: str
@@ -153,6 +161,29 @@ class Path:
         """Distance along the path in all coordinates, Å, (n_images,)."""
         positions = np.array([a.positions for a in self.images])
         return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(positions, axis=0), axis=(1, 2)))])
+
+
+def travellers(moved: FloatArray) -> tuple[int, ...]:
+    """Atoms that go at least ``TRAVELS`` of the longest way."""
+    length = np.linalg.norm(moved, axis=1)
+    return tuple(int(n) for n in np.flatnonzero(length >= TRAVELS * length.max()))
+
+
+def with_end_forces(path: Path, first: Relaxation | None, last: Relaxation | None) -> Path:
+    """Return a path with the true forces, slopes and moments of its ends where they are known."""
+    forces, slopes = path.forces.copy(), path.slopes.copy()
+    magmoms = None if path.magmoms is None else path.magmoms.copy()
+    for n, end in ((0, first), (-1, last)):
+        if end is None:
+            continue
+        step = path.images[1].positions - path.images[0].positions
+        if n == -1:
+            step = path.images[-1].positions - path.images[-2].positions
+        forces[n] = end.forces
+        slopes[n] = -float((end.forces * step).sum() / np.linalg.norm(step))
+        if magmoms is not None and end.magmoms is not None:
+            magmoms[n] = end.magmoms
+    return replace(path, forces=forces, slopes=slopes, magmoms=magmoms)
 
 
 def at_positions(atoms: Atoms, positions: FloatArray) -> Atoms:

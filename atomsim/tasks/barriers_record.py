@@ -14,6 +14,7 @@ from ase import Atoms
 
 from atomsim.errors import AtomsimError
 from atomsim.mep.barrier import Path
+from atomsim.mep.flags import moment_change, path_flags
 from atomsim.mep.hop_paths import HopResult
 from atomsim.mep.rates import DEFAULT_PREFACTOR, rate
 from atomsim.records import Record, Task, atoms_to_json
@@ -24,15 +25,8 @@ if TYPE_CHECKING:
     from atomsim.models.interface import Potential, Surface
 
 ROOM_K = 300.0
-CHANGED_MUB = 0.4
-"""A moment that changes by more along the path says that a metal changes its oxidation state, μB."""
-BELOW_EV = 0.01
-"""An image lower than the end on its side by more says that the end is not the bottom of its basin, eV."""
 BROKEN_EV = 0.005
 """Ends that the host's symmetry makes alike differ by no more, unless the supercell breaks it, eV."""
-LOW_OVERLAP = 0.3
-"""Below this the unstable mode is not the motion along the path."""
-D_METALS = frozenset([*range(21, 31), *range(39, 49), *range(72, 81)])
 
 
 def failed_values(result: HopResult) -> dict[str, Any]:
@@ -114,15 +108,10 @@ def _rates(path: Path, result: HopResult) -> dict[str, Any]:
 
 def _redox(path: Path) -> dict[str, Any]:
     """The metal whose moment changes most between the images."""
-    metals = [n for n, z in enumerate(path.images[0].numbers) if int(z) in D_METALS]
-    if path.magmoms is None or not metals:
+    found = moment_change(path)
+    if found is None:
         return {}
-    known = path.magmoms[~np.isnan(path.magmoms).any(axis=1)][:, metals]
-    if not len(known):
-        return {}
-    change = np.ptp(np.abs(known), axis=0)
-    most = int(change.argmax())
-    return {"largest_moment_change_muB": float(change[most]), "largest_moment_change_atom": metals[most]}
+    return {"largest_moment_change_muB": found[0], "largest_moment_change_atom": found[1]}
 
 
 def _checked(path: Path, check_with: Sequence[str], surface: Surface) -> dict[str, Any]:
@@ -159,20 +148,7 @@ def flags(path: Path, result: HopResult, values: dict[str, Any], *, alike: bool)
 
     ``alike``: the host's symmetry makes the ends equivalent.
     """
-    found = []
-    if path.proof is None and path.status == "converged" and path.highest in (0, len(path.images) - 1):
-        found.append("no saddle between the ends")
-    if path.status == "unproven":
-        found.append("no first-order saddle")
-    if values.get("overlap_with_path", 1.0) < LOW_OVERLAP:
-        found.append("unstable mode is not along the path")
-    if result.legs:
-        found.append("passes an intermediate minimum")
-    before, after = path.energies[: path.highest + 1], path.energies[path.highest :]
-    if before.min() < path.energies[0] - BELOW_EV or after.min() < path.energies[-1] - BELOW_EV:
-        found.append("an end is not the lowest point of its basin")
-    if values.get("largest_moment_change_muB", 0.0) > CHANGED_MUB:
-        found.append("a metal changes its oxidation state")
+    found = path_flags(path, result.legs)
     apart = abs(values.get("reaction_energy_eV", 0.0))
     if alike and apart > BROKEN_EV:
         told = f"equivalent ends differ by {apart:.3f} eV"

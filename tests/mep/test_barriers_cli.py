@@ -166,29 +166,3 @@ def test_the_network_of_hops_that_failed_is_unknown_not_absent():
     assert found.exit_code == 1, found.output
     assert "percolates in 3 dimensions: unknown: 1 of 1 hops has no barrier" in " ".join(found.stdout.split())
     assert "not reached" not in found.stdout
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "words"), [("--seed", "-1", "seed is -1"), ("--fmax", "nan", "--fmax is nan")]
-)
-def test_settings_of_a_path_that_make_no_sense_are_refused(option, value, words):
-    start = bulk("Cu", "fcc", a=3.59).repeat(2)[1:]
-    write("start.extxyz", start)
-    assert words in refused("neb", "start.extxyz", "start.extxyz", option, value)
-
-
-def test_a_path_without_a_saddle_shows_its_zeros(capsys):
-    import numpy as np
-
-    from atomsim.cli.barriers import _print_path
-    from atomsim.mep.path import Path as FoundPath
-
-    atoms = bulk("Cu", "fcc", a=3.59)
-    energies = np.array([0.0, -0.1, -0.2])
-    path = FoundPath(
-        "path", (atoms,) * 3, energies, energies, np.zeros((3, 1, 3)), None, "converged", "", 0.01, 3, 9, None
-    )
-    _print_path(path, Path("path.extxyz"), as_json=False)
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "barrier_eV 0.0" in shown
-    assert "no saddle between the ends" in shown

@@ -13,10 +13,11 @@ from ase.optimize import BFGS
 from test_paths import gold_on_aluminium
 
 from atomsim.errors import InputError
-from atomsim.mep.barrier import PathSettings
+from atomsim.mep.barrier import Path, PathSettings
 from atomsim.mep.curvature import partial_hessian
+from atomsim.mep.neb import path_of, question_of
+from atomsim.mep.pairing import paired
 from atomsim.mep.rates import frequencies, full_prefactor, vineyard
-from atomsim.mep.single import find_path
 from atomsim.models.ase import AsePotential
 from atomsim.projectors import free_axes, free_directions
 
@@ -29,6 +30,12 @@ def held(site: str) -> Atoms:
     slab = gold_on_aluminium(site)
     slab.set_constraint([*slab.constraints, FixedPlane([BESIDE], (1, 0, 1)), FixCartesian([len(slab) - 1], (0, 1, 0))])
     return slab
+
+
+def found_path(settings: PathSettings) -> Path:
+    surface = AsePotential(EMT())
+    question = question_of(paired(held("hollow"), held("next")), surface, settings, relax=True)
+    return path_of(question, surface)[0].path
 
 
 def barrier_by_ase() -> float:
@@ -49,7 +56,7 @@ def barrier_by_ase() -> float:
 @pytest.mark.parametrize("how", ["follow", "band"])
 def test_a_hop_beside_a_held_atom_has_the_barrier_that_ase_finds(how):
     settings = PathSettings(images=3, fmax_eV_per_A=0.01, search=how)
-    path = find_path(held("hollow"), held("next"), AsePotential(EMT()), settings)
+    path = found_path(settings)
     assert path.status == "converged"
     assert path.barrier == pytest.approx(barrier_by_ase(), abs=0.002)
     assert path.proof is not None
@@ -105,8 +112,8 @@ def test_ends_that_constraints_keep_apart_are_refused():
     start, end = held("hollow"), held("next")
     end.set_constraint(end.constraints[:1])
     with pytest.raises(InputError, match="constrained differently"):
-        find_path(start, end, AsePotential(EMT()))
+        paired(start, end)
     end = held("next")
     end.positions[BESIDE] += [0.2, 0.0, 0.2]
-    with pytest.raises(InputError, match=f"atom {BESIDE} is held"):
-        find_path(start, end, AsePotential(EMT()))
+    with pytest.raises(InputError, match=f"Al{BESIDE + 1} is held"):
+        paired(start, end)

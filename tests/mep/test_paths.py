@@ -18,7 +18,7 @@ from atomsim.batch import Batch, Evaluation
 from atomsim.errors import InputError
 from atomsim.mep.barrier import Ends, PathSettings, find_paths
 from atomsim.mep.interpolate import displacement, idpp, linear, roughened
-from atomsim.mep.legs import dip, resolve
+from atomsim.mep.legs import dips, resolve
 from atomsim.mep.path import path_tangents
 from atomsim.models.ase import AsePotential
 from atomsim.models.pair import LennardJones
@@ -192,10 +192,18 @@ def test_a_flat_top_with_a_dimple_has_the_barrier_of_its_higher_hump(tilt, seed)
 
 @pytest.mark.parametrize(
     ("energies", "where"),
-    [([0, 1, 2, 1, 0], None), ([0, 1, 0.2, 1, 0], 2), ([0, 1, 0.99, 1, 0], None), ([0, 1, 2], None)],
+    [
+        ([0, 1, 2, 1, 0], []),
+        ([0, 1, 0.2, 1, 0], [2]),
+        ([0, 1, 0.99, 1, 0], []),
+        ([0, 1, 2], []),
+        ([0, 1, 0.2, 1, 0.3, 1, 0.1, 1, 0], [2, 4, 6]),
+        ([0, 1, 0.5, 0.505, 0.5, 1, 0], [2]),  # one basin, rough at its bottom
+        ([0, 1, -2, 1, 0], [2]),
+    ],
 )
-def test_a_dip_is_told_from_roughness(energies, where):
-    assert dip(np.array(energies, dtype=float)) == where
+def test_dips_are_told_from_roughness(energies, where):
+    assert dips(np.array(energies, dtype=float)) == where
 
 
 def argon_hop(repeat: int = 2) -> tuple[Atoms, np.ndarray]:
