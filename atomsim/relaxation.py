@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 METHODS = ("newton", "lbfgs", "fire")
+CURVATURES = ("host", "springs")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ class RelaxSettings:
     """Keep the space group of the start; noise is left out, and so is the check, as both would break it."""
     method: str = "newton"
     """``newton`` (quasi-Newton from a spring model or a parent's Hessian), ``lbfgs`` or ``fire``."""
+    curvature: str = "host"
+    """What ``newton`` starts from: ``host``, where a structure's ``info`` says where ions were, and else or always
+    ``springs``."""
 
     def __post_init__(self) -> None:
         if self.starts < 1 or (self.starts > 1 and self.keep_symmetry):
@@ -70,6 +74,9 @@ class RelaxSettings:
             raise InputError(
                 f"unknown method {self.method!r}, wanted one of {', '.join(METHODS)};{nearest(self.method, METHODS)}"
             )
+        if self.curvature not in CURVATURES:
+            hint = nearest(self.curvature, CURVATURES)
+            raise InputError(f"unknown curvature {self.curvature!r}, wanted one of {', '.join(CURVATURES)};{hint}")
         if not self.fmax_eV_per_A > 0:  # not so for NaN either
             raise InputError(f"found fmax_eV_per_A={self.fmax_eV_per_A}, wanted a force in eV/Å above 0")
         if not self.max_steps >= 0:
@@ -144,12 +151,14 @@ def relax(
         InputError: for an unknown potential, setting or method. A structure that cannot be
             relaxed raises nothing: its ``status`` says so.
     """
+    from atomsim.hosts import inherited
     from atomsim.models.load import load_potential
 
     chosen = _with_overrides(settings or RelaxSettings(), overrides)
     surface = load_potential(potential, device=device) if isinstance(potential, str) else potential
     atoms = [_as_atoms(s) for s in (systems if isinstance(systems, list | tuple) else [systems])]
-    found: dict[int, Relaxation] = dict(iter_relax(atoms, surface, chosen, capacity=capacity))
+    known = {n: k.hessian for n, k in inherited(atoms, surface, chosen).items()}
+    found: dict[int, Relaxation] = dict(iter_relax(atoms, surface, chosen, capacity=capacity, hessians=known))
     return [found[n] for n in range(len(atoms))]
 
 

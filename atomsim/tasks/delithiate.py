@@ -25,6 +25,7 @@ from atomsim.tasks.base import (
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Surface
+    from atomsim.models.shared import Shared
     from atomsim.structures.delithiation import Delithiation
 
 KIND = "delithiate"
@@ -69,10 +70,15 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
 
 
 def run(
-    tasks: Sequence[Task], settings: Settings, inputs: Inputs, context: Context, surface: Surface | None = None
+    tasks: Sequence[Task],
+    settings: Settings,
+    inputs: Inputs,
+    context: Context,
+    surface: Surface | None = None,
+    shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Pass every ordering on as a record."""
-    del settings, inputs, context, surface
+    del settings, inputs, context, surface, shared
     for task in tasks:
         assert task.structure is not None
         yield record_of(task, "done", structure=task.structure, values={"n_atoms": len(task.structure["numbers"])})

@@ -31,6 +31,7 @@ from atomsim import __version__
 from atomsim.campaign import Campaign, Step
 from atomsim.errors import AtomsimError, InputError
 from atomsim.records import Ledger, Record, Task, task_id, write_atomically
+from atomsim.tasks import kind_of
 from atomsim.tasks.base import usable
 from atomsim.units import GPA
 from atomsim.worker.chunks import read_step
@@ -281,12 +282,16 @@ def _annotated(record: Record) -> Atoms:
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
+    from atomsim.structures.hosts import left_sites
+
     found = record.atoms
     arrays = record.structure["arrays"] if record.structure else {}
     atoms = Atoms(numbers=found.numbers, positions=found.positions, cell=found.cell, pbc=found.pbc)
     atoms.set_constraint(found.constraints)
     simple = {k: v for k, v in record.tags.items() if isinstance(v, str | int | float)}
-    atoms.info.update(simple | {"label": record.label, "task": record.task, "status": record.status})
+    # what has moved fits its host's sites no more
+    left = {} if kind_of(record.kind).NEEDS_POTENTIAL else left_sites(record.tags)
+    atoms.info.update(simple | left | {"label": record.label, "task": record.task, "status": record.status})
     results: dict[str, Any] = {k: np.asarray(arrays[k]) for k in ("forces", "magmoms") if k in arrays}
     if "energy_eV" in record.values:
         results["energy"] = record.values["energy_eV"]
