@@ -61,14 +61,17 @@ class Engine:
         """Build the potential.
 
         Raises:
-            InputError: if there is no such potential, or it must not be loaded.
+            InputError: if there is no such potential, or it must not be loaded, or has no identity.
         """
+        from atomsim.models.interface import refuse_unidentified  # torch is imported only where it is needed
+
         module, _, function = self.loader.partition(":")
         build: Callable[..., Potential] = getattr(import_module(module), function)
         potential = build(self.potential, device=self.device, dtype=self.dtype, trust_file=self.trust_file)
+        refuse_unidentified(potential)
         if self.checkpoints is None:
             return potential
-        from atomsim.worker.checkpoint import Remembering  # torch is imported only where it is needed
+        from atomsim.worker.checkpoint import Remembering
 
         before = [Path(folder) for folder in self.checkpoints_before]
         return Remembering(potential, Path(self.checkpoints), self.checkpoint_s, before)
