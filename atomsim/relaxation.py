@@ -270,6 +270,7 @@ def _relaxation(outcome: Outcome) -> Relaxation:
     magmoms = None if said.magmoms is None else said.magmoms.cpu().numpy()
     results = {"energy": energy, "forces": forces, "stress": stress}
     atoms.calc = SinglePointCalculator(atoms, **results, **({} if magmoms is None else {"magmoms": magmoms}))
+    atoms.info.pop("vacancies", None)  # what has moved fits its host's sites no more
     return Relaxation(
         atoms=atoms,
         energy=energy,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from atomsim.errors import InputError
 from atomsim.structures.electrostatics import ewald_matrix, formal_charges, redox_elements
-from atomsim.structures.hosts import host_units, left_sites, reachable_supercell
+from atomsim.structures.hosts import host_units, reachable_supercell
 from atomsim.structures.orderings import (
     Candidates,
     FloatArray,
@@ -247,7 +247,7 @@ def _ordering(lattice: _Lattice, candidates: Candidates, pick: int, index: int, 
     keep[lattice.sites] = candidates.occupied[pick]
     vacancies = tuple((float(a), float(b), float(c)) for a, b, c in lattice.atoms.get_scaled_positions()[~keep])
     atoms = lattice.atoms[keep]
-    atoms.info |= left_sites({"ion": lattice.ion, "vacancies": vacancies})
+    atoms.info |= {"ion": lattice.ion, "vacancies": [list(site) for site in vacancies]}
     return Ordering(
         atoms=atoms,
         x=x,

@@ -143,7 +143,10 @@ def _origins(made: Delithiation, primitive: Origin, parent: Origin) -> list[Orig
         supercell = (np.array(ordering.supercell) @ fractions).tolist()
         tags = made.tags(ordering, name) | {"supercell": supercell, "counts": met, "prototype": prototype}
         label = f"x={ordering.x:.3f}".removesuffix("0") + f"-{ordering.index:02d}"
-        found.append(Origin(label, ordering.atoms, tags, parent.parents))
+        atoms = ordering.atoms.copy()
+        atoms.info.pop("vacancies")  # tags say it here
+        atoms.info.pop("ion")
+        found.append(Origin(label, atoms, tags, parent.parents))
     return found
 
 

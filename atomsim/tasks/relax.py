@@ -103,9 +103,9 @@ def run(
 
     del inputs
     assert surface is not None
-    systems = [structure_of(task) for task in tasks]
+    systems = [atoms_from_json(task.structure) for task in tasks if task.structure is not None]
     how = _relax_settings(settings, context.seed)
-    known = inherited(systems, surface, how, shared)
+    known = inherited([structure_of(task) for task in tasks], surface, how, shared)
     for n, relaxation in iter_relax(systems, surface, how, hessians={n: k.hessian for n, k in known.items()}):
         yield _record(tasks[n], relaxation, known.get(n))
 
@@ -151,11 +151,12 @@ def _check_elements(found: Sequence[Origin], context: Context) -> None:
 
 
 def structure_of(task: Task) -> Atoms:
-    """Return a task's structure, which says where ions were as one from a file does."""
+    """Return a task's structure with ``info`` of where ions were, which its tags alone tell."""
     from atomsim.structures.hosts import left_sites
 
     assert task.structure is not None
     atoms = atoms_from_json(task.structure)
+    atoms.info.pop("vacancies", None)
     atoms.info |= left_sites(task.tags)
     return atoms
 
