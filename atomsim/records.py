@@ -73,7 +73,7 @@ class Record:
     provenance: dict[str, Any] = field(default_factory=dict)
     """Potential's name and sha256, versions, device, dtype, seed, hash of inputs."""
     run: dict[str, Any] = field(default_factory=dict)
-    """What differs from run to run: start, wall time, attempt."""
+    """What differs from run to run: start, wall time, attempt, evaluations made."""
     schema: int = SCHEMA
 
     @property

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Molecule, Structure
 
 METHODS = ("newton", "lbfgs", "fire")
+CURVATURES = ("host", "springs")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,9 @@ class RelaxSettings:
     A ``FixSymmetry`` constraint asks for the same, for its structure alone."""
     method: str = "newton"
     """``newton`` (quasi-Newton from a spring model or a parent's Hessian), ``lbfgs`` or ``fire``."""
+    curvature: str = "host"
+    """What ``newton`` starts from: ``host``, where a structure's ``info`` says where ions were, and else or always
+    ``springs``."""
 
     def __post_init__(self) -> None:
         check_number("fmax_eV_per_A", self.fmax_eV_per_A, "a force in eV/Å above 0", above=0.0)
@@ -89,6 +93,9 @@ class RelaxSettings:
                 f"unknown method {self.method!r}, wanted one of {', '.join(METHODS)};"
                 f"{nearest(str(self.method), METHODS)}"
             )
+        if self.curvature not in CURVATURES:
+            hint = nearest(str(self.curvature), CURVATURES)
+            raise InputError(f"unknown curvature {self.curvature!r}, wanted one of {', '.join(CURVATURES)};{hint}")
 
 
 @dataclass(frozen=True)
@@ -162,6 +169,8 @@ def relax(
         InputError: for an unknown potential, setting or method. A structure that cannot be
             relaxed raises nothing: its ``status`` is ``invalid`` and its ``message`` says why.
     """
+    from atomsim.hosts import inherited
+
     chosen = _with_overrides(settings, overrides)
     if not isinstance(capacity, Capacity | None):
         raise InputError(f"capacity: found {type(capacity).__name__}, wanted a Capacity, such as Capacity(systems=8)")
@@ -169,7 +178,9 @@ def relax(
     given = list(given_structures(systems))
     sound = [n for n, g in enumerate(given) if not g.problem]
     found = {n: _refused(g.atoms, g.problem) for n, g in enumerate(given) if g.problem}
-    for k, relaxation in iter_relax([given[n].atoms for n in sound], surface, chosen, capacity=capacity):
+    atoms = [given[n].atoms for n in sound]
+    known = {n: k.hessian for n, k in inherited(atoms, surface, chosen).items()}
+    for k, relaxation in iter_relax(atoms, surface, chosen, capacity=capacity, hessians=known):
         found[sound[k]] = relaxation
     return [replace(found[n], source=g.source) for n, g in enumerate(given)]
 
@@ -334,6 +345,7 @@ def _relaxation(outcome: Outcome, source: Atoms, surface: Surface) -> Relaxation
     magmoms = None if said.magmoms is None else said.magmoms.cpu().numpy()
     results = {"energy": energy, "forces": forces, "stress": stress}
     atoms.calc = SinglePointCalculator(atoms, **results, **({} if magmoms is None else {"magmoms": magmoms}))
+    atoms.info.pop("vacancies", None)  # what has moved fits its host's sites no more
     return Relaxation(
         atoms=atoms,
         energy=energy,

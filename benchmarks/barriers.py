@@ -43,6 +43,7 @@ from atomsim.mep.survey import SurveySettings, ends_of, host_hessian, needed_end
 from atomsim.models.ase import PotentialCalculator
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
+from atomsim.optimize.noise import seeded_noise
 from atomsim.relaxation import relax
 from atomsim.structures.prototypes import load_prototype
 from benchmarks.barriers_report import report
@@ -171,7 +172,8 @@ class Peer:
     def __post_init__(self) -> None:
         ends = self.ends
         positions = idpp(ends.start, ends.moved, IMAGES, self.seed)
-        positions = roughened(positions, NOISE_A, np.random.default_rng([self.seed, 7]))
+        fields = [seeded_noise(ends.start, self.seed, f"benchmark {k}", also=ends.end.positions) for k in (1, 2)]
+        positions = roughened(positions, NOISE_A * np.array(fields))
         self.images = [ends.start.copy(), *(at_positions(ends.start, p) for p in positions), ends.end]
         for n, energy in ((0, ends.start_energy), (-1, ends.end_energy)):
             still = np.zeros((len(self.images[n]), 3))

@@ -28,6 +28,7 @@ from ase.optimize import BFGS, FIRE, LBFGS, BFGSLineSearch
 from ase.optimize.precon import Exp, PreconLBFGS
 
 from atomsim.batch import Batch, Evaluation
+from atomsim.hosts import inherited
 from atomsim.models.ase import PotentialCalculator
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
@@ -36,7 +37,7 @@ from atomsim.relaxation import RelaxSettings, iter_relax, noisy
 from atomsim.structures.delithiation import delithiate
 from atomsim.structures.prototypes import load_prototype
 from atomsim.structures.supercells import compact_supercell, expand
-from atomsim.tasks.hosts import host_of, known_hessians
+from atomsim.tasks.relax import structure_of
 
 NOISE_A = 0.02
 SEED = 1
@@ -102,11 +103,11 @@ def cells() -> list[Task]:
 def by_atomsim(tasks: list[Task], potential: Potential, fmax: float, *, check: bool) -> tuple[list[Result], int]:
     """Relax all cells; returns results and the calls of the hosts' Hessians."""
     settings = RelaxSettings(fmax_eV_per_A=fmax, max_steps=MAX_STEPS, check_minimum=check, noise_A=NOISE_A, seed=SEED)
-    hessians = known_hessians(tasks, potential, settings)
-    systems = [atoms_from_json(task.structure or {}) for task in tasks]
-    found = dict(iter_relax(systems, potential, settings, hessians=hessians))
+    systems = [structure_of(task) for task in tasks]
+    known = inherited(systems, potential, settings)
+    found = dict(iter_relax(systems, potential, settings, hessians={n: k.hessian for n, k in known.items()}))
     results = [Result(r.force_calls, r.energy / len(r.atoms), r.converged) for _, r in sorted(found.items())]
-    hosts = {host.key: hessians[n].force_calls for n, task in enumerate(tasks) if (host := host_of(task)) is not None}
+    hosts = {one.host: one.hessian.force_calls for one in known.values()}
     return results, sum(hosts.values())
 
 

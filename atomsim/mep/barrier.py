@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -23,6 +22,7 @@ from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Outcome, Stop, drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.newton import Newton
+from atomsim.optimize.noise import seeded_noise
 from atomsim.optimize.rows import Method
 from atomsim.optimize.space import Space
 from atomsim.relaxation import default_capacity
@@ -164,16 +164,11 @@ def band_of(ends: Ends, settings: PathSettings, number: int, device: torch.devic
 
 def first_guess(ends: Ends, settings: PathSettings, number: int) -> FloatArray:
     """Return positions on a first guess of the path, with seeded noise, Å, (n_images, n_atoms, 3)."""
-    seed = _seed(ends, settings.seed, number)
-    straight = linear(ends.start, ends.moved, settings.images)
-    guess = straight if settings.guess == "linear" else idpp(ends.start, ends.moved, settings.images, seed)
-    return roughened(guess, settings.noise_A, np.random.default_rng(seed), ends.free.numpy())
-
-
-def _seed(ends: Ends, seed: int, number: int) -> int:
-    """A seed that is the same for the same ends, whatever else is computed with them."""
-    digest = hashlib.sha256(np.round(ends.moved, 3).tobytes() + np.round(ends.start.positions, 3).tobytes()).digest()
-    return int.from_bytes(digest[:4]) ^ (seed * 1_000_003 + number)
+    start, moved, seed = ends.start, ends.moved, settings.seed
+    straight = linear(start, moved, settings.images)
+    guess = straight if settings.guess == "linear" else idpp(start, moved, settings.images, seed, number)
+    fields = [seeded_noise(start, seed, f"path {k}", number, also=ends.end.positions) for k in (1, 2)]
+    return roughened(guess, settings.noise_A * np.array(fields), ends.free.numpy())
 
 
 def _path(outcome: Outcome, ends: Ends, surface: Surface) -> Path:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from ase import Atoms
@@ -26,7 +24,11 @@ from atomsim.mep.survey import (
     survey,
 )
 from atomsim.models.interface import Surface
+from atomsim.models.shared import Shared, lasting
 from atomsim.optimize.hessian import Hessian
+
+NOT_KEPT = ("invalid", "too_large", "not_a_number")
+"""Statuses of ends that other hops try again: it may have been the device's fault."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class HopRequest:
 
     key: int
     host_id: str
-    """The same for the same host: what its hops share is computed once for it."""
+    """Hash of the host's structure: what its hops share is computed once for it."""
     host: Atoms = field(repr=False)
     hop: str
     """Name of the hop, as ``find_hops`` gives it."""
@@ -59,16 +61,12 @@ class HopResult:
 
 
 @dataclass
-class _Shared:
+class _Host:
     """What the hops of one host share, computed when it is first needed."""
 
     view: Survey
     hessian: Hessian | None = None
     ends: dict[End, RelaxedEnd] = field(default_factory=dict)
-
-
-_MEMORY: WeakKeyDictionary[Any, dict[tuple[str, str, SurveySettings], _Shared]] = WeakKeyDictionary()
-"""By potential, so that it is forgotten with it. A hop's result does not depend on what is here."""
 
 
 def compute(
@@ -78,6 +76,7 @@ def compute(
     surface: Surface,
     *,
     prefactors: bool | str = False,
+    shared: Shared | None = None,
 ) -> Iterator[HopResult]:
     """Compute hops of one or many hosts; results come as they are ready.
 
@@ -87,32 +86,31 @@ def compute(
         settings: how.
         surface: the potential.
         prefactors: compute attempt frequencies too: of the ion and its first shell, or of all atoms (``full``).
+        shared: where hosts' Hessians and ends are kept between calls.
     """
-    shared = {r.key: _shared(r, ion, settings, surface) for r in requests}
-    placed = {r.key: _placed(shared[r.key].view, r.hop) for r in requests}
-    for one in {id(s): s for s in shared.values()}.values():
-        chosen = [placed[r.key] for r in requests if shared[r.key] is one]
+    owner = Shared() if shared is None else shared
+    hosts = {r.key: _host(r, ion, settings, surface, owner) for r in requests}
+    placed = {r.key: _placed(hosts[r.key].view, r.hop) for r in requests}
+    for one in {id(h): h for h in hosts.values()}.values():
+        chosen = [placed[r.key] for r in requests if hosts[r.key] is one]
         _prepare(one, chosen, settings, surface)
     ends: dict[int, Ends] = {}
     for request in requests:
-        found = _ends(shared[request.key], placed[request.key])
+        found = _ends(hosts[request.key], placed[request.key])
         if isinstance(found, str):
             status, message = ("drifted", found) if ": drifted:" in found else ("invalid", found)
-            yield _costed(HopResult(request.key, status, message, None), shared[request.key], placed[request.key])
+            yield _costed(HopResult(request.key, status, message, None), hosts[request.key], placed[request.key])
         else:
             ends[request.key] = replace(found, key=request.key)
     for path in find_paths(ends.values(), surface, settings.path):
         key = int(str(path.key))
         result = _result(resolve(path, ends[key], surface, settings.path), surface, prefactors=prefactors)
-        yield _costed(result, shared[key], placed[key])
+        yield _costed(result, hosts[key], placed[key])
 
 
-def _shared(request: HopRequest, ion: str, settings: SurveySettings, surface: Surface) -> _Shared:
-    known = _MEMORY.setdefault(surface, {})
-    key = (request.host_id, ion, settings)
-    if key not in known:
-        known[key] = _Shared(survey(request.host, ion, settings))
-    return known[key]
+def _host(request: HopRequest, ion: str, settings: SurveySettings, surface: Surface, shared: Shared) -> _Host:
+    what = ("hops", request.host_id, ion, settings)
+    return shared.get(surface, what, lambda: _Host(survey(request.host, ion, settings)))
 
 
 def _placed(view: Survey, name: str) -> Placed:
@@ -122,18 +120,21 @@ def _placed(view: Survey, name: str) -> Placed:
     raise AtomsimError(f"no hop {name!r} in {view.hops.host.get_chemical_formula()}; list them again")
 
 
-def _prepare(shared: _Shared, chosen: Sequence[Placed], settings: SurveySettings, surface: Surface) -> None:
+def _prepare(host: _Host, chosen: Sequence[Placed], settings: SurveySettings, surface: Surface) -> None:
     """Compute the Hessian and the ends that are still missing."""
-    if shared.hessian is None:
-        shared.hessian = host_hessian(shared.view, surface)
-    missing = [e for e in needed_ends(chosen, shared.view.cell) if e not in shared.ends]
+    if host.hessian is None:
+        with lasting(surface):
+            host.hessian = host_hessian(host.view, surface)
+    known = {end for end, found in host.ends.items() if found.status not in NOT_KEPT}
+    missing = [e for e in needed_ends(chosen, host.view.cell) if e not in known]
     if missing:
-        shared.ends.update({r.end: r for r in relax_ends(missing, shared.view, settings, surface)})
+        with lasting(surface):
+            host.ends.update({r.end: r for r in relax_ends(missing, host.view, settings, surface)})
 
 
-def _ends(shared: _Shared, placed: Placed) -> Ends | str:
-    assert shared.hessian is not None
-    return ends_of(placed, shared.view, shared.ends, shared.hessian)
+def _ends(host: _Host, placed: Placed) -> Ends | str:
+    assert host.hessian is not None
+    return ends_of(placed, host.view, host.ends, host.hessian)
 
 
 def _result(found: Legs, surface: Surface, *, prefactors: bool | str) -> HopResult:
@@ -149,9 +150,9 @@ def _result(found: Legs, surface: Surface, *, prefactors: bool | str) -> HopResu
     return HopResult(int(str(path.key)), path.status, path.message, path, found.legs, attempt)
 
 
-def _costed(result: HopResult, shared: _Shared, placed: Placed) -> HopResult:
+def _costed(result: HopResult, host: _Host, placed: Placed) -> HopResult:
     """Add what the shared parts cost, whether or not it was this hop that paid."""
-    assert shared.hessian is not None
-    known = {representative(end, shared.view.cell)[0] for end in (placed.start, placed.end)}
-    calls = {end.name: shared.ends[end].force_calls for end in sorted(known)}
-    return replace(result, hessian_calls=shared.hessian.force_calls, end_calls=calls)
+    assert host.hessian is not None
+    known = {representative(end, host.view.cell)[0] for end in (placed.start, placed.end)}
+    calls = {end.name: host.ends[end].force_calls for end in sorted(known)}
+    return replace(result, hessian_calls=host.hessian.force_calls, end_calls=calls)

@@ -18,6 +18,7 @@ from atomsim.mep.band import Band, ElasticBand
 from atomsim.neighbors import neighbor_list
 from atomsim.optimize.drive import Stop, drive
 from atomsim.optimize.fire import Fire
+from atomsim.optimize.noise import seeded_noise
 from atomsim.optimize.space import Space
 from atomsim.projectors import free_directions
 
@@ -95,7 +96,7 @@ def linear(start: Atoms, moved: np.ndarray, n_images: int) -> np.ndarray:
     return start.positions + fraction[:, None, None] * moved
 
 
-def idpp(start: Atoms, moved: np.ndarray, n_images: int, seed: int = 0) -> np.ndarray:
+def idpp(start: Atoms, moved: np.ndarray, n_images: int, seed: int = 0, number: int = 0) -> np.ndarray:
     """Positions on a path along which distances between atoms, rather than positions, change evenly.
 
     The image-dependent pair potential of Smidstrup, Pedersen, Stokbro, Jónsson, J. Chem. Phys. 140,
@@ -107,11 +108,13 @@ def idpp(start: Atoms, moved: np.ndarray, n_images: int, seed: int = 0) -> np.nd
         moved: displacement to the other, Å, (n_atoms, 3).
         n_images: images between the ends.
         seed: of the direction in which colliding atoms are moved aside.
+        number: of the try, each with another direction.
 
     Returns:
         Å, (n_images, n_atoms, 3).
     """
-    guess = _repaired(start, linear(start, moved, n_images), seed)
+    aside = seeded_noise(start, seed, "aside", number, also=start.positions + moved)
+    guess = _repaired(start, linear(start, moved, n_images), aside)
     ends = [_at(start, start.positions), _at(start, start.positions + moved)]
     images = [_at(start, positions) for positions in guess]
     surface = _Idpp.of(Batch.pack(ends), Batch.pack([ends[0], *images, ends[1]]), n_images)
@@ -139,11 +142,9 @@ def collisions(atoms: Atoms) -> np.ndarray:
     return np.unique(i[length < CLASH * (radii[i] + radii[j])])
 
 
-def _repaired(start: Atoms, guess: np.ndarray, seed: int) -> np.ndarray:
+def _repaired(start: Atoms, guess: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """Move atoms that collide aside by 0.3 Å, the one that travels furthest."""
-    rng = np.random.default_rng(seed)
-    aside = rng.normal(size=guess.shape[1:])
-    aside *= 0.3 / np.linalg.norm(aside, axis=1)[:, None]
+    aside = 0.3 * direction / np.linalg.norm(direction, axis=1)[:, None]
     aside = np.einsum("aij,aj->ai", free_directions(start), aside)
     travelled = np.linalg.norm(guess[-1] - guess[0], axis=1)
     repaired = guess.copy()
@@ -155,20 +156,18 @@ def _repaired(start: Atoms, guess: np.ndarray, seed: int) -> np.ndarray:
     return repaired
 
 
-def roughened(path: np.ndarray, noise: float, rng: np.random.Generator, free: np.ndarray | None = None) -> np.ndarray:
+def roughened(path: np.ndarray, fields: np.ndarray, free: np.ndarray | None = None) -> np.ndarray:
     """Displace a path smoothly and at random: a symmetric guess converges to a symmetric ridge.
 
-    Two normal fields on the atoms, weighted along the path by sin πs and sin 2πs, so the path
+    Two fields of noise on the atoms, weighted along the path by sin πs and sin 2πs, so the path
     loses site symmetry and its own reversal, and stays smooth.
 
     Args:
         path: Å, (n_images, n_atoms, 3).
-        noise: standard deviation of each field, Å.
-        rng: source of the fields.
+        fields: Å, (2, n_atoms, 3).
         free: projectors onto the directions in which atoms may move, (n_atoms, 3, 3); all directions if not given.
     """
     s = np.arange(1, len(path) + 1) / (len(path) + 1)
-    fields = rng.normal(0.0, noise, (2, *path.shape[1:]))
     if free is not None:
         fields = np.einsum("aij,kaj->kai", free, fields)
     shape = np.stack([np.sin(np.pi * s), np.sin(2 * np.pi * s)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -16,6 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 from atomsim.batch import Batch, Evaluation
 from atomsim.cards import ALL_ELEMENTS
 from atomsim.errors import InputError, nearest
+from atomsim.models.identity import identity_or_name
 from atomsim.models.interface import Potential, refuse_unknown_elements
 
 
@@ -37,12 +37,15 @@ class AsePotential:
     ) -> None:
         """Wrap a calculator.
 
+        It is identified by all numbers that can be reached from it. One that cannot be, such as a program outside, has
+        the identity of the name that it is given here; without one it computes, and no records are made of it.
+
         Args:
             calculator: anything that gives ``energy`` and ``forces``.
             elements: atomic numbers or symbols that it was made for; all if not given.
             cutoff: its interaction range, Å, where known.
             name: for records; the calculator's class name if not given.
-            sha256: identity for records; a hash of class and parameters if not given.
+            sha256: identity for records; a hash of its content, or else of its name, if not given.
 
         Raises:
             InputError: if it gives no energy or no forces, or an element is not one.
@@ -53,7 +56,7 @@ class AsePotential:
             raise InputError(f"{kind} gives no {' and no '.join(lacking)}; choose a calculator that does")
         self.calculator = calculator
         self.name = name or f"ase-{type(calculator).__name__}"
-        self.sha256 = sha256 or _fingerprint(calculator)
+        self.sha256, self.why_unidentified = (sha256, "") if sha256 else identity_or_name(calculator, name)
         self.device = torch.device("cpu")
         self.dtype = torch.float64
         self.cutoff = cutoff
@@ -110,12 +113,6 @@ def _default_dtype_kept() -> Iterator[None]:
 def _tensor(values: np.ndarray) -> torch.Tensor:
     # A copy: calculators hand out their own result arrays.
     return torch.tensor(np.asarray(values, dtype=np.float64))
-
-
-def _fingerprint(calculator: BaseCalculator) -> str:
-    kind = type(calculator)
-    described = f"{kind.__module__}.{kind.__qualname__} {sorted(getattr(calculator, 'parameters', {}).items())!r}"
-    return hashlib.sha256(described.encode()).hexdigest()
 
 
 def _number(element: int | str) -> int:

@@ -10,6 +10,7 @@ import torch
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import InputError
+from atomsim.models.identity import identity_or_name
 from atomsim.models.interface import Potential, Surface
 
 
@@ -17,8 +18,8 @@ class Sum:
     """Potentials and biases added up; itself a ``Potential``.
 
     What the sum says of itself comes from its potentials: the elements that all of them know,
-    the largest cutoff, the lowest precision. A bias is any ``Batch → Evaluation``; give it a
-    ``repr`` that states its parameters (a frozen dataclass does), for the sum's hash contains it.
+    the largest cutoff, the lowest precision. A bias is any ``Batch → Evaluation``; all numbers that can
+    be reached from it enter the sum's hash. A member without an identity leaves the sum without one.
     Magnetic moments are those of the first member that has any; atomic energies are kept only
     if every member gives them.
     """
@@ -33,7 +34,10 @@ class Sum:
             raise InputError(f"potentials of a sum must share a device; found {found}; load them with the same device")
         self.members = tuple(members)
         self.name = " + ".join(_name(m) for m in members)
-        self.sha256 = hashlib.sha256("\n".join(_identity(m) for m in members).encode()).hexdigest()
+        identities = [_identity(m) for m in members]
+        known = [known for known, _ in identities]
+        self.sha256 = hashlib.sha256("\n".join(known).encode()).hexdigest() if all(known) else ""
+        self.why_unidentified = next((why for known, why in identities if not known), "")
         self.device = devices.pop()
         self.dtype = min((p.dtype for p in potentials), key=lambda d: torch.finfo(d).bits)
         self.cutoff = max(p.cutoff for p in potentials)
@@ -62,8 +66,8 @@ def _name(member: Surface) -> str:
     return member.name if isinstance(member, Potential) else getattr(member, "__name__", type(member).__name__)
 
 
-def _identity(member: Surface) -> str:
+def _identity(member: Surface) -> tuple[str, str]:
+    """What tells a member from others, and why there is nothing where it is empty."""
     if isinstance(member, Potential):
-        return f"{member.name} {member.sha256}"
-    # A plain function's repr holds its address, which changes from run to run.
-    return getattr(member, "__qualname__", None) or repr(member)
+        return f"{member.name} {member.sha256}" if member.sha256 else "", getattr(member, "why_unidentified", "")
+    return identity_or_name(member, "")

@@ -31,7 +31,7 @@ class Potential(Protocol):
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the weights file, or of the parameters where there is no file."""
+        """SHA-256 of the weights file, or of the parameters where there is no file; empty where it has no identity."""
         ...
 
     @property
@@ -74,3 +74,17 @@ def refuse_unknown_elements(batch: Batch, elements: frozenset[int], name: str) -
     if unknown:
         symbols = ", ".join(chemical_symbols[z] for z in unknown)
         raise InputError(f"{name} does not know {symbols}: use a potential made for these elements")
+
+
+def refuse_unidentified(potential: Potential) -> None:
+    """Refuse a potential without an identity where its energies are kept or combined.
+
+    Raises:
+        InputError: saying what of it cannot be read.
+    """
+    if not potential.sha256:
+        why = getattr(potential, "why_unidentified", "") or "it has no sha256"
+        raise InputError(
+            f"{potential.name} cannot be told from other potentials: {why}; name it "
+            '(load_potential(calculator, name="…")), and what bears this name counts as one potential'
+        )

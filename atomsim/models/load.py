@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from ase.calculators.calculator import Calculator
 
 from atomsim.cards import PotentialCard, card_names, list_cards, load_card
 from atomsim.errors import InputError, nearest
@@ -26,26 +27,33 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def load_potential(
-    name_or_path: str | Path,
+    name_or_path: str | Path | Calculator,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype | None = None,
     trust_file: bool = False,
     head: str | None = None,
+    name: str = "",
 ) -> Potential:
     """Load a potential, ready to evaluate batches on ``device``.
 
     Args:
-        name_or_path: name of a card ('atomsim potentials list'), or path to a MACE ``.model`` file.
+        name_or_path: name of a card ('atomsim potentials list'), path to a MACE ``.model`` file, or an ASE calculator,
+            which stays on its device and in its precision.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``, N counting the
             visible devices.
         dtype: ``float32`` or ``float64``; the card's, or the file's own, if not given.
         trust_file: allow a path whose SHA-256 no card pins. Such a file can run any code.
         head: head of a multi-head MACE model.
+        name: of a calculator, for records; its identity where its content cannot be read.
 
     Raises:
         InputError: if the name is unknown, the device is not there, the weights are missing or
             not those that the card pins, or the file is not trusted.
     """
+    if isinstance(name_or_path, Calculator):
+        return _calculator(name_or_path, name, {"dtype": dtype, "head": head})
+    if name:
+        raise InputError(f"found name={name!r} for {name_or_path}, which has a name; leave it out")
     where = resolve_device(device)
     precision = _resolve_dtype(dtype)
     if _looks_like_path(name_or_path):
@@ -56,6 +64,15 @@ def load_potential(
     if card.weights.origin == "none":
         return _analytic(card, where, precision or DTYPES[card.dtype])
     return _from_weights(card, _pinned_weights(card), where, precision or DTYPES[card.dtype], head)
+
+
+def _calculator(calculator: Calculator, name: str, others: dict[str, Any]) -> Potential:
+    from atomsim.models.ase import AsePotential
+
+    for key, value in others.items():
+        if value is not None:
+            raise InputError(f"found {key}={value!r} for an ASE calculator, which has its own; leave it out")
+    return AsePotential(calculator, name=name)
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -151,16 +168,26 @@ def _from_weights(
         return _student(data, card.name, card.weights.sha256, device, dtype)
     if card.family == "mace":
         return _mace(data, card.name, card.weights.sha256, device, dtype, head or card.head or None)
+    if card.family != "chgnet":
+        raise _wrong_family(card, ("chgnet", "mace"), "with weights in a file")
     from atomsim.models.chgnet import Chgnet
 
     weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)["model"]["state_dict"]
     return Chgnet(weights, card.name, card.weights.sha256, device, dtype, elements=card.numbers)
 
 
+def _wrong_family(card: PotentialCard, known: Iterable[str], what: str) -> InputError:
+    return InputError(
+        f"the card {card.name} is of family {card.family!r}, {what}; those known are {', '.join(known)}: mend the card"
+    )
+
+
 def _analytic(card: PotentialCard, device: torch.device, dtype: torch.dtype) -> Potential:
     from atomsim.models.pair import LennardJones, Morse
 
     forms: dict[str, Callable[..., Potential]] = {"lennard-jones": LennardJones, "morse": Morse}
+    if card.family not in forms:
+        raise _wrong_family(card, forms, "without weights")
     return forms[card.family](**card.parameters, name=card.name, device=device, dtype=dtype, elements=card.numbers)
 
 

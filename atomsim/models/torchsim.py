@@ -7,7 +7,6 @@ TorchSim (Cohen et al., AI Sci. (2025), doi:10.1088/3050-287X/ae1799) has adapte
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import AtomsimError, InputError
+from atomsim.models.identity import identity_or_name
 from atomsim.models.interface import refuse_unknown_elements
 
 
@@ -58,7 +58,7 @@ class TorchSimPotential:
             elements: atomic numbers that it was made for.
             cutoff: its interaction range, Å.
             name: for records; the model's class name if not given.
-            sha256: hash of its weights; computed from its ``state_dict`` if not given.
+            sha256: hash of its weights; of all numbers that can be reached from it if not given.
 
         Raises:
             InputError: if its forces are switched off.
@@ -68,7 +68,7 @@ class TorchSimPotential:
             raise InputError(f"{type(model).__name__} has its forces switched off; make it with compute_forces=True")
         self.model = model
         self.name = name or f"torchsim-{type(model).__name__}"
-        self.sha256 = sha256 or _fingerprint(model)
+        self.sha256, self.why_unidentified = (sha256, "") if sha256 else identity_or_name(model, name)
         self.device = torch.device(model.device)
         self.dtype = model.dtype
         self.cutoff = cutoff
@@ -137,14 +137,3 @@ def _state_class() -> Callable[..., Any]:
             "run: pip install torch-sim-atomistic"
         ) from error
     return torch_sim.SimState
-
-
-def _fingerprint(model: TorchSimModel) -> str:
-    digest = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}".encode())
-    state_dict: Mapping[str, Any] = getattr(model, "state_dict", dict)()
-    for key in sorted(state_dict):
-        value = state_dict[key]
-        digest.update(key.encode())
-        if isinstance(value, Tensor):
-            digest.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

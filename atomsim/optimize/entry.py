@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from atomsim.constraints import require_supported
 from atomsim.errors import InputError
 from atomsim.optimize.drive import Group
 from atomsim.optimize.hessian import Hessian
+from atomsim.optimize.noise import seeded_noise
 from atomsim.optimize.space import Space
 from atomsim.optimize.springs import invert, spring_guess
 from atomsim.optimize.starts import FARTHER_A, Start
@@ -70,11 +70,8 @@ class Entry:
 
 def noisy(atoms: Atoms, noise: float, seed: int, start: int = 0) -> Atoms:
     """Return a copy with normal noise along free directions; the same structure, seed and start give the same noise."""
-    content = hashlib.sha256(atoms.positions.tobytes() + atoms.cell.array.tobytes() + atoms.numbers.tobytes())
-    entropy = [seed, int.from_bytes(content.digest()[:8])]
-    rng = np.random.default_rng([*entropy, start] if start else entropy)
     moved = atoms.copy()
-    moved.set_positions(atoms.positions + rng.normal(0.0, noise, (len(atoms), 3)))  # respects constraints
+    moved.set_positions(atoms.positions + noise * seeded_noise(atoms, seed, "start", start))  # respects constraints
     return moved
 
 

@@ -18,6 +18,7 @@ from atomsim.report.barriers import barriers_part
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Source, Table
 from atomsim.report.electrode import electrode_part
 from atomsim.report.parts import Part
+from atomsim.tasks.base import total_calls
 
 TOO_CLOSE = 0.6
 """Atoms nearer than this part of the sum of their covalent radii are no chemistry."""
@@ -105,7 +106,8 @@ def convergence_headline(records: Mapping[str, Sequence[Record]]) -> list[Number
     if not relaxations:
         return []
     steps = [r.values["steps"] for r in relaxations if r.good and "steps" in r.values]
-    remark = f"{sum(r.values.get('force_calls', 0) for r in relaxations)} force calls"
+    total = sum(total_calls([r for r in found if r.kind == "relax"]) for found in records.values())
+    remark = f"{total} force calls"
     remark += f", median {median(steps):g} steps" if steps else ""
     good = sum(r.good for r in relaxations)
     return [Number("Relaxations converged", f"{good} of {len(relaxations)}", "", remark)]
@@ -119,7 +121,7 @@ def timing_section(records: Mapping[str, Sequence[Record]]) -> Section:
     for step, found in records.items():
         walls = [r.run["wall_s"] for r in found if "wall_s" in r.run]
         others = Counter(r.status for r in found if not r.good)
-        calls = sum(r.values.get("force_calls", 0) for r in found) or None
+        calls = total_calls(found) or None
         rows.append([
             step, found[0].kind if found else "", len(found), sum(r.good for r in found),
             ", ".join(f"{n} {status}" for status, n in sorted(others.items())) or None,

@@ -34,7 +34,7 @@ class Ordering:
     """One way to leave ions in the host."""
 
     atoms: Atoms = field(repr=False)
-    """The structure, unrelaxed, sites in the parent's order, ions removed."""
+    """The structure, unrelaxed, sites in the parent's order, ions removed; its ``info`` says where they were."""
     x: float
     """Ions per formula unit of the host."""
     index: int
@@ -166,6 +166,7 @@ def delithiate(
 class _Lattice:
     """What all compositions of one supercell share."""
 
+    ion: str
     atoms: Atoms
     parent_index: IntArray
     matrix: IntArray
@@ -186,6 +187,7 @@ class _Lattice:
         known = charges or {ion: 1.0}
         host_charge = np.array([0.0 if symbol == ion else known.get(symbol, 0.0) for symbol in symbols])
         return cls(
+            ion=ion,
             atoms=atoms,
             parent_index=parent_index,
             matrix=matrix,
@@ -243,8 +245,11 @@ def _at_composition(
 def _ordering(lattice: _Lattice, candidates: Candidates, pick: int, index: int, x: float, host_units: int) -> Ordering:
     keep = np.ones(len(lattice.atoms), dtype=bool)
     keep[lattice.sites] = candidates.occupied[pick]
+    vacancies = tuple((float(a), float(b), float(c)) for a, b, c in lattice.atoms.get_scaled_positions()[~keep])
+    atoms = lattice.atoms[keep]
+    atoms.info |= {"ion": lattice.ion, "vacancies": [list(site) for site in vacancies]}
     return Ordering(
-        atoms=lattice.atoms[keep],
+        atoms=atoms,
         x=x,
         index=index,
         ewald_eV=round(float(candidates.energy[pick]), 6),
@@ -252,5 +257,5 @@ def _ordering(lattice: _Lattice, candidates: Candidates, pick: int, index: int, 
         supercell=tuple((int(a), int(b), int(c)) for a, b, c in lattice.matrix),
         host_units=host_units,
         parent_index=lattice.parent_index[keep],
-        vacancies=tuple((float(a), float(b), float(c)) for a, b, c in lattice.atoms.get_scaled_positions()[~keep]),
+        vacancies=vacancies,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import gcd
+from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 from pymatgen.core import Composition
 
 from atomsim.errors import InputError
@@ -100,3 +102,19 @@ def reachable_supercell(
 
 def _gap(x: float, units: int) -> float:
     return abs(x - round(x * units) / units)
+
+
+def left_sites(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where ions were, from ``info`` or tags: ``ion`` and ``vacancies``, plain; empty where both are not there.
+
+    A vacancy is a site in fractional coordinates: with the ion there the structure is its host again.
+    """
+    ion = info.get("ion")
+    try:
+        sites = np.asarray(info.get("vacancies"), dtype=float)
+    except (TypeError, ValueError):
+        return {}
+    known = isinstance(ion, str) and ion in atomic_numbers
+    if not known or sites.ndim != 2 or sites.shape[1] != 3 or len(sites) == 0 or not np.isfinite(sites).all():
+        return {}
+    return {"ion": str(ion), "vacancies": sites.tolist()}

@@ -2,7 +2,7 @@
 
 One task is one symmetry-distinct hop, so that processes share the work and an interruption loses one hop
 at most. What the hops of a host share (its Hessian, its relaxed ends) is computed once in each process
-and is the same in all of them.
+and is the same in all of them; a record names its cost beside its own, whoever paid it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from atomsim.tasks.base import (
     make_task,
     origins,
     record_of,
+    total_calls,
 )
 
 if TYPE_CHECKING:
     from atomsim.mep.survey import Survey, SurveySettings
     from atomsim.models.interface import Surface
+    from atomsim.models.shared import Shared
 
 KIND = "barriers"
 NEEDS_POTENTIAL = True
@@ -168,7 +170,12 @@ def _tags(host: Origin, name: str, view: Survey) -> dict[str, Any]:
 
 
 def run(
-    tasks: Sequence[Task], settings: Settings, inputs: Inputs, context: Context, surface: Surface | None = None
+    tasks: Sequence[Task],
+    settings: Settings,
+    inputs: Inputs,
+    context: Context,
+    surface: Surface | None = None,
+    shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Find all paths in one flight; yield each hop's record as its path is done."""
     from atomsim.mep.hop_paths import HopRequest, compute
@@ -182,7 +189,7 @@ def run(
         HopRequest(n, task_id(task.structure), atoms_from_json(task.structure or {}), task.tags["hop"])
         for n, task in enumerate(tasks)
     ]
-    for result in compute(requests, settings.ion, how, surface, prefactors=settings.prefactors):
+    for result in compute(requests, settings.ion, how, surface, prefactors=settings.prefactors, shared=shared):
         task = tasks[result.key]
         if result.path is None:
             yield record_of(task, result.status, result.message, values=failed_values(result))
@@ -197,6 +204,6 @@ def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
     del settings
     return {
         "statuses": count_statuses(records),
-        "force_calls": sum(r.values.get("force_calls", 0) for r in records),
+        "force_calls": total_calls(records),
         "hosts": host_summaries(records),
     }

@@ -11,6 +11,7 @@ from atomsim.analysis.kinetics import Jump, activation_energy, exact_diffusivity
 from atomsim.mep.rates import DEFAULT_PREFACTOR
 from atomsim.records import Record
 from atomsim.structures.network import Edge, percolation
+from atomsim.tasks.base import total_calls
 
 ROOM_K = 300.0
 KMC_STEPS = 1000
@@ -100,14 +101,6 @@ def told_threshold(found: Mapping[str, Any], dimensions: int) -> str:
     if threshold is None:
         return f"unknown: {missing}" if missing else "not reached"
     return f"{threshold:.3f} eV" + (f" (upper bound: {missing})" if missing else "")
-
-
-def total_calls(records: Sequence[Record]) -> int:
-    """Force calls of all hops of a host, what they share counted once."""
-    shared = [r.values["shared_force_calls"] for r in records if "shared_force_calls" in r.values]
-    ends = {name: calls for entry in shared for name, calls in entry["ends"].items()}
-    hessian = max((entry["hessian"] for entry in shared), default=0)
-    return sum(r.values.get("force_calls", 0) for r in records) + sum(ends.values()) + hessian
 
 
 def equivalent_ends(tags: Mapping[str, Any]) -> bool:

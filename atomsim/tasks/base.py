@@ -6,9 +6,10 @@ A kind is a module with
 * ``Settings``: the keys of its ``[[step]]``, a ``StepSettings``;
 * ``expand(settings, inputs, context) -> list[Task]``: what is to be done, without a force call.
   ``inputs`` are the records of the earlier steps that the settings name;
-* ``run(tasks, settings, inputs, context, surface) -> Iterator[Record]``: one record per task, in
+* ``run(tasks, settings, inputs, context, surface, shared) -> Iterator[Record]``: one record per task, in
   any order. A kind that needs a potential must find all it needs in the task itself, as tasks go
-  to other processes and machines; it gets no ``inputs``;
+  to other processes and machines; it gets no ``inputs``. What several tasks need it computes through
+  ``shared``, which decides nothing but how often that is done;
 * ``summarise(settings, records) -> dict``: counts for ``atomsim status``, JSON-able.
 """
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from atomsim.models.interface import Surface
+    from atomsim.models.shared import Shared
 
 Inputs = Mapping[str, Sequence[Record]]
 """Records of earlier steps by the step's name, in the order of their tasks."""
@@ -111,7 +113,13 @@ class StepKind(Protocol):
         ...
 
     def run(
-        self, tasks: Sequence[Task], settings: Any, inputs: Inputs, context: Context, surface: Surface | None = None
+        self,
+        tasks: Sequence[Task],
+        settings: Any,
+        inputs: Inputs,
+        context: Context,
+        surface: Surface | None = None,
+        shared: Shared | None = None,
     ) -> Iterator[Record]:
         """Do it: one record per task."""
         ...
@@ -246,14 +254,15 @@ def _prototype(name: str) -> list[tuple[str, Origin]]:
 
 def _from_file(path: Path) -> list[tuple[str, Origin]]:
     from atomsim.io import read_structures
+    from atomsim.structures.hosts import left_sites
 
     structures = read_structures(path)
     digits = len(str(len(structures)))
     found = []
     for n, atoms in enumerate(structures, 1):
         label = path.stem if len(structures) == 1 else f"{path.stem}-{n:0{digits}d}"
-        origin = Origin(label, as_read(atoms), {"file": path.name, "index": n - 1}, file=path)
-        found.append((f"{path.name} structure {n}", origin))
+        tags = {"file": path.name, "index": n - 1} | left_sites(atoms.info)
+        found.append((f"{path.name} structure {n}", Origin(label, as_read(atoms), tags, file=path)))
     return found
 
 
@@ -314,3 +323,22 @@ def count_statuses(records: Sequence[Record]) -> dict[str, int]:
     """Number of records of each status, most frequent first, then by name."""
     counts = Counter(r.status for r in records)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def total_calls(records: Iterable[Record]) -> int:
+    """Force calls that records took, what several share counted once.
+
+    Every record says what its own part took and what the shared parts took, whoever computed them, so the sum does not
+    depend on how tasks were spread. The evaluations that were made stand in each record's ``run``.
+    """
+    own, shared = 0, {}
+    for record in records:
+        values = record.values
+        own += values.get("force_calls", 0)
+        if calls := values.get("host_hessian_force_calls"):
+            shared[values.get("host_id", calls)] = calls
+        of_host = values.get("shared_force_calls", {"hessian": 0, "ends": {}})
+        host = record.tags.get("host")
+        shared[host, "hessian"] = of_host["hessian"]
+        shared.update({(host, "end", name): calls for name, calls in of_host["ends"].items()})
+    return own + sum(shared.values())

@@ -26,6 +26,7 @@ from atomsim.tasks.base import (
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Surface
+    from atomsim.models.shared import Shared
     from atomsim.structures.delithiation import Delithiation
 
 KIND = "delithiate"
@@ -72,10 +73,15 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
 
 
 def run(
-    tasks: Sequence[Task], settings: Settings, inputs: Inputs, context: Context, surface: Surface | None = None
+    tasks: Sequence[Task],
+    settings: Settings,
+    inputs: Inputs,
+    context: Context,
+    surface: Surface | None = None,
+    shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Pass every ordering on as a record."""
-    del settings, inputs, context, surface
+    del settings, inputs, context, surface, shared
     for task in tasks:
         assert task.structure is not None
         yield record_of(task, "done", structure=task.structure, values={"n_atoms": len(task.structure["numbers"])})
@@ -140,7 +146,10 @@ def _origins(made: Delithiation, primitive: Origin, parent: Origin) -> list[Orig
         supercell = (np.array(ordering.supercell) @ fractions).tolist()
         tags = made.tags(ordering, name) | {"supercell": supercell, "counts": met, "prototype": prototype}
         label = f"x={ordering.x:.3f}".removesuffix("0") + f"-{ordering.index:02d}"
-        found.append(Origin(label, ordering.atoms, tags, parent.parents))
+        atoms = ordering.atoms.copy()
+        atoms.info.pop("vacancies")  # tags say it here
+        atoms.info.pop("ion")
+        found.append(Origin(label, atoms, tags, parent.parents))
     return found
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from atomsim.analysis.describe import Setting
     from atomsim.analysis.electrode import Entry
     from atomsim.models.interface import Surface
+    from atomsim.models.shared import Shared
 
 KIND = "electrode"
 NEEDS_POTENTIAL = False
@@ -111,14 +112,19 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
 
 
 def run(
-    tasks: Sequence[Task], settings: Settings, inputs: Inputs, context: Context, surface: Surface | None = None
+    tasks: Sequence[Task],
+    settings: Settings,
+    inputs: Inputs,
+    context: Context,
+    surface: Surface | None = None,
+    shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Analyse; one record with everything as JSON in ``values``.
 
     Raises:
         InputError: as ``expand`` does.
     """
-    del surface
+    del surface, shared
     for task in tasks:
         yield _analyse(task, settings, inputs, context)
 

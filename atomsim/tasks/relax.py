@@ -22,13 +22,16 @@ from atomsim.tasks.base import (
     make_task,
     origins,
     record_of,
+    total_calls,
 )
 from atomsim.units import GPA
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from atomsim.hosts import Inherited
     from atomsim.models.interface import Surface
+    from atomsim.models.shared import Shared
     from atomsim.relaxation import Relaxation, RelaxSettings
 
 KIND = "relax"
@@ -89,20 +92,24 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
 
 
 def run(
-    tasks: Sequence[Task], settings: Settings, inputs: Inputs, context: Context, surface: Surface | None = None
+    tasks: Sequence[Task],
+    settings: Settings,
+    inputs: Inputs,
+    context: Context,
+    surface: Surface | None = None,
+    shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Relax, yielding records as structures finish."""
+    from atomsim.hosts import inherited
     from atomsim.relaxation import iter_relax
-    from atomsim.tasks.hosts import known_hessians
 
     del inputs
     assert surface is not None
     systems = [atoms_from_json(task.structure) for task in tasks if task.structure is not None]
     how = _relax_settings(settings, context.seed)
-    use_host = settings.method == "newton" and settings.curvature == "host"
-    hessians = known_hessians(tasks, surface, how) if use_host else {}
-    for n, relaxation in iter_relax(systems, surface, how, hessians=hessians):
-        yield _record(tasks[n], relaxation, hessians[n].force_calls if n in hessians else 0)
+    known = inherited([structure_of(task) for task in tasks], surface, how, shared)
+    for n, relaxation in iter_relax(systems, surface, how, hessians={n: k.hessian for n, k in known.items()}):
+        yield _record(tasks[n], relaxation, known.get(n))
 
 
 def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
@@ -110,7 +117,7 @@ def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
     del settings
     summary: dict[str, Any] = {
         "statuses": count_statuses(records),
-        "force_calls": sum(r.values.get("force_calls", 0) for r in records),
+        "force_calls": total_calls(records),
     }
     slowest = max(records, key=lambda r: r.values.get("steps", 0), default=None)
     if slowest is not None and "steps" in slowest.values:
@@ -166,6 +173,17 @@ def check_constraints(atoms: Atoms, settings: Settings) -> None:
         require_keepable(atoms, symmetry, settings.cell, settings.starts)
 
 
+def structure_of(task: Task) -> Atoms:
+    """Return a task's structure with ``info`` of where ions were, which its tags alone tell."""
+    from atomsim.structures.hosts import left_sites
+
+    assert task.structure is not None
+    atoms = atoms_from_json(task.structure)
+    atoms.info.pop("vacancies", None)
+    atoms.info |= left_sites(task.tags)
+    return atoms
+
+
 def _relax_settings(settings: Settings, seed: int) -> RelaxSettings:
     from atomsim.relaxation import RelaxSettings
 
@@ -173,7 +191,7 @@ def _relax_settings(settings: Settings, seed: int) -> RelaxSettings:
     return RelaxSettings(seed=seed, **settings.model_dump(include=set(of_both)))
 
 
-def _record(task: Task, relaxation: Relaxation, host_calls: int) -> Record:
+def _record(task: Task, relaxation: Relaxation, known: Inherited | None) -> Record:
     """Return the record of a relaxation; numbers that are not finite are left out."""
     arrays = {"forces": relaxation.forces}
     if relaxation.magmoms is not None:
@@ -184,9 +202,16 @@ def _record(task: Task, relaxation: Relaxation, host_calls: int) -> Record:
         task,
         relaxation.status,
         relaxation.message,
-        values=_values(relaxation) | ({"host_hessian_force_calls": host_calls} if host_calls else {}),
+        values=_values(relaxation) | _of_host(known),
         structure=atoms_to_json(relaxation.atoms, finite) if sound else task.structure,
     )
+
+
+def _of_host(known: Inherited | None) -> dict[str, Any]:
+    """What the host's Hessian cost, whoever paid for it: the same in all records of its children."""
+    if known is None:
+        return {}
+    return {"host_hessian_force_calls": known.hessian.force_calls, "host_id": known.host}
 
 
 def _values(relaxation: Relaxation) -> dict[str, Any]:

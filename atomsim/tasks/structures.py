@@ -24,6 +24,7 @@ from atomsim.tasks.base import (
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Surface
+    from atomsim.models.shared import Shared
 
 KIND = "structures"
 NEEDS_POTENTIAL = False
@@ -53,17 +54,23 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
                 raise InputError(
                     f"step {context.step!r}: {origin.label} has FixSymmetry; want no constraint to repeat it"
                 )
-            tags = origin.tags | {"repeat": list(settings.repeat)}
+            # vacancies are fractions of one cell, not of this one
+            tags = {k: v for k, v in origin.tags.items() if k != "vacancies"} | {"repeat": list(settings.repeat)}
             origin = replace(origin, atoms=origin.atoms.repeat(settings.repeat), tags=tags)
         tasks.append(make_task(origin, KIND, settings, context))
     return tasks
 
 
 def run(
-    tasks: Sequence[Task], settings: Settings, inputs: Inputs, context: Context, surface: Surface | None = None
+    tasks: Sequence[Task],
+    settings: Settings,
+    inputs: Inputs,
+    context: Context,
+    surface: Surface | None = None,
+    shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Pass every structure on as a record."""
-    del settings, inputs, context, surface
+    del settings, inputs, context, surface, shared
     for task in tasks:
         assert task.structure is not None
         yield record_of(task, "done", structure=task.structure, values={"n_atoms": len(task.structure["numbers"])})

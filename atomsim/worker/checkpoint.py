@@ -9,8 +9,8 @@ anything has changed, the system differs and is evaluated.
 
 A file belongs to one process, and grows by blocks that carry a checksum and are fsynced; a block
 torn by a kill or flipped by a disk is skipped, and the ones before it are used. A process that
-runs its tasks one by one keeps two files: the task under way and the one before, whose record
-may not be on disk yet.
+runs its tasks one by one keeps three files: the task under way, the one before, whose record
+may not be on disk yet, and what tasks share (``lasting``), which later ones need too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,9 +55,12 @@ class Memory:
         self.buffer: list[bytes] = []
         self.flushed = time.monotonic()
         self.files: list[Path] = []
-        self.written = 0
         self.spent_s = 0.0
         self._begin()
+        self.shared = self._new(f"{time.time_ns()}-shared")
+        self.lasts = False
+        """Whether what is said now goes to the file that all tasks share."""
+        self.written: dict[Path, int] = {}
 
     def note(self, keys: list[Key], batch: Batch, said: Evaluation) -> None:
         """Remember what was said of a batch; write it if it is time to."""
@@ -67,11 +71,23 @@ class Memory:
             self.flush()
 
     def next_task(self) -> None:
-        """Begin a new file: all but the last finished task's are no longer needed."""
+        """Begin a new file: all but the last finished task's, and what tasks share, are no longer needed."""
         self.flush()
         while len(self.files) > 1:
             self.files.pop(0).unlink(missing_ok=True)
         self._begin()
+
+    @contextmanager
+    def lasting(self) -> Iterator[None]:
+        """Keep what is said meanwhile as long as this process works: later tasks need it."""
+        before = self.lasts
+        self.flush()
+        self.lasts = True
+        try:
+            yield
+        finally:
+            self.flush()
+            self.lasts = before
 
     def flush(self) -> None:
         """Write what was said since the last time, durably.
@@ -81,11 +97,12 @@ class Memory:
         """
         start = time.perf_counter()
         self.flushed = time.monotonic()
-        if self.buffer and self.written < MAX_BYTES:
+        path = self.shared if self.lasts else self.files[-1]
+        if self.buffer and self.written.get(path, 0) < MAX_BYTES:
             payload = b"".join(self.buffer)
             head = BLOCK.pack(MAGIC, len(payload), hashlib.sha256(payload).digest())
             try:
-                with self.files[-1].open("ab") as file:
+                with path.open("ab") as file:
                     file.write(head + payload)
                     file.flush()
                     os.fsync(file.fileno())
@@ -93,15 +110,16 @@ class Memory:
                 payload = b""
             except OSError as error:
                 raise AtomsimError(f"cannot write a checkpoint: {error.strerror}; make room, then resume") from error
-            self.written += len(payload)
+            self.written[path] = self.written.get(path, 0) + len(payload)
         self.buffer = []
         self.spent_s += time.perf_counter() - start
 
     def _begin(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = f"{os.uname().nodename}-{os.getpid()}-{time.time_ns()}.evals"
-        self.files.append(self.folder / name)
-        self.written = 0
+        self.files.append(self._new(str(time.time_ns())))
+
+    def _new(self, name: str) -> Path:
+        return self.folder / f"{os.uname().nodename}-{os.getpid()}-{name}.evals"
 
 
 class Remembering:
@@ -151,8 +169,12 @@ class Remembering:
         return Evaluation.join([parts[n] for n in range(len(keys))])
 
     def next_task(self) -> None:
-        """Begin a new file: all but the last finished task's are no longer needed."""
+        """Begin a new file: all but the last finished task's, and what tasks share, are no longer needed."""
         self.memory.next_task()
+
+    def lasting(self) -> AbstractContextManager[None]:
+        """Keep what is said meanwhile as long as this process works: later tasks need it."""
+        return self.memory.lasting()
 
     def flush(self) -> None:
         """Write what was said since the last time, durably.

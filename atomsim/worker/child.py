@@ -69,7 +69,7 @@ def _serve(spec: dict[str, Any], replies: IO[str]) -> None:
         alone = len(tasks) == 1
         outcomes = [guarded(job, tasks[0], potential)] if alone else batched(replace(job, tasks=tasks), potential)
         for outcome in outcomes:
-            _reply(replies, {"record": to_line(outcome.record), "wall_s": outcome.wall_s})
+            _reply(replies, {"record": to_line(outcome.record), "wall_s": outcome.wall_s, "made": outcome.evaluations})
 
 
 def _leave(potential: Remembering) -> None:

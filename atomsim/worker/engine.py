@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from importlib import import_module
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from atomsim.errors import AtomsimError, InputError
+from atomsim.models.shared import Shared
 from atomsim.records import Record, Task, task_id, to_line
 from atomsim.tasks import kind_of
 from atomsim.tasks.base import Context, Inputs, record_of
@@ -60,14 +61,17 @@ class Engine:
         """Build the potential.
 
         Raises:
-            InputError: if there is no such potential, or it must not be loaded.
+            InputError: if there is no such potential, or it must not be loaded, or has no identity.
         """
+        from atomsim.models.interface import refuse_unidentified  # torch is imported only where it is needed
+
         module, _, function = self.loader.partition(":")
         build: Callable[..., Potential] = getattr(import_module(module), function)
         potential = build(self.potential, device=self.device, dtype=self.dtype, trust_file=self.trust_file)
+        refuse_unidentified(potential)
         if self.checkpoints is None:
             return potential
-        from atomsim.worker.checkpoint import Remembering  # torch is imported only where it is needed
+        from atomsim.worker.checkpoint import Remembering
 
         before = [Path(folder) for folder in self.checkpoints_before]
         return Remembering(potential, Path(self.checkpoints), self.checkpoint_s, before)
@@ -85,6 +89,8 @@ class Job:
     log: Path | None = None
     on_calls: Callable[[int], None] | None = None
     """Told how many systems were evaluated, now and then while tasks run."""
+    shared: Shared = field(default_factory=Shared, compare=False)
+    """What tasks need together, computed once in this process."""
 
 
 class Tally:
@@ -93,11 +99,14 @@ class Tally:
     def __init__(self, tell: Callable[[int], None]) -> None:
         self.tell = tell
         self.calls = 0
+        self.made = 0
+        """All since the last record."""
         self.told = time.monotonic()
 
     def add(self, calls: int) -> None:
         """Count; tell at most twice a second."""
         self.calls += calls
+        self.made += calls
         if time.monotonic() - self.told > TELL_S:
             self.settle()
 
@@ -105,6 +114,12 @@ class Tally:
         """Tell what was not told yet; also that it was nothing, as that is a sign of life."""
         calls, self.calls, self.told = self.calls, 0, time.monotonic()
         self.tell(calls)
+
+    def since_record(self) -> int:
+        """Tell, and return what was evaluated since the last record."""
+        self.settle()
+        made, self.made = self.made, 0
+        return made
 
 
 class Counted:
@@ -138,6 +153,8 @@ class Outcome:
     record: Record
     wall_s: float
     attempt: int = 1
+    evaluations: int = 0
+    """Systems that its process evaluated for it, or, in a batch, since the record before."""
 
 
 def describe(potential: Potential) -> dict[str, Any]:
@@ -199,10 +216,9 @@ def batched(job: Job, potential: Potential) -> Iterator[Outcome]:
     tally = Tally(job.on_calls or _unheard)
     surface = Counted(potential, tally)
     try:
-        for record in kind_of(job.kind).run(job.tasks, job.settings, job.inputs, job.context, surface):
-            tally.settle()
+        for record in kind_of(job.kind).run(job.tasks, job.settings, job.inputs, job.context, surface, job.shared):
             seen.add(record.task)
-            yield Outcome(finite(record), time.monotonic() - start)
+            yield Outcome(finite(record), time.monotonic() - start, evaluations=tally.since_record())
     except Exception:
         _complain(job, "the batch failed; its unfinished tasks are run one by one")
     for task in job.tasks:
@@ -216,18 +232,17 @@ def guarded(job: Job, task: Task, potential: Potential | None) -> Outcome:
     tally = Tally(job.on_calls or _unheard)
     surface = None if potential is None else Counted(potential, tally)
     try:
-        records = list(kind_of(job.kind).run([task], job.settings, job.inputs, job.context, surface))
+        records = list(kind_of(job.kind).run([task], job.settings, job.inputs, job.context, surface, job.shared))
         if [r.task for r in records] != [task.id]:
             raise RuntimeError(f"step kind {job.kind} gave {len(records)} records for one task")  # noqa: TRY301
         record = finite(records[0])
     except Exception as error:
         _complain(job, f"{task.label} of step {task.step}")
         record = failed(task, error)
-    if surface is not None:
-        tally.settle()
+    made = 0 if surface is None else tally.since_record()
     if potential is not None and hasattr(potential, "next_task"):  # it keeps checkpoints
         potential.next_task()
-    return Outcome(record, time.monotonic() - start)
+    return Outcome(record, time.monotonic() - start, evaluations=made)
 
 
 def _unheard(calls: int) -> None:
@@ -282,7 +297,7 @@ def _stamp(outcome: Outcome, task: Task, job: Job, potential: Potential | None) 
         "finished": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "wall_s": round(outcome.wall_s, 3),
         "attempt": outcome.attempt,
-    }
+    } | ({} if potential is None else {"evaluations": outcome.evaluations})
     return replace(outcome.record, provenance=outcome.record.provenance | provenance, run=circumstances)
 
 

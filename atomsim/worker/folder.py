@@ -33,6 +33,7 @@ from atomsim.errors import InputError
 from atomsim.files import make_folder, write_atomically
 from atomsim.metadata import merged
 from atomsim.records import Ledger, Record, Task, task_id
+from atomsim.tasks import kind_of
 from atomsim.tasks.base import usable
 from atomsim.units import GPA
 from atomsim.worker.chunks import read_step
@@ -274,12 +275,16 @@ def annotated(record: Record) -> Atoms:
     """Return the record's structure with all it carries, its results and what a reader of the file wants to know."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
+    from atomsim.structures.hosts import left_sites
+
     atoms = record.atoms
     arrays = record.structure["arrays"] if record.structure else {}
     for name in arrays:  # results go to the calculator
         del atoms.arrays[name]
     simple = {k: v for k, v in record.tags.items() if isinstance(v, str | int | float)}
-    ours = simple | {"label": record.label, "task": record.task, "status": record.status}
+    # what has moved fits its host's sites no more
+    left = {} if kind_of(record.kind).NEEDS_POTENTIAL else left_sites(record.tags)
+    ours = simple | left | {"label": record.label, "task": record.task, "status": record.status}
     atoms.info = merged(atoms.info, ours)
     results: dict[str, Any] = {k: np.asarray(arrays[k]) for k in ("forces", "magmoms") if k in arrays}
     if "energy_eV" in record.values:

@@ -210,7 +210,7 @@ def _take(pool: Pool, child: Child, reply: dict[str, Any] | None) -> Outcome | N
         if pool.job.on_calls:
             pool.job.on_calls(reply["calls"])
         return None
-    outcome = Outcome(from_line(reply["record"]), reply["wall_s"], child.attempt)
+    outcome = Outcome(from_line(reply["record"]), reply["wall_s"], child.attempt, reply["made"])
     del child.tasks[outcome.record.task]
     if not child.tasks:
         pool.give(child)

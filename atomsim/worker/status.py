@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from atomsim.tasks.base import count_statuses
+from atomsim.tasks.base import count_statuses, total_calls
 from atomsim.worker.chunks import read_step
 from atomsim.worker.folder import RunFolder
 
@@ -45,7 +45,7 @@ def read_status(path: Path) -> list[StepStatus]:
                 done=len(records),
                 good=sum(r.good for r in records),
                 statuses=count_statuses(records),
-                force_calls=sum(r.values.get("force_calls", 0) for r in records),
+                force_calls=total_calls(records),
                 damaged_lines=read_step(folder.step(step["folder"])).damaged,
             )
         )

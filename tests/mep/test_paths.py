@@ -270,7 +270,7 @@ def test_the_short_way_round_a_periodic_cell_is_taken():
 def test_roughness_vanishes_at_the_ends_and_on_fixed_atoms():
     path = np.zeros((99, 4, 3))
     free = np.eye(3) * np.array([True, True, True, False])[:, None, None]
-    rough = roughened(path, 0.03, np.random.default_rng(0), free)
+    rough = roughened(path, np.random.default_rng(0).normal(0.0, 0.03, (2, 4, 3)), free)
     assert np.abs(rough[[0, -1]]).max() < 0.2 * np.abs(rough).max()
     assert (rough[:, 3] == 0).all()
     assert np.abs(np.diff(rough, axis=0)).max() < 0.1 * np.abs(rough).max()  # smooth

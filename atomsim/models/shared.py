@@ -1,0 +1,61 @@
+"""What many tasks need and one of them computes: kept by its content and by who computed it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from atomsim.models.interface import Surface
+
+T = TypeVar("T")
+
+MOST = 64
+"""Results that are kept; the one that was not asked for longest goes."""
+DECIDES = ("sha256", "dtype", "device", "kernel")
+"""What of a potential decides what it says, to the last bit."""
+
+
+class Shared:
+    """Results that several tasks need, such as a host's Hessian, each computed once.
+
+    Whoever runs tasks owns one and passes it on (``Job.shared``). A result is found by everything that decides it, so
+    that it is the same whether it was kept or is computed anew, and no task depends on those before it.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most = most
+        self._kept: OrderedDict[Hashable, tuple[Surface, Any]] = OrderedDict()
+
+    def get(self, surface: Surface, what: Hashable, compute: Callable[[], T]) -> T:
+        """Return what was computed with a surface, or compute it.
+
+        Args:
+            surface: who is asked; potentials of equal weights, precision, device and kernel are one.
+            what: all else that decides the result.
+            compute: makes it.
+        """
+        key = (_who(surface), what)
+        if key not in self._kept:
+            with lasting(surface):
+                self._kept[key] = (surface, compute())
+        self._kept.move_to_end(key)
+        while len(self._kept) > self.most:
+            self._kept.popitem(last=False)
+        found: T = self._kept[key][1]
+        return found
+
+
+def lasting(surface: Surface) -> AbstractContextManager[None]:
+    """Keep what is evaluated meanwhile in checkpoints for as long as any task may need it, where there are any."""
+    keeping: Callable[[], AbstractContextManager[None]] = getattr(surface, "lasting", nullcontext)
+    return keeping()
+
+
+def _who(surface: Surface) -> Hashable:
+    """Identity of a surface; one without is itself, which it stays as long as it is kept beside its result."""
+    if not getattr(surface, "sha256", ""):
+        return id(surface)
+    return tuple(str(getattr(surface, name, "")) for name in DECIDES)
