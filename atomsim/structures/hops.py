@@ -17,6 +17,7 @@ from ase.data import covalent_radii
 from pymatgen.core import Element
 
 from atomsim.errors import InputError
+from atomsim.structures.setting import SYMPREC_A, cell_shifts, standard_setting
 from atomsim.structures.sites import (
     FloatArray,
     Key,
@@ -28,7 +29,6 @@ from atomsim.structures.sites import (
     orbits_of,
     site_images,
 )
-from atomsim.structures.setting import cell_shifts, standard_setting
 
 BLOCKED_A = 0.7
 """An atom nearer than this to the straight line between two sites is hit, not passed, Å."""
@@ -86,7 +86,7 @@ def find_hops(
     max_length_A: float = 4.0,
     interstitials: bool = False,
     divacancies: bool = False,
-    symprec: float = 0.02,
+    symprec: float = SYMPREC_A,
 ) -> HopSet:
     """List the symmetry-distinct hops of an ion in a host.
 

@@ -1,8 +1,9 @@
-"""Standard setting of a crystal: one primitive cell, origin, orientation and order of atoms for all its descriptions."""
+"""Standard setting of a crystal: one primitive cell, origin, orientation and order of atoms, however it was given."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import spglib
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+SYMPREC_A = 0.02
+"""Tolerance of the symmetry of a host, Å: what relaxing it to 0.01 eV/Å leaves of noise is smaller."""
 DIGITS = 7
 """Digits of fractional coordinates, and of lengths in Å: what lies behind them depends on the setting given."""
 SAME_LENGTH_A = 1e-5
@@ -39,7 +42,7 @@ def heights(cell: FloatArray) -> FloatArray:
     return np.asarray(1 / np.linalg.norm(np.linalg.inv(cell), axis=0))
 
 
-def standard_setting(atoms: Atoms, symprec: float = 0.02) -> Atoms:
+def standard_setting(atoms: Atoms, symprec: float = SYMPREC_A) -> Atoms:
     """Return a crystal's primitive cell in a setting that does not depend on the one given.
 
     Cells of any shape and size, rotations, origins and orders of atoms of one crystal give the same numbers.
@@ -64,7 +67,8 @@ def _standard(atoms: Atoms, symprec: float) -> Atoms:
     kinds, examples = _kinds(atoms)
     cell, fractional = atoms.cell.array, atoms.get_scaled_positions()
     cell, fractional = _symmetrised(cell, fractional, kinds, symprec)
-    smaller = spglib.standardize_cell((cell, fractional, kinds), to_primitive=True, no_idealize=True, symprec=symprec)
+    crystal: Any = (cell, fractional, kinds)
+    smaller = spglib.standardize_cell(crystal, to_primitive=True, no_idealize=True, symprec=symprec)
     if smaller is not None and len(smaller[2]) < len(kinds):
         cell, fractional, kinds = (np.asarray(part) for part in smaller)
         cell, fractional = _right(cell, fractional)
@@ -112,7 +116,8 @@ def _symmetrised(
     cell: FloatArray, fractional: FloatArray, kinds: IntArray, symprec: float
 ) -> tuple[FloatArray, FloatArray]:
     """Mean of a crystal over the operations of its own space group."""
-    found = spglib.get_symmetry((cell, fractional, kinds), symprec=symprec)
+    crystal: Any = (cell, fractional, kinds)
+    found = spglib.get_symmetry(crystal, symprec=symprec)
     if found is None:
         return cell, fractional
     metric = np.einsum("oji,jk,okl->il", found["rotations"], cell @ cell.T, found["rotations"])

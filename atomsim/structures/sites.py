@@ -68,8 +68,8 @@ def find_sites(host: Atoms, ion: str, interstitials: bool, operations: Operation
 
 def _room(place: tuple[float, ...], host: Atoms) -> float:
     """Mean distance to the six nearest atoms, Å: tells sites apart whatever the setting, and whatever its noise."""
-    away = (host.get_scaled_positions()[:, None] + cell_shifts(host.cell.array, 8.0) - np.array(place)) @ host.cell.array
-    length = np.sort(np.linalg.norm(away, axis=2).ravel())
+    around = host.get_scaled_positions()[:, None] + cell_shifts(host.cell.array, 8.0)
+    length = np.sort(np.linalg.norm((around - np.array(place)) @ host.cell.array, axis=2).ravel())
     return float(length[length > 0.3][:6].mean())
 
 

@@ -12,7 +12,7 @@ from ase.geometry import minkowski_reduce
 from scipy.spatial import Voronoi, cKDTree
 
 from atomsim.errors import InputError
-from atomsim.structures.setting import cell_shifts, heights
+from atomsim.structures.setting import SYMPREC_A, cell_shifts, heights
 
 ANIONS = frozenset({"N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I"})
 SAME_A = 0.7
@@ -43,7 +43,7 @@ class Void:
 
 
 def find_voids(
-    atoms: Atoms, *, anion_min_A: float = 1.6, cation_min_A: float = 1.6, symprec: float = 0.02
+    atoms: Atoms, *, anion_min_A: float = 1.6, cation_min_A: float = 1.6, symprec: float = SYMPREC_A
 ) -> list[Void]:
     """Return the voids of a crystal, all symmetry copies, ordered by distance to anions, widest first.
 

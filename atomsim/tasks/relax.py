@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -14,6 +14,7 @@ from atomsim.records import Record, Task, atoms_from_json, atoms_to_json
 from atomsim.tasks.base import (
     Context,
     Inputs,
+    Later,
     Origin,
     StepSettings,
     Structures,
@@ -25,6 +26,8 @@ from atomsim.tasks.base import (
 from atomsim.units import GPA
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from atomsim.models.interface import Surface
     from atomsim.relaxation import Relaxation, RelaxSettings
 
@@ -62,6 +65,11 @@ class Settings(StepSettings):
     check_minimum: bool = Field(
         default=True, description="look for a mode of negative curvature at the end, and leave a saddle along it"
     )
+    standard_cell: Annotated[bool, Later()] = Field(
+        default=False,
+        description="relax the primitive cell in its standard setting, the same for all descriptions of a crystal; "
+        "structures with constraints stay as they are",
+    )
 
     @model_validator(mode="after")
     def _one_start_keeps_symmetry(self) -> Settings:
@@ -80,6 +88,8 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
         InputError: if a structure holds an element that the potential does not know.
     """
     found = _without_lost_hosts(origins(settings.structures, inputs, context), inputs)
+    if settings.standard_cell:
+        found = [replace(o, atoms=_in_standard_setting(o.atoms)) for o in found]
     _check_elements(found, context)
     return [make_task(origin, KIND, settings, context) for origin in found]
 
@@ -126,6 +136,12 @@ def _without_lost_hosts(found: Sequence[Origin], inputs: Inputs) -> list[Origin]
     ]
 
 
+def _in_standard_setting(atoms: Atoms) -> Atoms:
+    from atomsim.structures.setting import standard_setting
+
+    return atoms if atoms.constraints or not atoms.pbc.all() else standard_setting(atoms)
+
+
 def _check_elements(found: Sequence[Origin], context: Context) -> None:
     from ase.data import chemical_symbols
 
@@ -159,9 +175,23 @@ def _record(task: Task, relaxation: Relaxation, host_calls: int) -> Record:
         task,
         relaxation.status,
         relaxation.message,
-        values=_values(relaxation) | ({"host_hessian_force_calls": host_calls} if host_calls else {}),
+        values=_values(relaxation)
+        | (_changed_symmetry(task, relaxation.atoms) if sound else {})
+        | ({"host_hessian_force_calls": host_calls} if host_calls else {}),
         structure=atoms_to_json(relaxation.atoms, finite) if sound else task.structure,
     )
+
+
+def _changed_symmetry(task: Task, relaxed: Atoms) -> dict[str, str]:
+    """Space groups before and after a relaxation, where they differ: symmetry then implies something else."""
+    from atomsim.analysis.lattice import space_group
+    from atomsim.structures.setting import SYMPREC_A
+
+    before = space_group(atoms_from_json(task.structure or {}), SYMPREC_A) if relaxed.pbc.all() else None
+    after = space_group(relaxed, SYMPREC_A) if before else None
+    if before is None or after is None or before.number == after.number:
+        return {}
+    return {"space_group_before": before.symbol, "space_group": after.symbol}
 
 
 def _values(relaxation: Relaxation) -> dict[str, Any]:
