@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -166,7 +165,7 @@ def _key(fractional: FloatArray, kinds: IntArray, grid: float) -> list[int]:
     return [int(n) for n in cells[order].ravel()]
 
 
-def _reduced_bases(cell: FloatArray) -> Iterator[IntArray]:
+def _reduced_bases(cell: FloatArray) -> list[IntArray]:
     """All right-handed bases of the three shortest independent vectors that have the same, least cosines."""
     reduced, operation = minkowski_reduce(cell)
     lengths = np.linalg.norm(reduced, axis=1)
@@ -174,16 +173,11 @@ def _reduced_bases(cell: FloatArray) -> Iterator[IntArray]:
     vectors = grid @ reduced
     size = np.linalg.norm(vectors, axis=1)
     candidates = [np.flatnonzero(np.abs(size - length) < SAME_LENGTH_A) for length in lengths]
-    found: list[tuple[tuple[int, ...], IntArray]] = []
-    sense = np.linalg.det(cell)
-    for a in candidates[0]:
-        for b in candidates[1]:
-            for c in candidates[2]:
-                rows = [a, b, c]
-                if round(np.linalg.det(grid[rows])) not in (1, -1) or np.linalg.det(vectors[rows]) * sense <= 0:
-                    continue
-                products = np.array([vectors[p] @ vectors[q] for p, q in ((a, b), (a, c), (b, c))])
-                key = tuple(int(n) for n in np.floor(products / (100 * SAME_LENGTH_A) + OFF_GRID))
-                found.append((key, np.asarray(grid[rows] @ operation, dtype=np.int64)))
-    least = min(key for key, _ in found)
-    return (basis for key, basis in found if key == least)
+    triples = np.stack(np.meshgrid(*candidates, indexing="ij"), axis=-1).reshape(-1, 3)
+    right = np.round(np.linalg.det(vectors[triples]) / abs(np.linalg.det(reduced))) == 1
+    triples = triples[right]
+    one, two, three = vectors[triples].transpose(1, 0, 2)
+    products = np.stack([(one * two).sum(axis=1), (one * three).sum(axis=1), (two * three).sum(axis=1)], axis=1)
+    keys = np.floor(products / (100 * SAME_LENGTH_A) + OFF_GRID).astype(np.int64)
+    least = keys[np.lexsort(keys.T[::-1])[0]]
+    return [np.asarray(grid[rows] @ operation, dtype=np.int64) for rows in triples[(keys == least).all(axis=1)]]
