@@ -271,7 +271,7 @@ def test_every_description_of_a_host_makes_the_same_tasks(tmp_path, kind):
         context = Context("step", base_dir=tmp_path / folder)
         settings = {
             "relax": relax.Settings(structures=["host.json"], standard_cell=True),
-            "barriers": barriers.Settings(structures=["host.json"]),
+            "barriers": barriers.Settings(structures=["host.json"], supercell_min_A=5.0, max_atoms=16),
         }[kind]
         made.append({"relax": relax, "barriers": barriers}[kind].expand(settings, {}, context))
     assert made[0] == made[1] == made[2]
@@ -302,7 +302,7 @@ def test_a_host_that_relaxes_into_another_space_group_is_said_to(tmp_path):
     settings = relax.Settings(structures=["host.extxyz"], fmax_eV_per_A=1e-3)
     (relaxed,) = relax.run(relax.expand(settings, {}, context), settings, {}, context, load("emt"))
     assert (relaxed.values["space_group_before"], relaxed.values["space_group"]) == ("I4/mmm", "Fm-3m")
-    of_hops = barriers.Settings(structures=["host"], ion="Cu", max_length_A=2.8)
+    of_hops = barriers.Settings(structures=["host"], ion="Cu", max_length_A=2.8, supercell_min_A=5.0, max_atoms=8)
     tasks = barriers.expand(of_hops, {"host": [relaxed]}, replace(context, step="hops"))
     assert {(t.tags["space_group_before"], t.tags["space_group"]) for t in tasks} == {("I4/mmm", "Fm-3m")}
     records = [Record(t.id, t.step, t.kind, t.label, "invalid", tags=t.tags) for t in tasks]
