@@ -172,7 +172,7 @@ def test_the_network_of_hops_that_failed_is_unknown_not_absent():
     ("changes", "words"),
     [
         (("--max-length", "2"), "the nearest are 2.54 Å apart: raise --max-length"),
-        (("--max-atoms", "1"), "images of each other in this supercell; raise --max-atoms"),
+        (("--supercell-min", "2"), "images of each other in this supercell; raise --supercell-min"),
         (("--check-with", "morze"), "did you mean 'morse'"),
         (("--check-with", "mace-li-ru-s-o"), "Cu is not known to mace-li-ru-s-o (--check-with)"),
         (("--ion", "Au"), "choose --ion from Cu"),
@@ -213,7 +213,7 @@ def test_a_smaller_supercell_than_was_asked_for_is_flagged_wherever_a_hop_is_sho
     (hop,) = json.loads(found.stdout)["hops"]
     assert hop["flags"] == ["images 5.08 Å apart, 8 Å were asked for: raise max_atoms"]
     assert "images 5.08 Å apart" in Path("mine/exports/hops-hops.csv").read_text()
-    assert "5.08" in Path("mine/exports/hops-percolation.csv").read_text()
+    assert "Images apart (Å)" in Path("mine/exports/hops-percolation.csv").read_text()
     assert "images 5.08 Å apart" in Path("mine/report.html").read_text()
     again = call(*HOPS, "--supercell-min", "8", "-o", "mine")
     assert "raise --max-atoms" in " ".join(again.stdout.replace("│", " ").split())
