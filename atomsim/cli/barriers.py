@@ -248,6 +248,7 @@ def _as_options(text: str) -> str:
 
 def _print(records: list[Record], report: Path, written: list[Path], problems: list[str], as_json: bool) -> None:
     from atomsim.tasks.barriers_network import changed_symmetry, host_summaries, told_threshold
+    from atomsim.tasks.barriers_record import supercell_flags
 
     hosts = host_summaries(records)
     if as_json:
@@ -274,6 +275,8 @@ def _print(records: list[Record], report: Path, written: list[Path], problems: l
     for tags in {r.tags["host"]: r.tags for r in records}.values():
         if changed := changed_symmetry(tags):
             sys.stdout.write(f"{tags['host']}: {changed}\n")
+        for flag in supercell_flags(tags):
+            sys.stdout.write(f"{tags['host']}: {_as_options(flag)}\n")
         for name, why, *_ in tags["left_out"]:
             sys.stdout.write(f"{tags['host']}: not computed: {name}: {_as_options(why)}\n")
     for host, network in ((h, n) for h in hosts for n in h["networks"]):
