@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,8 +19,21 @@ from atomsim.errors import InputError
 from atomsim.files import require_folder_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from atomsim.campaign import Campaign
     from atomsim.records import Record
+    from atomsim.worker import Engine
+
+OPTIONS = {
+    "max_length_A": "--max-length",
+    "supercell_min_A": "--supercell-min",
+    "max_atoms": "--max-atoms",
+    "fmax_eV_per_A": "--fmax",
+    "max_steps": "--max-steps",
+    "check_with": "--check-with",
+}
+"""Options of ``barriers`` by the keys of a campaign file that they stand for."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -61,15 +75,17 @@ def barriers(
 ) -> None:
     """Find every symmetry-distinct hop of an ion, its path, barrier and saddle, and how the hops percolate.
 
-    Runs as a campaign of two steps in a folder of its own, so that an interrupted run goes on with the
-    same command. Paths are written as extended XYZ, hops as CSV, and everything as report.html. Exit
-    code 1 if a hop did not converge or its saddle is not of first order.
+    The host is brought into the standard setting of its primitive cell first, so every description of one
+    crystal gives the same answer. Runs as a campaign of two steps in a folder of its own, so that an
+    interrupted run goes on with the same command. Paths are written as extended XYZ, hops as CSV, and
+    everything as report.html. Exit code 1 if a hop did not converge or its saddle is not of first order.
 
     \b
     Examples:
       atomsim barriers Li2RuO3
       atomsim barriers host.cif --ion Na --max-length 3.5 --check-with chgnet-r2scan
     """  # noqa: D301 - click's mark for lines that must not be joined
+    from atomsim.campaign import load_campaign
     from atomsim.mep.dft_inputs import CODES
     from atomsim.report import write_report
     from atomsim.tasks.barriers_record import write_paths
@@ -101,13 +117,17 @@ def barriers(
     text = campaign_text(host, keys, potential, relax_host=relax_host, seed=seed)
     cores = available_cores() if processes is None else processes
     engine = Engine(potential, device or "auto", None, cores, trust_file, loader or LOADER)
-    with show.progress() as progress:
-        summary = run_campaign(_campaign(file, text), folder, engine, progress=progress)
+    with _written(file, text, folder), show.progress() as progress:
+        campaign = load_campaign(file)
+        _check_first(campaign, engine)
+        summary = run_campaign(campaign, folder, engine, progress=progress)
     info, records = read_run(folder)
     report = write_report(folder, info, records)
     hops = records.get("hops", [])
     written = write_paths(folder / "paths", hops, write_dft)
-    _print(hops, report, written, as_json)
+    problems = [f"{r.label}: {r.status}: {r.message}" for r in records.get("host", []) if not r.good]
+    problems += [f"{s.name} not run: {_as_options(s.problem)}" for s in summary.steps if s.problem]
+    _print(hops, report, written, problems, as_json)
     if not summary.ok:
         raise typer.Exit(1)
 
@@ -151,7 +171,7 @@ def campaign_text(host: str, keys: dict[str, Any], potential: str, *, relax_host
     ]
     if relax_host:
         lines += ["[[step]]", 'name = "host"', 'kind = "relax"', f"structures = {json.dumps(source)}"]
-        lines += ["fmax_eV_per_A = 0.01", ""]
+        lines += ["fmax_eV_per_A = 0.01", "standard_cell = true", ""]
     lines += ["[[step]]", 'name = "hops"', 'kind = "barriers"']
     lines += [f"structures = {json.dumps('host' if relax_host else source)}"]
     lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
@@ -177,31 +197,59 @@ def _check_options(folder: Path, numbers: dict[str, float]) -> None:
             raise InputError(f"{option}: found {value}, wanted a finite number")
 
 
-def _campaign(file: Path, text: str) -> Campaign:
-    """Write and load the campaign; a new file that is refused goes again, so that a corrected command may follow."""
-    from atomsim.campaign import load_campaign
+@contextmanager
+def _written(file: Path, text: str, folder: Path) -> Iterator[None]:
+    """Keep the campaign in a file; of one that is refused nothing stays, so that a corrected command may follow."""
     from atomsim.files import write_atomically
 
-    new = not file.exists()
-    if not new and file.read_text(encoding="utf-8") != text:
+    before = file.read_text(encoding="utf-8") if file.exists() else None
+    if before not in (None, text) and _has_hops(folder):
         raise InputError(f"{file} belongs to a run with other settings; give another folder with --out")
     write_atomically(file, text)
     try:
-        return load_campaign(file)
-    except InputError:
-        if new:
+        yield
+    except InputError as error:
+        if before is None:
             file.unlink()
-        raise
+        else:
+            write_atomically(file, before)
+        raise InputError(_as_options(str(error))) from error
 
 
-def _print(records: list[Record], report: Path, written: list[Path], as_json: bool) -> None:
-    from atomsim.tasks.barriers_network import host_summaries, told_threshold
+def _has_hops(folder: Path) -> bool:
+    from atomsim.worker import read_run
+
+    return (folder / "run.json").exists() and bool(read_run(folder)[1].get("hops"))
+
+
+def _check_first(campaign: Campaign, engine: Engine) -> None:
+    """Find what could only fail after the host was relaxed: no hop, too many atoms, a potential that is not there."""
+    from atomsim.models.load import load_potential
+    from atomsim.worker.plan import plan
+
+    plan(campaign, engine.load())
+    hops: Any = campaign.steps[-1].settings
+    for name in hops.check_with:
+        load_potential(name, device="cpu")
+
+
+def _as_options(text: str) -> str:
+    """Name options where a message names keys of a campaign file."""
+    text = text.replace("(interstitials)", "(--interstitials)")
+    for key, option in OPTIONS.items():
+        text = re.sub(rf"\b{key}\b", option, re.sub(rf"\b{key} = ", f"{option} ", text))
+    return text
+
+
+def _print(records: list[Record], report: Path, written: list[Path], problems: list[str], as_json: bool) -> None:
+    from atomsim.tasks.barriers_network import changed_symmetry, host_summaries, told_threshold
+    from atomsim.tasks.barriers_record import supercell_flags
 
     hosts = host_summaries(records)
     if as_json:
         shown = [{"status": r.status, "message": r.message, **r.tags, **r.values} for r in records]
         content = {"hops": shown, "hosts": hosts, "report": str(report.resolve()), "paths": [str(p) for p in written]}
-        show.print_json(content)
+        show.print_json(content | ({"problems": problems} if problems else {}))
         return
     columns = ("hop", "per cell", "status", "barrier, eV", "reverse, eV", "negative modes", "force calls", "flags")
     rows = [
@@ -212,11 +260,20 @@ def _print(records: list[Record], report: Path, written: list[Path], as_json: bo
             *(f"{r.values[key]:.3f}" if key in r.values else "–" for key in ("barrier_eV", "reverse_barrier_eV")),
             r.values.get("negative_modes", "–"),
             r.values.get("force_calls", "–"),
-            "; ".join(r.values.get("flags", [])),
+            "; ".join(_as_options(flag) for flag in r.values.get("flags", [])),
         )
         for r in records
     ]
     show.print_table(columns, rows)
+    for problem in problems:
+        sys.stdout.write(f"{problem}\n")
+    for tags in {r.tags["host"]: r.tags for r in records}.values():
+        if changed := changed_symmetry(tags):
+            sys.stdout.write(f"{tags['host']}: {changed}\n")
+        for flag in supercell_flags(tags):
+            sys.stdout.write(f"{tags['host']}: {_as_options(flag)}\n")
+        for name, why, *_ in tags["left_out"]:
+            sys.stdout.write(f"{tags['host']}: not computed: {name}: {_as_options(why)}\n")
     for host, network in ((h, n) for h in hosts for n in h["networks"]):
         way = f" by {network['mechanism']} hops" if len(host["networks"]) > 1 else ""
         for d in (1, 2, 3):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from atomsim.errors import InputError
 from atomsim.structures.hops import Hop, HopSet
+from atomsim.structures.setting import SYMPREC_A
 from atomsim.structures.supercells import IntArray, compact_supercell, expand
 
 FloatArray = NDArray[np.float64]
@@ -111,7 +112,7 @@ def choose_supercell(host: Atoms, least_image_A: float, max_atoms: int) -> IntAr
 def _point_group(host: Atoms) -> tuple[NDArray[np.int64], list[IntArray]]:
     """Rotations of the host in its own basis, and the bases to build regular supercells from: own and conventional."""
     bases = [np.eye(3, dtype=np.int64)]
-    found = spglib.get_symmetry_dataset((host.cell.array, host.get_scaled_positions(), host.numbers), symprec=0.02)
+    found = spglib.get_symmetry_dataset((host.cell.array, host.get_scaled_positions(), host.numbers), symprec=SYMPREC_A)
     if found is None:
         return np.eye(3, dtype=np.int64)[None], bases
     # rows of the inverse transpose are the conventional vectors in units of the host's
@@ -158,7 +159,7 @@ def _wider(new: FloatArray, old: FloatArray) -> bool:
     return bool(len(differs) and new[differs[0]] > old[differs[0]])
 
 
-def build_cell(hops: HopSet, matrix: IntArray, symprec: float = 0.02) -> Cell:
+def build_cell(hops: HopSet, matrix: IntArray, symprec: float = SYMPREC_A) -> Cell:
     """Build the supercell of a host, its empty sites and its symmetry."""
     bare = Atoms(hops.host.numbers, hops.host.positions, cell=hops.host.cell, pbc=True)
     atoms, _ = expand(bare, matrix)

@@ -105,7 +105,8 @@ def survey(host: Atoms, ion: str, settings: SurveySettings) -> Survey:
             continue
         one = place(hop, found, cell)
         if one is None:
-            left_out.append((hop.name, "its sites are images of each other in this supercell; raise max_atoms"))
+            key = "max_atoms" if cell.image_distance_A < settings.supercell_min_A else "supercell_min_A"
+            left_out.append((hop.name, f"its sites are images of each other in this supercell; raise {key}"))
         else:
             placed.append(one)
     return Survey(found, cell, tuple(placed), tuple(left_out))

@@ -9,7 +9,7 @@ from atomsim.records import Record
 from atomsim.report.barriers_charts import histogram_chart, profile_charts, threshold_chart, x_chart
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Table
 from atomsim.report.parts import Part
-from atomsim.tasks.barriers_network import host_summaries, levels, missing_hops
+from atomsim.tasks.barriers_network import changed_symmetry, host_summaries, levels, missing_hops
 
 Summary = Mapping[str, Any]
 
@@ -65,10 +65,14 @@ def _notices(step: str, records: Sequence[Record]) -> list[Notice]:
         lines = [f"{r.label}: {r.values['barrier_spread_eV']:.3f} eV between potentials" for r in ranked]
         text = "Worth a density-functional calculation first, the most in need at the top."
         found.append(Notice("warning", f"{step}: potentials disagree on {len(apart)} barriers", text, lines))
-    left_out = {tuple(entry) for r in records for entry in r.tags.get("left_out", [])}
+    left_out = {(r.tags["host"], *entry[:2]) for r in records for entry in r.tags.get("left_out", [])}
     if left_out:
-        lines = [f"{name}: {why}" for name, why in sorted(left_out)]
+        lines = [f"{host}, {name}: {why}" for host, name, why in sorted(left_out)]
         found.append(Notice("note", f"{step}: {len(left_out)} hops were not computed", "", lines))
+    changed = {r.tags["host"]: changed_symmetry(r.tags) for r in records if "space_group_before" in r.tags}
+    if changed:
+        lines = [f"{host}: {text}" for host, text in changed.items()]
+        found.append(Notice("note", f"{step}: relaxation changed the space group of {len(changed)} hosts", "", lines))
     return found
 
 
@@ -116,6 +120,8 @@ def host_table(hosts: Sequence[Summary]) -> Table:
     keys = {
         "host": ("Host", ""),
         "x": ("x", "g"),
+        "space_group": ("Space group", ""),
+        "image_distance_A": ("Images apart (Å)", ".2f"),
         "mechanism": ("Mechanism", ""),
         "network_hops": ("Hops", "d"),
         "good": ("Good", "d"),
@@ -141,14 +147,18 @@ def host_table(hosts: Sequence[Summary]) -> Table:
     for host in hosts:
         if missing := missing_hops(host):
             caption += f" {host['host']}: thresholds are upper bounds, blank ones unknown: {missing}."
+        elif "max_length_A" in host:
+            caption += f" {host['host']}: blank thresholds are not reached with hops up to {host['max_length_A']:g} Å."
     return Table("percolation", "Percolation and diffusion", [Column(*keys[key]) for key in shown], rows, caption)
 
 
 def _network_lines(host: Summary) -> list[dict[str, Any]]:
     lines = []
     for number, network in enumerate(host["networks"]):
-        notes = [missing_hops(network), network.get("why_no_diffusivity"), network.get("why_no_kmc")]
-        line = {"host": host["host"], "x": host.get("x"), "good": network["network_hops"] - network["missing"]}
+        notes = [changed_symmetry(host), missing_hops(network)]
+        notes += [network.get(why) for why in ("why_no_diffusivity", "why_no_kmc")]
+        known = {key: host.get(key) for key in ("host", "x", "space_group", "image_distance_A")}
+        line = known | {"good": network["network_hops"] - network["missing"]}
         line |= {"remark": "; ".join(dict.fromkeys(note for note in notes if note)) or None}
         if number == 0:  # all mechanisms' together
             line["force_calls"] = host["force_calls"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import product
 
 import numpy as np
 from ase import Atoms
@@ -18,6 +17,7 @@ from ase.data import covalent_radii
 from pymatgen.core import Element
 
 from atomsim.errors import InputError
+from atomsim.structures.setting import SYMPREC_A, cell_shifts, standard_setting
 from atomsim.structures.sites import (
     FloatArray,
     Key,
@@ -27,12 +27,13 @@ from atomsim.structures.sites import (
     find_sites,
     operations_of,
     orbits_of,
-    primitive_of,
     site_images,
 )
 
 BLOCKED_A = 0.7
 """An atom nearer than this to the straight line between two sites is hit, not passed, Å."""
+NEAR_A = 4.0
+"""Atoms further than this from the line are no obstacle, Å."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class HopSet:
     """Sites and distinct hops of one host."""
 
     host: Atoms = field(repr=False)
-    """Primitive cell, in the orientation that was given; indices and cells refer to it."""
+    """Primitive cell in its standard setting; indices, cells and sites refer to it."""
     ion: str
     sites: tuple[Site, ...] = field(repr=False)
     hops: tuple[Hop, ...]
@@ -85,9 +86,12 @@ def find_hops(
     max_length_A: float = 4.0,
     interstitials: bool = False,
     divacancies: bool = False,
-    symprec: float = 0.02,
+    symprec: float = SYMPREC_A,
 ) -> HopSet:
     """List the symmetry-distinct hops of an ion in a host.
+
+    They, their names and their order are the same for every cell, orientation, origin and order of atoms that
+    describe one crystal, as they are those of its standard setting.
 
     Args:
         host: periodic crystal, its ions in place.
@@ -102,7 +106,7 @@ def find_hops(
             within ``max_length_A``.
     """
     _check(host, ion, interstitials)
-    host = primitive_of(host, symprec)
+    host = standard_setting(_bare(host), symprec)
     operations, symbol = operations_of(host, symprec)
     sites = find_sites(host, ion, interstitials, operations, symprec)
     images = site_images(sites, host, operations, symprec)
@@ -123,6 +127,11 @@ def find_hops(
     return HopSet(host, ion, tuple(sites), tuple(_named(found, sites)), symbol, len(images))
 
 
+def _bare(host: Atoms) -> Atoms:
+    """The crystal alone: potentials know of no moments or charges put in, so these must not lower its symmetry."""
+    return Atoms(host.numbers, host.positions, cell=host.cell, pbc=True)
+
+
 def _check(host: Atoms, ion: str, interstitials: bool) -> None:
     if not host.pbc.all():
         raise InputError(f"{host.get_chemical_formula()} is not periodic in 3 dimensions; hops are those of a crystal")
@@ -137,10 +146,7 @@ def _check(host: Atoms, ion: str, interstitials: bool) -> None:
 def _pairs(sites: list[Site], host: Atoms, longest: float) -> Iterator[Key]:
     """All hops of the cell, one direction of each."""
     fractional = np.array([s.fractional for s in sites])
-    heights = 1 / np.linalg.norm(np.linalg.inv(host.cell.array), axis=0)
-    reach = [int(np.ceil(longest / h)) + 1 for h in heights]
-    ranges = [range(-n, n + 1) for n in reach]
-    for cell in product(ranges[0], ranges[1], ranges[2]):
+    for cell in _cells(host, longest):
         vectors = (fractional[None] + np.array(cell) - fractional[:, None]) @ host.cell.array
         length = np.linalg.norm(vectors, axis=2)
         for i, j in np.argwhere((length < longest) & (length > 0.3)):
@@ -149,10 +155,14 @@ def _pairs(sites: list[Site], host: Atoms, longest: float) -> Iterator[Key]:
                 yield key
 
 
+def _cells(host: Atoms, reach_A: float) -> list[tuple[int, int, int]]:
+    return [(int(a), int(b), int(c)) for a, b, c in cell_shifts(host.cell.array, reach_A)]
+
+
 def _shortest(sites: list[Site], host: Atoms) -> float:
     fractional = np.array([s.fractional for s in sites])
     best = np.inf
-    for cell in product((-1, 0, 1), repeat=3):
+    for cell in _cells(host, float(max(host.cell.lengths()))):
         length = np.linalg.norm((fractional[None] + np.array(cell) - fractional[:, None]) @ host.cell.array, axis=2)
         best = min(best, float(length[length > 0.3].min(initial=np.inf)))
     return best
@@ -166,7 +176,7 @@ def _with_second_vacancy(key: Key, sites: list[Site], host: Atoms, longest: floa
     for site in sites:
         if site.atom is None:
             continue
-        for cell in product((-1, 0, 1), repeat=3):
+        for cell in _cells(host, longest):
             point = (site.index, (cell[0] + key[1][1][0], cell[1] + key[1][1][1], cell[2] + key[1][1][2]))
             at = _cartesian(point, sites, host)
             to_a, to_b = float(np.linalg.norm(at - a)), float(np.linalg.norm(at - b))
@@ -207,19 +217,19 @@ def _hop(orbit: tuple[list[Key], bool], sites: list[Site], host: Atoms) -> Hop:
 def _passage(a: FloatArray, b: FloatArray, key: Key, sites: list[Site], host: Atoms) -> tuple[float, int | None]:
     """Clearance of the straight line to the atoms that stay, and the atom that it hits."""
     gone = {(sites[p[0]].atom, p[1]) for p in key}
-    shifts = np.array(list(product(range(-2, 3), repeat=3)))
     along = b - a
+    shifts = cell_shifts(host.cell.array, NEAR_A + float(np.linalg.norm(along))) + np.array(key[0][1])
     clearance, blocked, nearest = np.inf, None, BLOCKED_A
     for n, fractional in enumerate(host.get_scaled_positions()):
         away = (fractional + shifts) @ host.cell.array - a
         part = np.clip(away @ along / (along @ along), 0, 1)
         gap = np.linalg.norm(away - part[:, None] * along, axis=1)
-        for k, distance in enumerate(gap):
-            if distance > 4.0 or (n, tuple(int(x) for x in shifts[k])) in gone:
+        for k in np.flatnonzero(gap <= NEAR_A):
+            if (n, tuple(int(x) for x in shifts[k])) in gone:
                 continue
-            clearance = min(clearance, float(distance) - _radius(host.symbols[n]))
-            if distance < nearest:
-                nearest, blocked = float(distance), n
+            clearance = min(clearance, float(gap[k]) - _radius(host.symbols[n]))
+            if gap[k] < nearest:
+                nearest, blocked = float(gap[k]), n
     return clearance, blocked
 
 

@@ -10,6 +10,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from atomsim.errors import AtomsimError
+from atomsim.structures.setting import cell_shifts
 from atomsim.structures.voids import find_voids
 
 FloatArray = NDArray[np.float64]
@@ -31,18 +32,6 @@ class Site:
     """The host's atom on it, or None where it is empty."""
     kind: int
     """Sites of one kind are equivalent by symmetry."""
-
-
-def primitive_of(host: Atoms, symprec: float) -> Atoms:
-    """The primitive cell in the same orientation: a supercell hides symmetry that its shape lacks."""
-    cell = (host.cell.array, host.get_scaled_positions(), host.numbers)
-    found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=symprec)
-    if found is None or len(found[2]) >= len(host):
-        return Atoms(host.numbers, host.positions, cell=host.cell, pbc=True)
-    lattice, fractional, numbers = (np.asarray(part) for part in found)
-    first = {int(z): n for n, z in reversed(list(enumerate(host.numbers)))}
-    order = np.argsort([first[int(z)] for z in numbers], kind="stable")
-    return Atoms(numbers[order], scaled_positions=fractional[order], cell=lattice, pbc=True)
 
 
 Operations = list[tuple[NDArray[np.int64], FloatArray]]
@@ -71,13 +60,17 @@ def find_sites(host: Atoms, ion: str, interstitials: bool, operations: Operation
     images = site_images(bare, host, operations, symprec)
     kinds = [min(image[n][0] for image in images) for n in range(len(bare))]
     letters: dict[int, str] = {}
-    named = []
-    for site, shape, kind in zip(bare, shapes, kinds, strict=True):
-        if kind not in letters:
-            used = sum(name.startswith(f"{shape}-") for name in letters.values())
-            letters[kind] = f"{shape}-{_letter(used)}"
-        named.append(Site(site.index, letters[kind], site.fractional, site.atom, kind))
-    return named
+    for kind in sorted(set(kinds), key=lambda k: (-kinds.count(k), round(_room(places[k], host), 2), k)):
+        used = sum(name.startswith(f"{shapes[kind]}-") for name in letters.values())
+        letters[kind] = f"{shapes[kind]}-{_letter(used)}"
+    return [Site(s.index, letters[kind], s.fractional, s.atom, kind) for s, kind in zip(bare, kinds, strict=True)]
+
+
+def _room(place: tuple[float, ...], host: Atoms) -> float:
+    """Mean distance to the six nearest atoms, Å: tells sites apart whatever the setting, and whatever its noise."""
+    around = host.get_scaled_positions()[:, None] + cell_shifts(host.cell.array, 8.0)
+    length = np.sort(np.linalg.norm((around - np.array(place)) @ host.cell.array, axis=2).ravel())
+    return float(length[length > 0.3][:6].mean())
 
 
 def _letter(n: int) -> str:

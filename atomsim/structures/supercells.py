@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from atomsim.constraints import require_unconstrained
 from atomsim.errors import AtomsimError
+from atomsim.structures.setting import heights
 
 IntArray = NDArray[np.int64]
 
@@ -105,8 +106,8 @@ def site_permutations(atoms: Atoms, sites: IntArray, symprec: float = 1e-3) -> I
     moved = np.einsum("oij,nj->oni", symmetry["rotations"], chosen) + symmetry["translations"][:, None, :]
     tree = cKDTree(chosen % 1.0 % 1.0, boxsize=1.0)  # twice: -1e-17 % 1 is 1.0, outside the box
     distance, image = tree.query(moved % 1.0 % 1.0)
-    # The search is in fractional units; symprec / shortest vector bounds what spglib accepted.
-    tolerance = 10 * symprec / min(atoms.cell.lengths())
+    # The search is in fractional units; what spglib accepted is at most symprec over the smallest height.
+    tolerance = 10 * symprec / float(heights(atoms.cell.array).min())
     permutations = np.asarray(image, dtype=np.int64)
     closed = np.sort(permutations, axis=1) == np.arange(len(sites))
     if float(np.max(distance, initial=0.0)) > tolerance or not closed.all():

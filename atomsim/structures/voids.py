@@ -8,14 +8,17 @@ import numpy as np
 import spglib
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.geometry import get_distances
+from ase.geometry import minkowski_reduce
 from scipy.spatial import Voronoi, cKDTree
 
 from atomsim.errors import InputError
+from atomsim.structures.setting import SYMPREC_A, cell_shifts, heights
 
 ANIONS = frozenset({"N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I"})
 SAME_A = 0.7
 """Voronoi corners nearer to each other than this are one void, Å."""
+WIDEST_A = 10.0
+"""Voids with no atom within this are a vacuum, no site, Å."""
 FIRST_SHELL = 1.3
 """Anions within this factor of the nearest belong to the first shell."""
 SHAPES = {4: "tetrahedral", 5: "five-fold", 6: "octahedral", 8: "cubic"}
@@ -40,7 +43,7 @@ class Void:
 
 
 def find_voids(
-    atoms: Atoms, *, anion_min_A: float = 1.6, cation_min_A: float = 1.6, symprec: float = 0.02
+    atoms: Atoms, *, anion_min_A: float = 1.6, cation_min_A: float = 1.6, symprec: float = SYMPREC_A
 ) -> list[Void]:
     """Return the voids of a crystal, all symmetry copies, ordered by distance to anions, widest first.
 
@@ -61,9 +64,11 @@ def find_voids(
     if not anion.any():
         known = ", ".join(sorted(ANIONS))
         raise InputError(f"{atoms.get_chemical_formula()} has no anions; voids are found between {known}")
-    corners = _merged(_corners(atoms), atoms)
-    complete = _symmetrised(corners, atoms, symprec)
-    voids = [_void(f, atoms, anion) for f in complete]
+    cell, operation = minkowski_reduce(atoms.cell.array)
+    reduced = Atoms(atoms.numbers, positions=atoms.positions, cell=cell, pbc=True)
+    corners = _merged(_corners(reduced), reduced)
+    complete = _symmetrised(corners, reduced, symprec)
+    voids = [_void(f, reduced, anion, f @ operation) for f in complete]
     kept = [v for v in voids if v.anion_A >= anion_min_A and v.cation_A >= cation_min_A]
     return sorted(kept, key=lambda v: (-round(v.anion_A, 2), tuple(round(x, 4) for x in v.fractional)))
 
@@ -76,17 +81,21 @@ def _corners(atoms: Atoms) -> np.ndarray:
 
 
 def _cloud(atoms: Atoms) -> np.ndarray:
-    """Positions of the atoms in the cell and those around it, Å, (27 n, 3)."""
-    shifts = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    return np.asarray((atoms.get_scaled_positions()[None] + shifts[:, None]).reshape(-1, 3) @ atoms.cell.array)
+    """Positions of the atoms within ``WIDEST_A`` of any point of the cell, and some more, Å, (n, 3)."""
+    shifts = cell_shifts(atoms.cell.array, WIDEST_A + 1e-3)
+    around = (atoms.get_scaled_positions()[None] + shifts[:, None]).reshape(-1, 3)
+    beyond = np.maximum(-around, around - 1) * heights(atoms.cell.array)
+    return np.asarray(around[(beyond < WIDEST_A + 1e-3).all(axis=1)] @ atoms.cell.array)
 
 
 def _merged(corners: np.ndarray, atoms: Atoms) -> np.ndarray:
     """Of corners that lie together keep the widest, which no mean of them need be; (n, 3)."""
-    width = cKDTree(_cloud(atoms)).query(corners @ atoms.cell.array)[0]
+    away = cKDTree(_cloud(atoms)).query(corners @ atoms.cell.array, k=12)[0]
+    corners, away = corners[away[:, 0] < WIDEST_A], away[away[:, 0] < WIDEST_A]
     kept: list[np.ndarray] = []
-    for corner in corners[np.argsort(-width.round(3), kind="stable")]:
-        if not kept or _distances(np.array(kept), corner[None], atoms).min() >= SAME_A:
+    # of equal ones the roomiest first: a corner's place among the others would depend on the cell
+    for corner in corners[np.lexsort([-away.mean(axis=1).round(5), -away[:, 0].round(3)])]:
+        if not kept or _nearest(kept, corner, atoms) >= SAME_A:
             kept.append(corner)
     return np.array(kept).reshape(-1, 3)
 
@@ -98,32 +107,44 @@ def _symmetrised(points: np.ndarray, atoms: Atoms, symprec: float) -> np.ndarray
         return points
     complete: list[np.ndarray] = []
     for point in points:
-        if complete and _distances(np.array(complete), point[None], atoms).min() < SAME_A:
+        if complete and _nearest(complete, point, atoms) < SAME_A:
             continue
-        images = np.einsum("oij,j->oi", symmetry["rotations"], point) + symmetry["translations"]
-        offset = images - point
-        offset -= np.round(offset)
-        by_it = np.linalg.norm(offset @ atoms.cell.array, axis=1) < SAME_A
-        centre = point + offset[by_it].mean(axis=0)
+        centre = _centre(point, symmetry, atoms)
         orbit = np.einsum("oij,j->oi", symmetry["rotations"], centre) + symmetry["translations"]
         for image in orbit % 1.0:
-            if not complete or _distances(np.array(complete), image[None], atoms).min() > 0.1:
+            if not complete or _nearest(complete, image, atoms) > 0.1:
                 complete.append(image)
     return np.array(complete).reshape(-1, 3)
 
 
-def _distances(a: np.ndarray, b: np.ndarray, atoms: Atoms) -> np.ndarray:
-    return np.asarray(get_distances(a @ atoms.cell.array, b @ atoms.cell.array, cell=atoms.cell, pbc=True)[1])
+def _centre(point: np.ndarray, symmetry: dict[str, np.ndarray], atoms: Atoms) -> np.ndarray:
+    """Mean of the images of a point that lie by it, again until no further one does."""
+    centre, count = point, 0
+    while True:
+        images = np.einsum("oij,j->oi", symmetry["rotations"], centre) + symmetry["translations"]
+        offset = images - centre
+        offset -= np.round(offset)
+        by_it = np.linalg.norm(offset @ atoms.cell.array, axis=1) < SAME_A
+        if by_it.sum() <= count:
+            return centre
+        centre, count = centre + offset[by_it].mean(axis=0), int(by_it.sum())
 
 
-def _void(fractional: np.ndarray, atoms: Atoms, anion: np.ndarray) -> Void:
-    shifts = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+def _nearest(points: list[np.ndarray], point: np.ndarray, atoms: Atoms) -> float:
+    """Distance to the nearest of some points, Å; where it is short, as the cell is reduced."""
+    offset = np.array(points) - point
+    return float(np.linalg.norm((offset - np.round(offset)) @ atoms.cell.array, axis=1).min())
+
+
+def _void(fractional: np.ndarray, atoms: Atoms, anion: np.ndarray, given: np.ndarray) -> Void:
+    """The void at a point of a reduced cell, which is ``given`` in the cell that was given."""
+    shifts = cell_shifts(atoms.cell.array, 1.5 * WIDEST_A)
     away = (atoms.get_scaled_positions()[:, None] + shifts - fractional) @ atoms.cell.array
     length = np.linalg.norm(away, axis=2)
     to_anions = np.sort(length[anion].ravel())
     cations = length[~anion]
     return Void(
-        fractional=tuple(float(x) for x in np.round(fractional % 1.0, 8) % 1.0),  # type: ignore[arg-type]
+        fractional=tuple(float(x) for x in np.round(given % 1.0, 8) % 1.0),  # type: ignore[arg-type]
         anion_A=float(to_anions[0]),
         cation_A=float(cations.min()) if cations.size else float("inf"),
         coordination=int((to_anions < FIRST_SHELL * to_anions[0]).sum()),

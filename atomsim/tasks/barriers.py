@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from atomsim.mep.survey import Survey, SurveySettings
     from atomsim.models.interface import Surface
     from atomsim.models.shared import Shared
+    from atomsim.structures.hops import Hop
 
 KIND = "barriers"
 NEEDS_POTENTIAL = True
@@ -92,17 +93,18 @@ def survey_settings(settings: Settings, seed: int) -> SurveySettings:
 
 
 def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
-    """Make one task for each distinct hop of each host.
+    """Make one task for each distinct hop of each host, in the host's standard setting.
 
     Raises:
         InputError: if the ion is not in a host, no hop is short enough, a host exceeds ``max_atoms``,
-            or an element is unknown to the potential or to one of ``check_with``.
+            or an element is unknown to the potential or to one of ``check_with``, or that is not at hand.
     """
     from atomsim.mep.survey import survey
     from atomsim.structures.sanity import check_structure
 
     hosts = origins(settings.structures, inputs, context)
     known = _known_elements(settings, context)
+    relaxed = {r.task: r.values["space_group_before"] for n in inputs.values() for r in n if _changed(r)}
     tasks = []
     for host in hosts:
         check_structure(host.atoms, context.elements)
@@ -114,11 +116,19 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
         if not view.placed:
             reasons = "; ".join(f"{name}: {why}" for name, why in view.left_out[:3])
             raise InputError(f"step {context.step!r}, {host.label}: no hop can be computed ({reasons})")
+        shared = _tags_of_host(host, view, settings)
+        before = next((relaxed[task] for task in host.parents if task in relaxed), view.hops.space_group)
+        if before != view.hops.space_group:
+            shared["space_group_before"] = before
         for placed in view.placed:
             label = placed.hop.name if len(hosts) == 1 else f"{host.label} {placed.hop.name}"
-            origin = Origin(label, host.atoms, host.tags | _tags(host, placed.hop.name, view), host.parents)
-            tasks.append(make_task(origin, KIND, settings, context))
+            tags = host.tags | shared | _tags_of_hop(placed.hop, view)
+            tasks.append(make_task(Origin(label, view.hops.host, tags, host.parents), KIND, settings, context))
     return tasks
+
+
+def _changed(record: Record) -> bool:
+    return "space_group_before" in record.values
 
 
 def _known_elements(settings: Settings, context: Context) -> dict[str, frozenset[int]]:
@@ -126,7 +136,14 @@ def _known_elements(settings: Settings, context: Context) -> dict[str, frozenset
     from atomsim.cards import load_card
 
     own = {} if context.elements is None else {"the potential": context.elements}
-    return own | {f"{name} (check_with)": load_card(name).numbers for name in settings.check_with}
+    cards = {name: load_card(name) for name in settings.check_with}
+    for name, card in cards.items():
+        if card.state not in ("analytic", "verified"):
+            raise InputError(
+                f"step {context.step!r}: check_with: the weights of {name} are {card.state} on this machine; "
+                f"'atomsim potentials fetch {name}', or leave it out"
+            )
+    return own | {f"{name} (check_with)": card.numbers for name, card in cards.items()}
 
 
 def _check_elements(host: Origin, ion: str, known: dict[str, frozenset[int]], step: str) -> None:
@@ -143,12 +160,44 @@ def _check_elements(host: Origin, ion: str, known: dict[str, frozenset[int]], st
             raise InputError(f"step {step!r}, {host.label}: {unknown} is not known to {name}; {hint}")
 
 
-def _tags(host: Origin, name: str, view: Survey) -> dict[str, Any]:
-    hop = next(h for h in view.hops.hops if h.name == name)
-    sites = view.hops.sites
+def _tags_of_host(host: Origin, view: Survey, settings: Settings) -> dict[str, Any]:
+    """What all hops of a host say of it; sites, cell and copies are those of its standard setting."""
     return {
         "host": host.label,
         "ion": view.hops.ion,
+        "max_length_A": settings.max_length_A,
+        "most_dimensions": _most_dimensions(view),
+        "sites": [{"name": s.name, "fractional": [float(x) for x in s.fractional]} for s in view.hops.sites],
+        "space_group": view.hops.space_group,
+        "hops_of_host": len(view.hops.hops),
+        "left_out": [[*entry, _hop(view, entry[0]).mechanism] for entry in view.left_out],
+        "cell_A": view.hops.host.cell.array.tolist(),
+        "supercell": view.cell.matrix.tolist(),
+        "image_distance_A": view.cell.image_distance_A,
+        "supercell_min_A": settings.supercell_min_A,
+        "n_host_atoms": len(view.hops.host),
+    }
+
+
+def _hop(view: Survey, name: str) -> Hop:
+    return next(h for h in view.hops.hops if h.name == name)
+
+
+def _most_dimensions(view: Survey) -> dict[str, int]:
+    """Dimensions that each mechanism's hops connect the crystal in if all of them can be made, those left out too."""
+    from atomsim.structures.network import Edge, dimensionality
+
+    networks: dict[str, list[Edge]] = {}
+    for hop in view.hops.hops:
+        if not hop.also_vacant:
+            made = [Edge(k[0][0], k[1][0], k[1][1], 0.0) for k in hop.members]
+            networks.setdefault(hop.mechanism, []).extend(made)
+    return {mechanism: dimensionality(found, len(view.hops.sites)) for mechanism, found in networks.items()}
+
+
+def _tags_of_hop(hop: Hop, view: Survey) -> dict[str, Any]:
+    sites = view.hops.sites
+    return {
         "hop": hop.name,
         "from": sites[hop.start].name,
         "to": sites[hop.end].name,
@@ -158,14 +207,6 @@ def _tags(host: Origin, name: str, view: Survey) -> dict[str, Any]:
         "bottleneck_A": hop.bottleneck_A,
         "reversible": hop.reversible,
         "copies": [[k[0][0], k[1][0], *k[1][1]] for k in hop.members] if not hop.also_vacant else [],
-        "sites": [{"name": s.name, "fractional": [float(x) for x in s.fractional]} for s in sites],
-        "space_group": view.hops.space_group,
-        "hops_of_host": len(view.hops.hops),
-        "left_out": [list(entry) for entry in view.left_out],
-        "cell_A": view.hops.host.cell.array.tolist(),
-        "supercell": view.cell.matrix.tolist(),
-        "image_distance_A": view.cell.image_distance_A,
-        "n_host_atoms": len(view.hops.host),
     }
 
 
@@ -192,7 +233,7 @@ def run(
     for result in compute(requests, settings.ion, how, surface, prefactors=settings.prefactors, shared=shared):
         task = tasks[result.key]
         if result.path is None:
-            yield record_of(task, result.status, result.message, values=failed_values(result))
+            yield record_of(task, result.status, result.message, values=failed_values(result, task.tags))
         else:
             yield path_record(task, result, settings.check_with, surface)
 

@@ -17,6 +17,8 @@ ROOM_K = 300.0
 KMC_STEPS = 1000
 KMC_ERRORS = 5.0
 """Kinetic Monte Carlo further from the exact answer than this many standard errors has not seen the whole network."""
+OF_HOST = ("max_length_A", "space_group", "space_group_before", "image_distance_A", "supercell_min_A")
+"""What all hops of a host say of it."""
 LONE_CARRIERS = ("vacancy", "interstitial")
 """Mechanisms by which one defect goes all the way; of the others each hop makes or ends a pair of defects."""
 
@@ -45,6 +47,7 @@ def summary(host: str, records: Sequence[Record]) -> dict[str, Any]:
         "without_barrier": [r.tags["hop"] for r in records if not r.good],
         "force_calls": total_calls(records),
     }
+    found |= {key: records[0].tags[key] for key in OF_HOST if key in records[0].tags}
     linked = [r for r in records if r.tags["copies"]]
     mechanisms = dict.fromkeys(r.tags["mechanism"] for r in linked)
     networks = [network(m, [r for r in linked if r.tags["mechanism"] == m]) for m in mechanisms]
@@ -53,8 +56,11 @@ def summary(host: str, records: Sequence[Record]) -> dict[str, Any]:
 
 def network(mechanism: str, records: Sequence[Record]) -> dict[str, Any]:
     """Percolation and diffusivity by one mechanism."""
-    good = [r for r in records if r.good]
+    good, tags = [r for r in records if r.good], records[0].tags
     found: dict[str, Any] = {"mechanism": mechanism, "network_hops": len(records), "missing": len(records) - len(good)}
+    found["left_out"] = sum(mechanism in (entry[2:] or [mechanism]) for entry in tags.get("left_out", []))
+    found |= {"max_length_A": tags["max_length_A"]} if "max_length_A" in tags else {}
+    found |= {"most_dimensions": tags["most_dimensions"][mechanism]} if "most_dimensions" in tags else {}
     if not good:
         return found
     n_sites = len(records[0].tags["sites"])
@@ -65,7 +71,7 @@ def network(mechanism: str, records: Sequence[Record]) -> dict[str, Any]:
     if mechanism not in LONE_CARRIERS:
         why = "hops between empty and occupied sites have no lone carrier"
         return found | {"diffusion_of": None, "why_no_diffusivity": why}
-    if reached.dimensions == 0 and found["missing"]:
+    if reached.dimensions == 0 and missing_hops(found) and found.get("most_dimensions", 3) > 0:
         return found | {"diffusion_of": None, "why_no_diffusivity": missing_hops(found)}
     return found | {"diffusion_of": mechanism} | diffusion(good, n_sites, reached.dimensions)
 
@@ -73,7 +79,8 @@ def network(mechanism: str, records: Sequence[Record]) -> dict[str, Any]:
 def _easiest(networks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The lowest thresholds and the largest diffusivity; a way that no lone carrier goes counts for want of others."""
     chosen = [n for n in networks if n["mechanism"] in LONE_CARRIERS] or networks
-    found: dict[str, Any] = {key: sum(n[key] for n in chosen) for key in ("network_hops", "missing")}
+    found: dict[str, Any] = {key: sum(n[key] for n in chosen) for key in ("network_hops", "missing", "left_out")}
+    found["most_dimensions"] = max(n.get("most_dimensions", 3) for n in chosen) if chosen else 3
     known = [n for n in networks if "dimensions" in n]
     if not known:
         return found
@@ -89,17 +96,31 @@ def _easiest(networks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found | {key: value for key, value in fastest.items() if key not in found and key != "mechanism"}
 
 
+def changed_symmetry(known: Mapping[str, Any]) -> str:
+    """Say that the hops of a host, known by its tags or summary, are those of another space group than it came with."""
+    if "space_group_before" not in known:
+        return ""
+    before, after = known["space_group_before"], known["space_group"]
+    return f"relaxed from {before} to {after}: hops are those of the relaxed host"
+
+
 def missing_hops(found: Mapping[str, Any]) -> str:
-    """Say how many hops of a network, or of all of a host, are unknown; empty if none."""
-    missing, hops = found["missing"], found["network_hops"]
-    return f"{missing} of {hops} hops {'has' if missing == 1 else 'have'} no barrier" if missing else ""
+    """Say how many hops of a network, or of all of a host, are unknown or were left out; empty if none."""
+    missing, hops, left_out = found["missing"], found["network_hops"], found.get("left_out", 0)
+    parts = [f"{missing} of {hops} hops {'has' if missing == 1 else 'have'} no barrier"] if missing else []
+    if left_out:
+        further = f"{left_out} further hop{' was' if left_out == 1 else 's were'} not computed"
+        parts.append(further)
+    return " and ".join(parts)
 
 
 def told_threshold(found: Mapping[str, Any], dimensions: int) -> str:
     """Say what is known of a threshold; a hop without a barrier might have been the easier way."""
     threshold, missing = found.get(f"threshold_{dimensions}D_eV"), missing_hops(found)
     if threshold is None:
-        return f"unknown: {missing}" if missing else "not reached"
+        if missing and found.get("most_dimensions", 3) >= dimensions:
+            return f"unknown: {missing}"
+        return "not reached" + (f" with hops up to {found['max_length_A']:g} Å" if "max_length_A" in found else "")
     return f"{threshold:.3f} eV" + (f" (upper bound: {missing})" if missing else "")
 
 

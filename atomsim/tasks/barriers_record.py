@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -29,9 +29,17 @@ BROKEN_EV = 0.005
 """Ends that the host's symmetry makes alike differ by no more, unless the supercell breaks it, eV."""
 
 
-def failed_values(result: HopResult) -> dict[str, Any]:
+def failed_values(result: HopResult, tags: Mapping[str, Any]) -> dict[str, Any]:
     """Values of a hop whose ends could not be used."""
-    return {"force_calls": 0, "shared_force_calls": _shared(result)}
+    return {"force_calls": 0, "shared_force_calls": _shared(result), "flags": supercell_flags(tags)}
+
+
+def supercell_flags(tags: Mapping[str, Any]) -> list[str]:
+    """Remark that a hop was computed in a smaller supercell than was asked for; empty if it was not."""
+    found, wanted = tags.get("image_distance_A", 0.0), tags.get("supercell_min_A", 0.0)
+    if found > wanted - 0.005:
+        return []
+    return [f"images {found:.2f} Å apart, {wanted:g} Å were asked for: raise max_atoms"]
 
 
 def path_record(task: Task, result: HopResult, check_with: Sequence[str], surface: Surface) -> Record:
@@ -45,7 +53,7 @@ def path_record(task: Task, result: HopResult, check_with: Sequence[str], surfac
     values = _values(path, result) | _rates(path, result) | _redox(path)
     if check_with and path.status == "converged":
         values |= _checked(path, check_with, surface)
-    values["flags"] = flags(path, result, values, alike=equivalent_ends(task.tags))
+    values["flags"] = flags(path, result, values, alike=equivalent_ends(task.tags)) + supercell_flags(task.tags)
     structure = atoms_to_json(path.images[top], arrays) if np.isfinite(path.energies).all() else None
     return record_of(task, path.status, path.message, values=values, structure=structure)
 

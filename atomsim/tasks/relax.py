@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -15,6 +15,7 @@ from atomsim.records import Record, Task, atoms_from_json, atoms_to_json
 from atomsim.tasks.base import (
     Context,
     Inputs,
+    Later,
     Origin,
     StepSettings,
     Structures,
@@ -68,6 +69,11 @@ class Settings(StepSettings):
     check_minimum: bool = Field(
         default=True, description="look for a mode of negative curvature at the end, and leave a saddle along it"
     )
+    standard_cell: Annotated[bool, Later()] = Field(
+        default=False,
+        description="relax the primitive cell in its standard setting, the same for all descriptions of a crystal; "
+        "structures with constraints stay as they are",
+    )
 
     @model_validator(mode="after")
     def _one_start_keeps_symmetry(self) -> Settings:
@@ -86,6 +92,8 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
         InputError: if a structure has an element that the potential does not know, or constraints that cannot be kept.
     """
     found = _without_lost_hosts(origins(settings.structures, inputs, context, as_given=True), inputs)
+    if settings.standard_cell:
+        found = [replace(o, atoms=_in_standard_setting(o.atoms)) for o in found]
     _check_elements(found, context)
     _check_constraints(found, settings, context)
     return [make_task(origin, KIND, settings, context) for origin in found]
@@ -135,6 +143,12 @@ def _without_lost_hosts(found: Sequence[Origin], inputs: Inputs) -> list[Origin]
         replace(o, tags={k: v for k, v in o.tags.items() if k != "vacancies"}) if relaxed.intersection(o.parents) else o
         for o in found
     ]
+
+
+def _in_standard_setting(atoms: Atoms) -> Atoms:
+    from atomsim.structures.setting import standard_setting
+
+    return atoms if atoms.constraints or not atoms.pbc.all() else standard_setting(atoms)
 
 
 def _check_elements(found: Sequence[Origin], context: Context) -> None:
@@ -202,7 +216,7 @@ def _record(task: Task, relaxation: Relaxation, known: Inherited | None) -> Reco
         task,
         relaxation.status,
         relaxation.message,
-        values=_values(relaxation) | _of_host(known),
+        values=_values(relaxation) | (_changed_symmetry(task, relaxation.atoms) if sound else {}) | _of_host(known),
         structure=atoms_to_json(relaxation.atoms, finite) if sound else task.structure,
     )
 
@@ -212,6 +226,18 @@ def _of_host(known: Inherited | None) -> dict[str, Any]:
     if known is None:
         return {}
     return {"host_hessian_force_calls": known.hessian.force_calls, "host_id": known.host}
+
+
+def _changed_symmetry(task: Task, relaxed: Atoms) -> dict[str, str]:
+    """Space groups before and after a relaxation, where they differ: symmetry then implies something else."""
+    from atomsim.analysis.lattice import space_group
+    from atomsim.structures.setting import SYMPREC_A
+
+    before = space_group(atoms_from_json(task.structure or {}), SYMPREC_A) if relaxed.pbc.all() else None
+    after = space_group(relaxed, SYMPREC_A) if before else None
+    if before is None or after is None or before.number == after.number:
+        return {}
+    return {"space_group_before": before.symbol, "space_group": after.symbol}
 
 
 def _values(relaxation: Relaxation) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def open_run(folder: RunFolder, campaign: Campaign, potential: Mapping[str, Any]
     path = folder.path
     if (path / "run.json").exists():
         info = folder.read_info()
-        _same(path, info, campaign, potential)
+        _same(folder, info, campaign, potential)
         if (path / "campaign.toml").read_text(encoding="utf-8") == campaign.text:
             return info
     else:
@@ -236,8 +236,11 @@ def _describe_step(step: Step) -> dict[str, Any]:
     }
 
 
-def _same(path: Path, before: Mapping[str, Any], campaign: Campaign, potential: Mapping[str, Any] | None) -> None:
-    if before["identity"] != campaign.identity():
+def _same(
+    folder: RunFolder, before: Mapping[str, Any], campaign: Campaign, potential: Mapping[str, Any] | None
+) -> None:
+    path = folder.path
+    if before["identity"] != campaign.identity() and not _only_begins_anew(folder, before, campaign):
         raise InputError(
             f"{path} holds another campaign: {_difference(before, campaign)}; "
             "choose another folder with --out, or undo the change to go on here"
@@ -248,6 +251,17 @@ def _same(path: Path, before: Mapping[str, Any], campaign: Campaign, potential: 
             f"{path} was made with {was['name']} (weights sha256 {was['sha256'][:12]}), this is {now['name']} "
             f"({now['sha256'][:12]}); choose another folder with --out, or use the same weights to go on here"
         )
+
+
+def _only_begins_anew(folder: RunFolder, before: Mapping[str, Any], campaign: Campaign) -> bool:
+    """Whether only settings of steps differ that have no record yet: what they advise when refused can be followed."""
+    old, new = before["content"], json.loads(json.dumps(campaign.content()))
+    alike = all(old[key] == new[key] for key in ("dtype", "seed")) and before["name"] == campaign.header.name
+    kinds = [[(s["name"], s["kind"]) for s in content["steps"]] for content in (old, new)]
+    if not alike or kinds[0] != kinds[1] or folder.on_cluster:
+        return False
+    pairs = zip(campaign.steps, old["steps"], new["steps"], strict=True)
+    return all(was == now or not folder.done(step.folder) for step, was, now in pairs)
 
 
 def _difference(before: Mapping[str, Any], campaign: Campaign) -> str:

@@ -166,3 +166,54 @@ def test_the_network_of_hops_that_failed_is_unknown_not_absent():
     assert found.exit_code == 1, found.output
     assert "percolates in 3 dimensions: unknown: 1 of 1 hops has no barrier" in " ".join(found.stdout.split())
     assert "not reached" not in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (("--max-length", "2"), "the nearest are 2.54 Å apart: raise --max-length"),
+        (("--supercell-min", "2"), "images of each other in this supercell; raise --supercell-min"),
+        (("--check-with", "morze"), "did you mean 'morse'"),
+        (("--check-with", "mace-li-ru-s-o"), "Cu is not known to mace-li-ru-s-o (--check-with)"),
+        (("--ion", "Au"), "choose --ion from Cu"),
+    ],
+)
+def test_what_the_file_says_is_found_before_the_host_is_relaxed_and_can_be_put_right(changes, words, monkeypatch):
+    from atomsim.worker import run
+
+    def relaxed(*_: object) -> None:
+        raise AssertionError("a step was run")
+
+    monkeypatch.setattr(run, "run_step", relaxed)
+    write("copper.extxyz", bulk("Cu", "fcc", a=3.59))
+    options = [word for word in HOPS if word != "--no-relax"]
+    assert words in refused(*options, "-o", "mine", *changes)
+    assert not Path("mine").exists()
+    assert not Path("mine.toml").exists()
+
+
+def test_advice_that_comes_after_the_host_was_relaxed_works_in_the_same_folder(monkeypatch):
+    from atomsim.cli import barriers as module
+
+    monkeypatch.setattr(module, "_check_first", lambda *_: None)  # as where only the relaxed host has no hop
+    write("copper.extxyz", bulk("Cu", "fcc", a=3.59))
+    options = [word for word in HOPS if word != "--no-relax"]
+    found = call(*options, "-o", "mine", "--max-length", "2")
+    assert found.exit_code == 1
+    assert "raise --max-length" in " ".join(found.stdout.split())
+    host = Path("mine/steps/01-host/records.jsonl").read_text()
+    again = call(*options, "-o", "mine")
+    assert again.exit_code == 0, again.output
+    assert Path("mine/steps/01-host/records.jsonl").read_text() == host
+
+
+def test_a_smaller_supercell_than_was_asked_for_is_flagged_wherever_a_hop_is_shown():
+    write("copper.extxyz", bulk("Cu", "fcc", a=3.59))
+    found = call(*HOPS, "--supercell-min", "8", "-o", "mine", "--json")
+    (hop,) = json.loads(found.stdout)["hops"]
+    assert hop["flags"] == ["images 5.08 Å apart, 8 Å were asked for: raise max_atoms"]
+    assert "images 5.08 Å apart" in Path("mine/exports/hops-hops.csv").read_text()
+    assert "Images apart (Å)" in Path("mine/exports/hops-percolation.csv").read_text()
+    assert "images 5.08 Å apart" in Path("mine/report.html").read_text()
+    again = call(*HOPS, "--supercell-min", "8", "-o", "mine")
+    assert "copper: images 5.08 Å apart, 8 Å were asked for: raise --max-atoms\n" in again.stdout

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 
+import descriptions
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, make_supercell
+from pymatgen.core import Element
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from atomsim.errors import InputError
-from atomsim.structures.hops import find_hops
+from atomsim.mep.ends import choose_supercell
+from atomsim.structures.hops import HopSet, find_hops
 from atomsim.structures.network import Edge, dimensionality, edges, percolation
 from atomsim.structures.prototypes import load_prototype
 from atomsim.structures.voids import find_voids
@@ -54,34 +57,14 @@ def test_hops_and_their_copies_are_those_of_a_migration_graph(name, ion, longest
     assert sum(h.multiplicity for h in found.hops) == graph.m_graph.graph.number_of_edges()
 
 
-def olivine() -> Atoms:
-    """LiFePO4: Pnma, Streltsov et al., Acta Cryst. B 49, 147 (1993)."""
-    from pymatgen.core import Lattice, Structure
-
-    structure = Structure.from_spacegroup(
-        "Pnma",
-        Lattice.orthorhombic(10.332, 6.010, 4.692),
-        ["Li", "Fe", "P", "O", "O", "O"],
-        [
-            [0, 0, 0],
-            [0.28222, 0.25, 0.97472],
-            [0.09486, 0.25, 0.41820],
-            [0.09678, 0.25, 0.74279],
-            [0.45710, 0.25, 0.20602],
-            [0.16558, 0.04646, 0.28478],
-        ],
-    )
-    return Atoms(AseAtomsAdaptor.get_atoms(structure, msonable=False))
-
-
 def test_olivine_is_a_one_dimensional_conductor_along_b():
-    found = find_hops(olivine(), "Li", max_length_A=3.2)
+    found = find_hops(descriptions.olivine(), "Li", max_length_A=3.2)
     (hop,) = found.hops
     assert hop.length_A == pytest.approx(6.010 / 2, abs=1e-3)
     network = edges(found, {hop.name: 0.3})
     assert dimensionality(network, len(found.sites)) == 1
     assert percolation(network, len(found.sites)).thresholds == (0.3, None, None)
-    further = find_hops(olivine(), "Li", max_length_A=5.9)
+    further = find_hops(descriptions.olivine(), "Li", max_length_A=5.9)
     barriers = {h.name: 0.3 if h.length_A < 3.2 else 2.0 for h in further.hops}
     assert percolation(edges(further, barriers), len(further.sites)).thresholds == (0.3, 2.0, 2.0)
 
@@ -145,3 +128,65 @@ def test_what_cannot_hop_is_refused(ion, longest, words):
 def test_hops_of_a_molecule_are_refused():
     with pytest.raises(InputError, match="not periodic"):
         find_hops(Atoms("Li2", positions=[[0, 0, 0], [0, 0, 3]]), "Li")
+
+
+def told(found: HopSet) -> list:
+    hops = [(h.name, h.length_A, h.mechanism, h.multiplicity, h.bottleneck_A, h.reversible, h.blocked_by)
+            for h in found.hops]  # fmt: skip
+    return [*hops, *((s.name, s.fractional) for s in found.sites), found.space_group]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("LiCoO2", {"divacancies": True, "max_length_A": 5.0}),
+        ("LiCoO2", {"interstitials": True}),
+        ("Li2O", {"interstitials": True, "divacancies": True}),
+        ("TiS2", {"interstitials": True}),
+        ("LiFePO4", {"max_length_A": 6.1}),
+        ("LiMn2O4", {"interstitials": True, "max_length_A": 3.0}),
+    ],
+)
+def test_any_description_of_a_crystal_has_the_same_hops(name, options):
+    made = {"LiFePO4": descriptions.olivine, "LiMn2O4": descriptions.spinel}
+    atoms = made[name]() if name in made else load_prototype(name).atoms
+    found = find_hops(atoms, "Li", **options)
+    supercell = choose_supercell(found.host, 8.0, 4 * len(found.host))
+    for seed, cells in ((1, 1), (2, 2)):
+        other = find_hops(descriptions.another(atoms, seed, cells=cells), "Li", **options)
+        assert told(other) == told(found)
+        np.testing.assert_array_equal(choose_supercell(other.host, 8.0, 4 * len(found.host)), supercell)
+
+
+def test_no_divacancy_hop_and_no_obstacle_lies_beyond_a_range_of_cells():
+    """LiCoO2 in a skewed cell, counted in a piece of crystal that is larger than anything that is looked for."""
+    atoms, longest = load_prototype("LiCoO2").primitive, 5.8
+    skewed = make_supercell(atoms, np.array([[1, 0, 0], [5, 1, 0], [2, 6, 1]]))
+    found = find_hops(skewed, "Li", max_length_A=longest, divacancies=True)
+    assert len(atoms[atoms.symbols == "Li"]) == 1
+    lattice = np.stack(np.meshgrid(*[np.arange(-9, 10)] * 3, indexing="ij"), axis=-1).reshape(-1, 3) @ atoms.cell.array
+    near = lattice[(np.linalg.norm(lattice, axis=1) < longest) & (np.linalg.norm(lattice, axis=1) > 0.3)]
+    hops = {mechanism: [h for h in found.hops if h.mechanism == mechanism] for mechanism in ("vacancy", "divacancy")}
+    assert 2 * sum(h.multiplicity for h in hops["vacancy"]) == len(near)
+    to_all = np.linalg.norm(near[:, None] - near[None], axis=2)
+    assert 2 * sum(h.multiplicity for h in hops["divacancy"]) == ((to_all < longest) & (to_all > 0.3)).sum()
+    from_ion = atoms.positions - atoms[atoms.symbols == "Li"].positions
+    others = [(symbol, at + lattice) for symbol, at in zip(atoms.symbols, from_ion, strict=True)]
+    for hop in hops["vacancy"]:
+        ends = [v for v in near if abs(np.linalg.norm(v) - hop.length_A) < 1e-3]
+        expected = [
+            min(
+                float(np.min(gap[kept])) - float(Element(symbol).average_ionic_radius)
+                for symbol, places in others
+                for gap, kept in [passing(places, v)]
+            )
+            for v in ends
+        ]
+        assert min(abs(e - hop.bottleneck_A) for e in expected) < 1e-3
+
+
+def passing(places: np.ndarray, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distances of places from the line from the origin along a vector, and which are not its ends."""
+    part = np.clip(places @ vector / (vector @ vector), 0, 1)
+    kept = (np.linalg.norm(places, axis=1) > 0.3) & (np.linalg.norm(places - vector, axis=1) > 0.3)
+    return np.linalg.norm(places - part[:, None] * vector, axis=1), kept

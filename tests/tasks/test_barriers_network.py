@@ -119,6 +119,20 @@ def test_hops_without_a_barrier_make_thresholds_upper_bounds_or_unknown():
         assert words is None or words in part.headlines[1].remark
 
 
+def test_hops_that_were_left_out_count_as_unknown_and_what_was_looked_for_is_said():
+    blocked = ["long", "the straight line runs into Li1", "vacancy"]
+    tags = {"max_length_A": 4.0, "most_dimensions": {"vacancy": 2}}
+    whole, part = (summary("host", [hop("good", CUBIC[:1], 0.3, left_out=left, **tags)]) for left in ([], [blocked]))
+    assert told_threshold(whole["networks"][0], 1) == "0.300 eV"
+    assert told_threshold(whole["networks"][0], 2) == "not reached with hops up to 4 Å"
+    assert told_threshold(part["networks"][0], 1) == "0.300 eV (upper bound: 1 further hop was not computed)"
+    assert told_threshold(part["networks"][0], 2) == "unknown: 1 further hop was not computed"
+    # all hops together connect no more than two dimensions: no barrier can change that
+    assert told_threshold(part["networks"][0], 3) == told_threshold(part, 3) == "not reached with hops up to 4 Å"
+    other = [[*blocked[:2], "divacancy"]]
+    assert summary("host", [hop("good", CUBIC[:1], 0.3, left_out=other, **tags)])["left_out"] == 0
+
+
 def test_a_cage_beside_a_failed_hop_has_an_unknown_diffusivity():
     failed = replace(hop("failed", [[1, 0, 1, 0, 0]], 0.1, places=TRIANGLE), status="drifted")
     records = [hop("ring", RING, 0.3, places=TRIANGLE), failed]

@@ -14,6 +14,7 @@ from ase.io import write
 from ase.optimize import BFGS
 
 from atomsim.campaign import load_campaign
+from atomsim.catalog import folder as catalog_folder
 from atomsim.errors import InputError
 from atomsim.records import Record
 from atomsim.report import write_report
@@ -179,12 +180,18 @@ def test_the_report_shows_hops_profiles_and_percolation(done):
         ({"max_length_A": 1.0}, "raise max_length_A"),
         ({"check_with": ["chgnet-0.3"]}, "did you mean"),
         ({"check_with": ["mace-li-ru-s-o"]}, "Cu is not known to mace-li-ru-s-o"),
+        ({"check_with": ["not-here"]}, "missing on this machine; 'atomsim potentials fetch not-here'"),
         ({"ion": "Li", "interstitials": True}, "Li is not known to the potential"),
         ({"ion": "Xx", "interstitials": True}, "wanted the symbol of an element"),
         ({"supercell_min_A": 3.0, "max_atoms": 1}, "images of each other"),
     ],
 )
-def test_bad_input_is_refused_before_any_force_call(folder, changes, words):
+def test_bad_input_is_refused_before_any_force_call(folder, changes, words, monkeypatch):
+    card = (catalog_folder("potentials") / "mace-mp-0-small.toml").read_text()
+    (folder / "not-here.toml").write_text(
+        card.replace('"mace-mp-0-small"', '"not-here"').replace('file = "', 'file = "not-here-')
+    )
+    monkeypatch.setenv("ATOMSIM_POTENTIALS", str(folder))
     settings = load_campaign(folder / "copper.toml").steps[0].settings.model_copy(update=changes)
     elements = frozenset({29}) if "interstitials" in changes else None
     with pytest.raises(InputError, match=words) as error:
@@ -244,3 +251,61 @@ def test_a_check_that_fails_costs_no_hop_and_unequal_equivalent_ends_are_flagged
     broken = replace(result, path=replace(result.path, energies=energies))
     (flag,) = path_record(task, broken, [], surface).values["flags"]
     assert "equivalent ends differ by 0.020 eV" in flag
+    wide = replace(task, tags=task.tags | {"supercell_min_A": 9.0})
+    (flag,) = path_record(wide, result, [], surface).values["flags"]
+    assert flag == f"images {task.tags['image_distance_A']:.2f} Å apart, 9 Å were asked for: raise max_atoms"
+
+
+@pytest.mark.parametrize("kind", ["relax", "barriers"])
+def test_every_description_of_a_host_makes_the_same_tasks(tmp_path, kind):
+    from atomsim.structures.prototypes import load_prototype
+    from atomsim.tasks import relax
+
+    host = load_prototype("LiCoO2").atoms
+    turned = host.repeat((1, 2, 1))[::-1]
+    turned.rotate(25, (1, 2, 3), rotate_cell=True)
+    made = []
+    for folder, atoms in (("one", host), ("two", turned), ("three", load_prototype("LiCoO2").primitive)):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "host.json", atoms)
+        context = Context("step", base_dir=tmp_path / folder)
+        settings = {
+            "relax": relax.Settings(structures=["host.json"], standard_cell=True),
+            "barriers": barriers.Settings(structures=["host.json"], supercell_min_A=5.0, max_atoms=16),
+        }[kind]
+        made.append({"relax": relax, "barriers": barriers}[kind].expand(settings, {}, context))
+    assert made[0] == made[1] == made[2]
+    assert len(made[0][0].structure["numbers"]) == 4
+
+
+def test_a_host_with_fixed_atoms_is_relaxed_as_it_is(tmp_path):
+    from atomsim.tasks import relax
+
+    host = bulk("Cu", "fcc", a=A, cubic=True)
+    host.set_constraint(FixAtoms([0]))
+    write(tmp_path / "host.traj", host)
+    settings = relax.Settings(structures=["host.traj"], standard_cell=True)
+    (task,) = relax.expand(settings, {}, Context("host", base_dir=tmp_path))
+    assert task.structure["fixed"] == [0]
+    assert len(task.structure["numbers"]) == 4
+
+
+def test_a_host_that_relaxes_into_another_space_group_is_said_to(tmp_path):
+    from emt_potential import load
+
+    from atomsim.tasks import relax
+
+    stretched = bulk("Cu", "fcc", a=A, cubic=True)
+    stretched.set_cell(stretched.cell.array * [1, 1, 1.03], scale_atoms=True)
+    write(tmp_path / "host.extxyz", stretched)
+    context = Context("host", base_dir=tmp_path)
+    settings = relax.Settings(structures=["host.extxyz"], fmax_eV_per_A=1e-3)
+    (relaxed,) = relax.run(relax.expand(settings, {}, context), settings, {}, context, load("emt"))
+    assert (relaxed.values["space_group_before"], relaxed.values["space_group"]) == ("I4/mmm", "Fm-3m")
+    of_hops = barriers.Settings(structures=["host"], ion="Cu", max_length_A=2.8, supercell_min_A=5.0, max_atoms=8)
+    tasks = barriers.expand(of_hops, {"host": [relaxed]}, replace(context, step="hops"))
+    assert {(t.tags["space_group_before"], t.tags["space_group"]) for t in tasks} == {("I4/mmm", "Fm-3m")}
+    records = [Record(t.id, t.step, t.kind, t.label, "invalid", tags=t.tags) for t in tasks]
+    page = write_report(tmp_path / "page", {}, {"hops": records}).read_text()
+    assert "relaxed from I4/mmm to Fm-3m" in page
+    assert "I4/mmm" not in str(barriers.expand(of_hops, {"host": [replace(relaxed, values={})]}, context)[0].tags)
