@@ -122,7 +122,8 @@ def worker(
 ) -> None:
     """Run one chunk of a submitted campaign; job scripts call this."""
     from atomsim.slurm.client import RealSlurm
-    from atomsim.slurm.worker import place_of, work
+    from atomsim.slurm.place import place_of
+    from atomsim.slurm.worker import work
 
     place = place_of(folder, step, number, first, chunks, token, os.environ)
     if place is not None:
@@ -139,11 +140,16 @@ def cancel(folder: RunDir, as_json: Json = False) -> None:
     from atomsim.slurm.actions import cancel as end
     from atomsim.slurm.client import RealSlurm
 
-    names = end(folder, RealSlurm())
+    done = end(folder, RealSlurm())
     if as_json:
-        show.print_json({"cancelled": names})
+        show.print_json({"cancelled": done.names, "left": done.left, "ending": done.ending})
     else:
-        sys.stdout.write(f"{len(names)} submissions cancelled; 'atomsim resume {folder}' goes on later\n")
+        ending = f" ({done.ending} jobs are ending)" if done.ending else ""
+        sys.stdout.write(f"{len(done.names)} submissions cancelled{ending}; 'atomsim resume {folder}' goes on later\n")
+        for line in done.left:
+            sys.stdout.write(f"left in the queue: {line}; call 'atomsim cancel {folder}' again in a minute\n")
+    if done.left:
+        raise typer.Exit(1)
 
 
 def retry(
