@@ -90,6 +90,11 @@ class Journal:
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{self.path / 'settings.json'} cannot be read ({error}); submit again") from error
 
+    def owner(self) -> int:
+        """User id whose jobs these are; this process's own for runs that do not say it."""
+        owner = self.settings().owner
+        return os.getuid() if owner is None else owner
+
     def intend(self, token: str, job: ArrayJob | PlannerJob, script: str) -> Path:
         """Write down that a job is about to be submitted; return its script."""
         kind = "array" if isinstance(job, ArrayJob) else "planner"

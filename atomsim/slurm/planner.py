@@ -17,7 +17,7 @@ from atomsim.campaign import Campaign, load_campaign
 from atomsim.errors import AtomsimError, InputError
 from atomsim.slurm.actions import to_retry
 from atomsim.slurm.advance import Planner, advance, advance_under, open_desk
-from atomsim.slurm.client import Slurm
+from atomsim.slurm.client import Slurm, SlurmUnreachableError
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.notify import notify
 from atomsim.slurm.outlook import Outlook
@@ -114,6 +114,9 @@ def _resume_in_job(out: Path, slurm: Slurm, settings: Settings, token: str) -> O
         raise
     try:
         return advance(planner)
+    except SlurmUnreachableError as error:  # it may answer in a minute
+        journal.complain(str(error))
+        raise
     except Exception as error:
         message = str(error) if isinstance(error, AtomsimError) else f"{type(error).__name__}: {error}"
         if message != journal.complaint():

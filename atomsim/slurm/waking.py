@@ -8,8 +8,8 @@ that ends, and sees no other one at work, looks once at the queue.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atomsim.slurm.client import Queued, Slurm
@@ -30,17 +30,17 @@ class Waking:
     """Whether nobody else will plan."""
 
 
-def judge_queue(lines: Sequence[Queued], run: str, element: str, *, planners_start: bool = True) -> Waking:
+def judge_queue(lines: Sequence[Queued], run: str, ended: Set[str], *, planners_start: bool = True) -> Waking:
     """Decide from the queue what a worker that ends leaves to do.
 
     Args:
         lines: the queue.
         run: short id of the run.
-        element: the worker's own array element.
+        ended: array elements that have said their last word, this worker's among them; Slurm may not know it yet.
         planners_start: whether planner jobs are within their partition's limits; one that waits for its
             arrays does not say so itself.
     """
-    mine = [line for line in without(lines, element) if line.name.startswith(f"as-{run}-")]
+    mine = [line for line in without(lines, ended) if line.name.startswith(f"as-{run}-")]
     failed = tuple(line for line in mine if line.launch_failed)
     alive = [line for line in mine if not line.launch_failed]
     able = [line for line in alive if line.is_planner and not line.stuck]
@@ -50,37 +50,35 @@ def judge_queue(lines: Sequence[Queued], run: str, element: str, *, planners_sta
     return Waking(failed, not planners and not workers)
 
 
-def without(lines: Sequence[Queued], element: str) -> list[Queued]:
-    """Return the queue without one array element."""
-    array, _, number = element.partition("_")
+def without(lines: Sequence[Queued], ended: Set[str]) -> list[Queued]:
+    """Return the queue without the array elements that are about to leave it."""
     left = []
     for line in lines:
-        if line.job == array and number.isdecimal() and int(number) in line.elements:
-            others = tuple(e for e in line.elements if e != int(number))
-            left += [Queued(line.job, line.name, line.state, others, line.reason)] if others else []
-        else:
-            left.append(line)
+        gone = {i for i in line.ids if i in ended} if line.elements and line.state != "PENDING" else set()
+        elements = tuple(e for e in line.elements if f"{line.job}_{e}" not in gone)
+        if elements or not gone:
+            left.append(replace(line, elements=elements))
     return left
 
 
 @dataclass(frozen=True)
 class Aside:
-    """A Slurm as a worker sees it that plans: its own array element counts as ended."""
+    """A Slurm as a worker sees it that plans: what has said its last word, as this worker has, counts as ended."""
 
     slurm: Slurm
-    element: str
+    ended: Set[str]
 
     def submit(self, script: Path) -> str:
         """Submit a job script."""
         return self.slurm.submit(script)
 
     def queue(self) -> list[Queued]:
-        """Return the queue without this worker."""
-        return without(self.slurm.queue(), self.element)
+        """Return the queue without those that have ended."""
+        return without(self.slurm.queue(), self.ended)
 
     def knows(self, job: str, name: str) -> bool:
-        """Whether a job has not ended; of this worker's own array the queue tells which elements are left."""
-        if job == self.element.partition("_")[0]:
+        """Whether a job has not ended; of arrays like this worker's the queue tells which elements are left."""
+        if any(element.startswith(f"{job}_") for element in self.ended):
             return any(line.job == job and line.name == name for line in self.queue())
         return self.slurm.knows(job, name)
 
@@ -107,20 +105,32 @@ def wake(place: Place, journal: Journal, settings: Settings, slurm: Slurm, say: 
         return
     from atomsim.slurm.planner import resume
 
-    element = place.element or place.job
+    ended = ended_elements(place) | {place.element or place.job}
     try:
         partition, walltime_s = settings.profile.planner_limits
         starts = slurm.longest_s(partition) >= walltime_s
-        found = judge_queue(slurm.queue(), settings.run, element, planners_start=starts)
+        found = judge_queue(slurm.queue(), settings.run, ended, planners_start=starts)
         if found.cancel:
             slurm.cancel_lines(found.cancel)
             ids = ", ".join(i for line in found.cancel for i in line.ids)
             say(f"cancelled, as no node could start them: {ids}; their work goes to the next round")
         if found.plan:
             say("no planner is in the queue that could start: this worker plans")
-            resume(place.run, Aside(slurm, element), token=place.token)
+            resume(place.run, Aside(slurm, ended), token=place.token)
     except Exception as error:  # the chunk is done: nothing here may look like its failure
         say(f"nobody was woken: {error}")
+
+
+def ended_elements(place: Place) -> set[str]:
+    """Return the array elements of the round whose workers have all said their last word."""
+    ended: set[str] = set()
+    alive: set[str] = set()
+    for each in attempts(place.folder).values():
+        last = each[-1]
+        if last.round == place.round:
+            element = str(last.claim.get("element") or last.claim.get("job", ""))
+            (alive if last.read(place.folder, "end") is None else ended).add(element)
+    return ended - alive
 
 
 def others_at_work(place: Place) -> bool:

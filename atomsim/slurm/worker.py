@@ -72,6 +72,7 @@ def work(place: Place, slurm: Slurm) -> int:
     who = {
         "token": place.token,
         "job": place.job,
+        "element": place.element,
         "host": place.host,
         "pid": os.getpid(),
         "restarts": place.restarts,

@@ -43,6 +43,9 @@ def submitted(tmp_path: Path) -> Submitted:
     [
         ([Queued("8", PLANNER, "PENDING", reason="Dependency")], True, 0, False),
         ([], True, 0, True),
+        ([Queued("7", ARRAY, "COMPLETING", (9,))], True, 0, True),  # it looked before this one ended
+        ([Queued("7", ARRAY, "RUNNING", (9,))], True, 0, True),
+        ([Queued("7", ARRAY, "PENDING", (9,))], True, 0, False),  # put back
         ([Queued("9", "anothers", "RUNNING")], True, 0, True),
         ([Queued("7", ARRAY, "PENDING", (1, 2), "Resources")], True, 0, False),  # they will look themselves
         ([Queued("7", ARRAY, "PENDING", (1, 2), HELD), Queued("8", PLANNER, "PENDING")], True, 1, False),
@@ -57,7 +60,7 @@ def test_the_last_worker_leaves_somebody_to_go_on(
     lines: list[Queued], planners_start: bool, cancelled: int, plan: bool
 ) -> None:
     me = Queued("7", ARRAY, "RUNNING", (0,))
-    found = judge_queue([me, *lines], "abc", "7_0", planners_start=planners_start)
+    found = judge_queue([me, *lines], "abc", {"7_0", "7_9"}, planners_start=planners_start)
     assert (len(found.cancel), found.plan) == (cancelled, plan)
 
 
