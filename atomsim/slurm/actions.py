@@ -47,7 +47,8 @@ def cancel(run: Path, slurm: Slurm) -> Cancelled:
     settings = journal.settings()
     settings.refuse_others(run)
     # first, so that neither workers nor planners put anything back
-    journal.close("cancelled")
+    if (journal.closed() or {"why": ""})["why"] != "finished":
+        journal.close("cancelled")
     deadline = time.monotonic() + PATIENCE_S
     names: set[str] = set()
     while True:

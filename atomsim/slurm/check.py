@@ -89,7 +89,7 @@ def _scripts(cluster: Cluster) -> list[Finding]:
     findings = []
     for name, script in scripts.items():
         answer = ask(["sbatch", "--test-only"], stdin=script)
-        reason = complaint(answer.stderr)
+        reason = complaint(answer.stderr).removeprefix("sbatch: ")
         help_ = cure(reason, planner=name == "planner") if answer.returncode else ""
         text = f"{reason}{f'; {help_}' if help_ else ''}"
         findings.append(Finding(f"sbatch would take the {name}", answer.returncode == 0, text))

@@ -24,7 +24,7 @@ def notify(cluster: Cluster, folder: RunFolder, state: str, message: str) -> Non
     if not command:
         return
     run = str(folder.path.resolve())
-    text = f"{run}: {state}\n{message}\n'atomsim status {run}' says more.\n"
+    text = "\n".join(filter(None, (f"{run}: {state}", message, f"'atomsim status {run}' says more."))) + "\n"
     told = {"ATOMSIM_STATE": state, "ATOMSIM_MESSAGE": message, "ATOMSIM_RUN": run}
     try:
         answer = subprocess.run(  # noqa: S603 - a line of the user's own profile

@@ -50,12 +50,12 @@ submits = {submits}
 class Site:
     """A folder that a shell would trip over, a campaign in it, and the command line."""
 
-    def __init__(self, folder: Path, structures: int, element: str = "He") -> None:
+    def __init__(self, folder: Path, structures: int, element: str = "He", text: str = CAMPAIGN) -> None:
         self.folder = folder / 'it\'s a "strange" $(path) Å'
         self.folder.mkdir()
         for n in range(structures):
             write(self.folder / f"s{n:03d}.extxyz", bulk(element, "fcc", 3.2 + 0.05 * (n % 12), cubic=True))
-        text = CAMPAIGN.replace('"lj-test"', '"faulty"')
+        text = text.replace('"lj-test"', '"faulty"')
         (self.folder / "mine.toml").write_text(text, encoding="utf-8")
         self.run = self.folder / "run"
         self.profile()
