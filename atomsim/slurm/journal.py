@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atomsim.errors import AtomsimError, InputError
+from atomsim.errors import AtomsimError, InputError, InUseError
 from atomsim.files import write_atomically
 from atomsim.slurm.script import ArrayJob, PlannerJob
 from atomsim.slurm.settings import Settings
@@ -168,7 +168,7 @@ class Journal:
         Two planners at once would do no harm, as chunks are fenced, but would waste a cluster's time.
 
         Raises:
-            InputError: if another one is at work.
+            InUseError: if another one is at work.
         """
         deadline = time.monotonic() + wait_s
         while True:
@@ -181,7 +181,7 @@ class Journal:
                     break
                 continue
             if time.monotonic() > deadline:
-                raise InputError(f"{self.run} is being planned by {holder}; wait for it, then 'atomsim status'")
+                raise InUseError(f"{self.run} is being planned by {holder}; wait for it, then 'atomsim status'")
             time.sleep(0.5)
         threading.Thread(target=lease.keep, daemon=True).start()
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atomsim.campaign import Campaign, load_campaign
-from atomsim.errors import AtomsimError, InputError
+from atomsim.errors import AtomsimError, InputError, InUseError
 from atomsim.slurm.actions import to_retry
 from atomsim.slurm.advance import Planner, advance, advance_under, open_desk
 from atomsim.slurm.client import Slurm, SlurmUnreachableError
@@ -107,13 +107,9 @@ def _resume_in_job(out: Path, slurm: Slurm, settings: Settings, token: str) -> O
     """Go on where nobody reads what is printed: what goes wrong is left for ``atomsim status`` to say."""
     journal = Journal(out)
     try:
-        planner = open_planner(out, slurm, token)
-    except InputError as error:  # of no use to try again before a person has looked
-        journal.close("stopped", str(error))
-        notify(settings.profile, RunFolder(out), "stopped", str(error))
+        return advance(open_planner(out, slurm, token))
+    except InUseError:  # another planner is at work, and says itself what it fails with
         raise
-    try:
-        return advance(planner)
     except SlurmUnreachableError as error:  # it may answer in a minute
         journal.complain(str(error))
         raise

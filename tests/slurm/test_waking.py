@@ -150,11 +150,10 @@ def test_what_a_planner_fails_with_is_said_by_status(tmp_path: Path) -> None:
     (here.campaign.base_dir / "s000.extxyz").unlink()
     here.cluster.drain()
     status = read_cluster_status(here.out, here.cluster.slurm)
-    assert status.state == "stopped"
-    assert "s" in status.message
+    assert status.state == "waiting for a person: 'atomsim resume'"
     assert "start" in status.message  # the step whose file it is
     assert status.message in note.read_text()
-    assert note.read_text().endswith("stopped\n")
+    assert note.read_text().endswith("planner failed\n")
 
 
 def test_a_planner_that_slurm_does_not_answer_leaves_its_complaint(
