@@ -101,12 +101,14 @@ class Aside:
 
 def wake(place: Place, journal: Journal, settings: Settings, slurm: Slurm, say: Callable[[str], None]) -> None:
     """See to it that somebody goes on after this worker; what fails here is left to a person."""
-    if journal.closed() is not None or not settings.profile.planner.submits or others_at_work(place):
+    if journal.closed() is not None or not settings.profile.planner.submits:
         return
     from atomsim.slurm.planner import resume
 
-    ended = ended_elements(place) | {place.element or place.job}
     try:
+        if others_at_work(place):
+            return
+        ended = ended_elements(place) | {place.element or place.job}
         partition, walltime_s = settings.profile.planner_limits
         starts = slurm.longest_s(partition) >= walltime_s
         found = judge_queue(slurm.queue(), settings.run, ended, planners_start=starts)
