@@ -32,7 +32,8 @@ def check_profile(
     if as_json:
         show.print_json([asdict(f) for f in findings])
     else:
-        show.print_table(("", "", ""), [("good" if f.good else "BAD", f.what, f.found) for f in findings])
+        for f in findings:  # lines, as a table would break what is to be copied
+            sys.stdout.write(f"{'good' if f.good else 'BAD '}  {f.what}: {f.found}\n")
     if not all(f.good for f in findings):
         raise typer.Exit(1)
 
