@@ -5,13 +5,17 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: run test check lint types imports bench clean
+.PHONY: run test soak check lint types imports bench clean
 
 run: .venv/installed
 	$(BIN)/atomsim run workflows/li2ruo3-delithiation.toml
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# A thousand random kills: some ten minutes of one core; the last figures are in benchmarks/RESULTS.md.
+soak: .venv/installed
+	$(BIN)/python -m pytest -m soak -s
 
 check: lint types imports test
 

@@ -103,19 +103,22 @@ class Campaign:
         return task_id(self.content())
 
 
-def load_campaign(path: Path | str, *, potential: str | None = None, device: str | None = None) -> Campaign:
+def load_campaign(
+    path: Path | str, *, potential: str | None = None, device: str | None = None, text: str | None = None
+) -> Campaign:
     """Read and check a campaign file.
 
     Args:
         path: the TOML file.
         potential: takes the place of the file's ``potential``.
         device: takes the place of the file's ``device``.
+        text: takes the place of the file's content; files that it names are looked for beside ``path`` all the same.
 
     Raises:
         InputError: with one line for every problem found.
     """
     path = Path(path)
-    text = _read(path)
+    text = _read(path) if text is None else text
     raw = _parse(path, text)
     problems: list[str] = []
     header = _header(raw, path.resolve().parent, potential, device, problems)

@@ -25,6 +25,10 @@ class InputError(AtomsimError):
     exit_code = 2
 
 
+class InUseError(InputError):
+    """Another process is at work where this one would be; it goes away by itself."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``" did you mean 'x'?"`` for the closest known word, or an empty string.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import subprocess
 import tempfile
@@ -93,6 +94,14 @@ class CountingSlurm:
         """Count, and pass on."""
         self.calls["squeue"] += 1
         return self.real.queue() if self.real else []
+
+    def knows(self, job: str, name: str) -> bool:
+        """Pass on."""
+        return self.real is not None and self.real.knows(job, name)
+
+    def longest_s(self, partition: str) -> float:
+        """Pass on."""
+        return self.real.longest_s(partition) if self.real else math.inf
 
     def cancel(self, names: Sequence[str]) -> None:
         """Pass on."""
@@ -198,6 +207,15 @@ class SimulatedSlurm:
             running = tuple(w.chunk - about["first"] for w in self.running if w.job == job)
             lines += [Queued(job, about["name"], s, e) for s, e in (("PENDING", pending), ("RUNNING", running)) if e]
         return lines
+
+    def knows(self, job: str, name: str) -> bool:
+        """Whether a job is in the queue."""
+        return any((line.job, line.name) == (job, name) for line in self.queue())
+
+    def longest_s(self, partition: str) -> float:
+        """No limits here."""
+        del partition
+        return math.inf
 
     def cancel(self, names: Sequence[str]) -> None:
         """Nothing is cancelled here."""

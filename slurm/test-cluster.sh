@@ -6,6 +6,8 @@
 #
 #   slurm/test-cluster.sh up /tmp/slurm      then: export SLURM_CONF=/tmp/slurm/slurm.conf
 #   slurm/test-cluster.sh down /tmp/slurm
+#   GPUS=0 slurm/test-cluster.sh up /tmp/slurm         nodes of which Slurm knows no GPUs
+#   touch /tmp/slurm/prolog-fails                      no node can start a job while this file is there
 #   slurm/test-cluster.sh kill-node /tmp/slurm n1      as if its power were cut; start-node brings it back
 #   slurm/test-cluster.sh kill-controller /tmp/slurm   likewise; start-controller brings it back
 set -euo pipefail
@@ -70,12 +72,17 @@ MaxArraySize=${MAX_ARRAY:-1001}
 MaxJobCount=20000
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-GresTypes=gpu
-NodeName=n[0-$((NODES - 1))] NodeHostname=$HOST NodeAddr=127.0.0.1 Port=[$((PORT + 10))-$((PORT + 9 + NODES))] CPUs=4 RealMemory=16000 Gres=gpu:$GPUS State=UNKNOWN
+Prolog=$ROOT/prolog.sh
+$([ "$GPUS" = 0 ] || echo GresTypes=gpu)
+NodeName=n[0-$((NODES - 1))] NodeHostname=$HOST NodeAddr=127.0.0.1 Port=[$((PORT + 10))-$((PORT + 9 + NODES))] CPUs=4 RealMemory=16000 $([ "$GPUS" = 0 ] || echo "Gres=gpu:$GPUS") State=UNKNOWN
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=10 DefMemPerCPU=1500 PriorityTier=1 GraceTime=5
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE DefaultTime=10 DefMemPerCPU=100 PriorityTier=10 PreemptMode=OFF
 PartitionName=short Nodes=ALL MaxTime=5 DefaultTime=1 DefMemPerCPU=1500 PriorityTier=1
 CONF
+  # what a site does before each job; as broken as on a bad day while a file says so
+  printf '#!/bin/sh\n[ ! -e "%s/prolog-fails" ]\n' "$ROOT" >"$ROOT/prolog.sh"
+  chmod 755 "$ROOT/prolog.sh"
+  [ "$GPUS" != 0 ] || return 0
   # a pretended GPU must be a character device, or CUDA_VISIBLE_DEVICES stays empty
   echo "NodeName=n[0-$((NODES - 1))] Name=gpu File=$(echo /dev/null,/dev/zero,/dev/full,/dev/random | cut -d, -f1-"$GPUS")" >"$ROOT/gres.conf"
 }

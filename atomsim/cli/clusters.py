@@ -1,7 +1,8 @@
-"""Cluster profiles: ``clusters check``, ``clusters list``."""
+"""Cluster profiles: ``clusters check``, ``clusters keys``, ``clusters list``."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -31,9 +32,23 @@ def check_profile(
     if as_json:
         show.print_json([asdict(f) for f in findings])
     else:
-        show.print_table(("", "", ""), [("good" if f.good else "BAD", f.what, f.found) for f in findings])
+        for f in findings:  # lines, as a table would break what is to be copied
+            sys.stdout.write(f"{'good' if f.good else 'BAD '}  {f.what}: {f.found}\n")
     if not all(f.good for f in findings):
         raise typer.Exit(1)
+
+
+@clusters.command("keys")
+def list_keys(as_json: Json = False) -> None:
+    """List every key of a profile: table, type, default and meaning."""
+    from atomsim.slurm.profile import described_keys
+
+    rows = described_keys()
+    if as_json:
+        show.print_json(rows)
+        return
+    for row in rows:
+        sys.stdout.write(f"[{row['table']}] {row['key']}: {row['type']}, {row['default']}\n    {row['description']}\n")
 
 
 @clusters.command("list")

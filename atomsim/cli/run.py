@@ -149,7 +149,8 @@ def _print_status(folder: Path, as_json: bool) -> None:
         from atomsim.slurm.client import RealSlurm
         from atomsim.slurm.status import read_cluster_status
 
-        print_status(read_cluster_status(folder, RealSlurm()), str(folder), as_json)
+        status = read_cluster_status(folder, RealSlurm(Journal(folder).owner()))
+        print_status(status, str(folder), as_json)
         return
     steps = read_status(folder)
     if as_json:

@@ -98,12 +98,14 @@ def resume(
       atomsim resume runs/li2ruo3-delithiation
     """  # noqa: D301 - click's mark for lines that must not be joined
     from atomsim.slurm.client import RealSlurm, SlurmUnreachableError
+    from atomsim.slurm.journal import Journal
     from atomsim.slurm.planner import resume as go_on
 
     deadline = time.monotonic() + (PATIENCE_S if token else 0.0)
     while True:
         try:
-            outlook = go_on(folder, RealSlurm(), token=token, accept_versions=accept_versions)
+            slurm = RealSlurm(Journal(folder).owner())
+            outlook = go_on(folder, slurm, token=token, accept_versions=accept_versions)
             break
         except SlurmUnreachableError:
             if time.monotonic() > deadline:
@@ -122,11 +124,13 @@ def worker(
 ) -> None:
     """Run one chunk of a submitted campaign; job scripts call this."""
     from atomsim.slurm.client import RealSlurm
-    from atomsim.slurm.worker import place_of, work
+    from atomsim.slurm.journal import Journal
+    from atomsim.slurm.place import place_of
+    from atomsim.slurm.worker import work
 
     place = place_of(folder, step, number, first, chunks, token, os.environ)
     if place is not None:
-        raise typer.Exit(work(place, RealSlurm()))
+        raise typer.Exit(work(place, RealSlurm(Journal(folder).owner())))
 
 
 def cancel(folder: RunDir, as_json: Json = False) -> None:
@@ -139,11 +143,16 @@ def cancel(folder: RunDir, as_json: Json = False) -> None:
     from atomsim.slurm.actions import cancel as end
     from atomsim.slurm.client import RealSlurm
 
-    names = end(folder, RealSlurm())
+    done = end(folder, RealSlurm())
     if as_json:
-        show.print_json({"cancelled": names})
+        show.print_json({"cancelled": done.names, "left": done.left, "ending": done.ending})
     else:
-        sys.stdout.write(f"{len(names)} submissions cancelled; 'atomsim resume {folder}' goes on later\n")
+        ending = f" ({done.ending} jobs are ending)" if done.ending else ""
+        sys.stdout.write(f"{len(done.names)} submissions cancelled{ending}; 'atomsim resume {folder}' goes on later\n")
+        for line in done.left:
+            sys.stdout.write(f"left in the queue: {line}; call 'atomsim cancel {folder}' again in a minute\n")
+    if done.left:
+        raise typer.Exit(1)
 
 
 def retry(

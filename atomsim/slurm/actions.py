@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,24 +19,49 @@ from atomsim.worker.folder import RunFolder
 from atomsim.worker.manifest import key_of, known_chunks, rounds
 
 LAST_LINES = 15
+PATIENCE_S = 15.0
+"""How long ``cancel`` waits for jobs to leave the queue."""
+LOOK_S = 0.5
 
 
-def cancel(run: Path, slurm: Slurm) -> list[str]:
-    """End a campaign's jobs; what is finished stays. Return the tokens that were in the queue.
+@dataclass(frozen=True)
+class Cancelled:
+    """What became of a campaign's jobs."""
+
+    names: tuple[str, ...]
+    """Tokens that were in the queue."""
+    left: tuple[str, ...]
+    """What is in the queue all the same."""
+    ending: int
+    """Jobs that Slurm is ending just now."""
+
+
+def cancel(run: Path, slurm: Slurm) -> Cancelled:
+    """End a campaign's jobs; what is finished stays. Afterwards look at the queue: scancel says nothing of what it did.
 
     Raises:
-        InputError: if this was not submitted.
+        InputError: if this was not submitted, or is somebody else's.
         SlurmUnreachableError: if Slurm does not answer.
     """
     journal = Journal(run)
     settings = journal.settings()
+    settings.refuse_others(run)
     # first, so that neither workers nor planners put anything back
-    journal.close("cancelled")
-    names = sorted({line.name for line in slurm.queue() if line.name.startswith(f"as-{settings.run}-")})
-    if names:
-        slurm.cancel(names)
-    RunFolder(run).say(f"cancelled {len(names)} submissions")
-    return names
+    if (journal.closed() or {"why": ""})["why"] != "finished":
+        journal.close("cancelled")
+    deadline = time.monotonic() + PATIENCE_S
+    names: set[str] = set()
+    while True:
+        lines = [line for line in slurm.queue() if line.name.startswith(f"as-{settings.run}-")]
+        alive = [line for line in lines if line.state != "COMPLETING"]
+        if not alive or (names and time.monotonic() > deadline):
+            break
+        names |= {line.name for line in alive}
+        slurm.cancel(sorted({line.name for line in alive}))
+        time.sleep(LOOK_S)
+    left = tuple(f"{line.name} ({', '.join(line.ids[:3])}: {line.state})" for line in alive)
+    RunFolder(run).say(f"cancelled {len(names)} submissions; left in the queue: {', '.join(left) or 'none'}")
+    return Cancelled(tuple(sorted(names)), left, sum(len(line.ids) for line in lines) - sum(len(a.ids) for a in alive))
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ Many sites keep no accounts, and what they keep may be late or wrong: a host out
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 
+from atomsim.slurm.command import SlurmUnreachableError, ask
 from atomsim.worker.chunks import Attempt
 
 TIMEOUT_S = 20
@@ -51,7 +51,7 @@ def _accounts(jobs: Sequence[str]) -> str:
     command = ["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", f"--jobs={','.join(jobs)}"]
     command += ["--format=JobID,State,ExitCode,NodeList", "--starttime=now-30days"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
+        answer = ask(command, timeout_s=TIMEOUT_S)
+    except SlurmUnreachableError:
         return ""
     return answer.stdout if answer.returncode == 0 else ""

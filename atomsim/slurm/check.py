@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
+import shutil
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from atomsim.slurm.client import SlurmUnreachableError
-from atomsim.slurm.profile import TIME, Cluster, seconds_of
-from atomsim.slurm.script import ArrayJob, array_script
+from atomsim.slurm.command import ask, complaint, overriding
+from atomsim.slurm.cures import cure
+from atomsim.slurm.options import TIME, seconds_of, slurm_time
+from atomsim.slurm.profile import Cluster
+from atomsim.slurm.script import ArrayJob, PlannerJob, array_script, planner_script
 
 
 @dataclass(frozen=True)
@@ -37,43 +43,72 @@ def check_cluster(cluster: Cluster) -> list[Finding]:
             f"MaxArraySize is {size}, the profile says {cluster.limits.max_array_size}",
         )
     )
-    partitions = {cluster.slurm.partition, cluster.planner.partition or cluster.slurm.partition}
-    for name in sorted(partitions):
-        findings += _partition(cluster, name)
-    findings.append(_would_be_accepted(cluster))
+    known = {
+        about.get("PartitionName", ""): about
+        for about in map(_fields, _ask("scontrol", "--oneliner", "show", "partition").splitlines())
+        if about
+    }
+    findings += _partitions(known, "slurm", cluster.slurm.partition, cluster.walltime_s)
+    if cluster.planner.submits:
+        findings += _partitions(known, "planner", *cluster.planner_limits)
+    findings += _scripts(cluster)
+    findings += _surroundings(cluster)
     return findings
 
 
-def _partition(cluster: Cluster, name: str) -> list[Finding]:
-    lines = [_fields(line) for line in _ask("scontrol", "--oneliner", "show", "partition").splitlines() if line]
-    known = {line.get("PartitionName", ""): line for line in lines}
-    if name not in known:
-        return [Finding(f"partition {name}", False, f"not there; partitions are {', '.join(sorted(known))}")]
-    about = known[name]
-    findings = [Finding(f"partition {name}", about.get("State") == "UP", f"state {about.get('State', 'unknown')}")]
-    limit = about.get("MaxTime", "UNLIMITED")
-    if name == cluster.slurm.partition:
-        fits = TIME.fullmatch(limit) is None or seconds_of(limit) >= cluster.walltime_s
-        findings.append(
-            Finding("[slurm] walltime", fits, f"MaxTime is {limit}, the profile says {cluster.slurm.walltime}")
-        )
+def _partitions(known: Mapping[str, Mapping[str, str]], table: str, names: str, walltime_s: int) -> list[Finding]:
+    """Judge the partitions of one kind of job; of a list, Slurm takes any that fits."""
+    findings = []
+    limits: dict[str, str] = {}
+    for name in names.split(","):
+        about = known.get(name)
+        if about is None:
+            found = f"not there; partitions are {', '.join(sorted(known))}"
+            findings.append(Finding(f"[{table}] partition {name}", False, found))
+            continue
+        limits[name] = about.get("MaxTime", "UNLIMITED")
+        state = about.get("State", "unknown")
+        findings.append(Finding(f"[{table}] partition {name}", state == "UP", f"state {state}"))
+    if limits:
+        fits = any(not TIME.fullmatch(limit) or seconds_of(limit) >= walltime_s for limit in limits.values())
+        told = ", ".join(f"{limit} ({name})" if len(limits) > 1 else limit for name, limit in limits.items())
+        found = f"MaxTime is {told}, the profile says {slurm_time(f'{walltime_s // 3600}:{walltime_s // 60 % 60:02d}')}"
+        if not fits:
+            found += "; Slurm would take such a job, and never start it"
+        findings.append(Finding(f"[{table}] walltime", fits, found))
     return findings
 
 
-def _would_be_accepted(cluster: Cluster) -> Finding:
-    """Let sbatch judge a job of one element without submitting it."""
-    script = array_script(cluster, ArrayJob("as-check", "01-check", 1, 0, cluster.slurm.workers_per_job), Path("/tmp"))  # noqa: S108 - never written to
-    answer = subprocess.run(
-        ["sbatch", "--test-only"],  # noqa: S607
-        input=script,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    said = [line for line in answer.stderr.splitlines() if line.strip()]
-    text = re.sub(r"^(sbatch|allocation): (error: )?", "", said[-1]) if said else "accepted"
-    return Finding("sbatch would take a job", answer.returncode == 0, text)
+def _scripts(cluster: Cluster) -> list[Finding]:
+    """Let sbatch judge, without submitting it, every script that a campaign hands in."""
+    nowhere = Path("/tmp")  # noqa: S108 - never written to
+    array = ArrayJob("as-check", "01-check", 1, 0, cluster.slurm.workers_per_job)
+    scripts = {"workers": array_script(cluster, array, nowhere)}
+    if cluster.planner.submits:
+        scripts["planner"] = planner_script(cluster, PlannerJob("as-check-plan-", ()), nowhere)
+    findings = []
+    for name, script in scripts.items():
+        answer = ask(["sbatch", "--test-only"], stdin=script)
+        reason = complaint(answer.stderr).removeprefix("sbatch: ")
+        help_ = cure(reason, planner=name == "planner") if answer.returncode else ""
+        text = f"{reason}{f'; {help_}' if help_ else ''}"
+        findings.append(Finding(f"sbatch would take the {name}", answer.returncode == 0, text))
+    return findings
+
+
+def _surroundings(cluster: Cluster) -> list[Finding]:
+    """Judge what lies outside Slurm: Python, and variables that would have changed every job."""
+    python = cluster.environment.python or sys.executable
+    findings = []
+    if "/" in python:
+        there = shutil.which(python) is not None
+        found = python if there else f"{python} is not here, or is not executable"
+        findings.append(Finding("[environment] python", there, found))
+    ignored = overriding(os.environ)
+    if ignored:
+        found = f"not passed on: {', '.join(ignored)}; what should hold belongs into the profile"
+        findings.append(Finding("variables of sbatch", True, found))
+    return findings
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -81,10 +116,7 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def _ask(*command: str) -> str:
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SlurmUnreachableError(f"{command[0]} does not work here ({error}); run this on the cluster") from error
+    answer = ask(command)
     if answer.returncode:
-        raise SlurmUnreachableError(f"{' '.join(command)}: {answer.stderr.strip() or 'no answer'}")
+        raise SlurmUnreachableError(f"{' '.join(command)}: {complaint(answer.stderr)}")
     return answer.stdout

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import getpass
+import math
 import os
 import re
-import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from atomsim.errors import AtomsimError
+from atomsim.slurm.command import SlurmUnreachableError, ask, complaint
+from atomsim.slurm.cures import cure
+from atomsim.slurm.options import TIME, seconds_of
 
-TIMEOUT_S = 60
-OF_CLIENTS = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
-"""Variables that tell Slurm's commands where their cluster is; the others tell of a job."""
-LIMIT_WORDS = ("limit", "Limit", "temporarily", "Resource", "too many")
+__all__ = ["Queued", "RealSlurm", "RejectedError", "Slurm", "SlurmUnreachableError", "parse_elements", "parse_line"]
+
+SUBMIT_LIMIT = re.compile(r"SubmitJob|temporarily un(able|available)|too many (jobs|tasks)|MaxJobCount", re.IGNORECASE)
+"""Refusals that fewer jobs in the queue would have spared."""
+SOME_LIMIT, ITS_NAME = re.compile("job submit limit"), re.compile(r"\b(QOS|Assoc)(Max|Min|Grp)\w+")
+"""What is said for any limit of an account, and what names it where the site has it named."""
 STUCK = re.compile(
-    r"PartitionNodeLimit|PartitionTimeLimit|PartitionDown|PartitionInactive|BadConstraints|DependencyNeverSatisfied"
-    r"|JobHeld|held|Invalid(Account|QOS)|ReqNodeNotAvail|AccountNotAllowed|QOSNotAllowed|Max\w*PerJob"
-    r"|NodeDown|launch failed"
+    r"PartitionNodeLimit|PartitionTimeLimit|PartitionDown|PartitionInactive|PartitionConfig|BadConstraints"
+    r"|DependencyNeverSatisfied|JobHeld|held|Invalid(Account|QOS)|ReqNodeNotAvail|AccountNotAllowed|QOSNotAllowed"
+    r"|Max\w*PerJob|MinGRES|Grp\w*Minutes|NodeDown|launch failed"
 )
 """Reasons for which a pending job may wait for ever."""
-
-
-class SlurmUnreachableError(AtomsimError):
-    """Slurm does not answer; nothing is known, so nothing is decided."""
+ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_ME")
+JOB_ID = re.compile(r"^(\d+)(?:;.*)?$")
 
 
 class RejectedError(AtomsimError):
@@ -35,7 +37,9 @@ class RejectedError(AtomsimError):
     @property
     def by_limit(self) -> bool:
         """Whether it may be accepted later, when there are fewer jobs."""
-        return any(word in str(self) for word in LIMIT_WORDS)
+        text = str(self)
+        unnamed = SOME_LIMIT.search(text) is not None and ITS_NAME.search(text) is None
+        return unnamed or SUBMIT_LIMIT.search(text) is not None
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,11 @@ class Queued:
         """Whether Slurm could not start it and holds it until a person lets it go."""
         return self.state == "PENDING" and "launch failed" in self.reason.replace("_", " ")
 
+    @property
+    def is_planner(self) -> bool:
+        """Whether it is a planner's job, by its token."""
+        return "-plan-" in self.name
+
 
 class Slurm(Protocol):
     """What the planner asks of a scheduler."""
@@ -76,6 +85,10 @@ class Slurm(Protocol):
 
     def queue(self) -> list[Queued]:
         """Return all of this user's jobs that have not ended."""
+        ...
+
+    def knows(self, job: str, name: str) -> bool:
+        """Whether a job of this id and name has not ended, asked by its id: a list of jobs may be an old one."""
         ...
 
     def cancel(self, names: Sequence[str]) -> None:
@@ -90,21 +103,31 @@ class Slurm(Protocol):
         """Put a running job back into the queue; False if that is not allowed."""
         ...
 
+    def longest_s(self, partition: str) -> float:
+        """Time limit of a partition, or the longest one of a list ``a,b``, s; infinite where it has or tells none."""
+        ...
 
+
+@dataclass(frozen=True)
 class RealSlurm:
     """Slurm's own commands."""
+
+    uid: int = field(default_factory=os.getuid)
+    """Whose jobs are looked at: names such as LOGNAME need not be the user's."""
 
     def submit(self, script: Path) -> str:
         """Submit a job script.
 
         Raises:
-            RejectedError: with what Slurm said.
-            SlurmUnreachableError: if its controller does not answer.
+            RejectedError: with what Slurm said, and the key of the profile that cures it.
+            SlurmUnreachableError: if its controller does not answer, or gives no job id.
         """
-        answer = _ask(["sbatch", "--parsable", str(script)])
+        answer = ask(["sbatch", "--parsable", str(script)])
         if answer.returncode:
-            raise RejectedError(f"sbatch refused {script.name}: {_first_line(answer.stderr)}")
-        return answer.stdout.strip().split(";")[0]
+            reason = complaint(answer.stderr)
+            help_ = cure(reason, planner="-plan-" in script.name)
+            raise RejectedError(f"sbatch refused {script.name}: {reason}{f'; {help_}' if help_ else ''}")
+        return job_id(answer.stdout)
 
     def queue(self) -> list[Queued]:
         """List this user's jobs with one ``squeue``.
@@ -112,19 +135,32 @@ class RealSlurm:
         Raises:
             SlurmUnreachableError: if its controller does not answer.
         """
-        answer = _ask(["squeue", "--noheader", "--user", getpass.getuser(), "--format=%F|%K|%T|%j|%r"])
+        answer = ask(["squeue", "--noheader", "--user", str(self.uid), "--format=%F|%K|%T|%j|%r"])
         if answer.returncode:
-            raise SlurmUnreachableError(f"squeue fails: {_first_line(answer.stderr)}; try again when Slurm answers")
-        return [parse_line(line) for line in answer.stdout.splitlines() if line.count("|") >= 4]
+            raise SlurmUnreachableError(f"squeue fails: {complaint(answer.stderr)}; try again when Slurm answers")
+        # a site's banner may stand before the jobs
+        lines = (line.strip() for line in answer.stdout.splitlines())
+        return [parse_line(line) for line in lines if line.count("|") >= 4 and line.partition("|")[0].isdecimal()]
 
-    def cancel(self, names: Sequence[str]) -> None:
-        """Cancel this user's jobs of these names.
+    def knows(self, job: str, name: str) -> bool:
+        """Ask the controller for one job: ``squeue`` is a cache at some sites.
 
         Raises:
             SlurmUnreachableError: if its controller does not answer.
         """
-        for first in range(0, len(names), 50):
-            _cancel(",".join(names[first : first + 50]))
+        lines = ask(["scontrol", "--oneliner", "show", "job", job]).stdout.splitlines()
+        mine = [line for line in lines if f" JobName={name} " in f"{line} "]
+        states = [found[1] for line in mine if (found := re.search(r"\bJobState=(\w+)", line))]
+        return any(not state.startswith(ENDED) for state in states)
+
+    def cancel(self, names: Sequence[str]) -> None:
+        """Cancel this user's jobs of these names, one name a call: ``scancel --name=a,b`` is one name to Slurm.
+
+        Raises:
+            SlurmUnreachableError: if its controller does not answer.
+        """
+        for name in names:
+            self._cancel(name)
 
     def cancel_lines(self, lines: Sequence[Queued]) -> None:
         """Cancel what lines of the queue stand for, by id and name: an id alone may be another's by now.
@@ -135,14 +171,40 @@ class RealSlurm:
         for name in sorted({line.name for line in lines}):
             ids = [i for line in lines if line.name == name for i in line.ids]
             for first in range(0, len(ids), 50):
-                _cancel(name, ids[first : first + 50])
+                self._cancel(name, ids[first : first + 50])
 
     def requeue(self, job: str) -> bool:
         """Ask Slurm to run a job again; it ends the running one."""
         try:
-            return _ask(["scontrol", "requeue", job]).returncode == 0
+            return ask(["scontrol", "requeue", job]).returncode == 0
         except SlurmUnreachableError:
             return False
+
+    def longest_s(self, partition: str) -> float:
+        """Ask for MaxTime; a job above it is accepted and waits for ever."""
+        limits = []
+        for name in partition.split(","):
+            found = re.search(r"\bMaxTime=(\S+)", ask(["scontrol", "--oneliner", "show", "partition", name]).stdout)
+            limits.append(float(seconds_of(found[1])) if found and TIME.fullmatch(found[1]) else math.inf)
+        return max(limits)
+
+    def _cancel(self, name: str, ids: Sequence[str] = ()) -> None:
+        answer = ask(["scancel", "--user", str(self.uid), f"--name={name}", *ids])
+        if answer.returncode:
+            raise SlurmUnreachableError(f"scancel fails: {complaint(answer.stderr)}; try again")
+
+
+def job_id(stdout: str) -> str:
+    """Return the id in what ``sbatch --parsable`` printed; a site's banner may stand around it.
+
+    Raises:
+        SlurmUnreachableError: if there is none: the job may be in the queue all the same.
+    """
+    found = [match[1] for line in stdout.splitlines() if (match := JOB_ID.match(line.strip()))]
+    if not found:
+        said = " ".join(stdout.split())[:80] or "nothing"
+        raise SlurmUnreachableError(f"sbatch gave no job id (it said: {said}); 'atomsim resume' looks for the job")
+    return found[-1]
 
 
 def parse_line(line: str) -> Queued:
@@ -161,48 +223,3 @@ def parse_elements(text: str) -> tuple[int, ...]:
             last, _, step = last.partition(":")
             found += range(int(first), int(last or first) + 1, int(step or 1))
     return tuple(found)
-
-
-def _cancel(names: str, ids: Sequence[str] = ()) -> None:
-    answer = _ask(["scancel", "--user", getpass.getuser(), f"--name={names}", *ids])
-    if answer.returncode:
-        raise SlurmUnreachableError(f"scancel fails: {_first_line(answer.stderr)}; try again")
-
-
-def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment for Slurm's commands: that of a planner's own job is not to become its jobs' too.
-
-    sbatch passes everything on, and what the new job does not set itself, such as SLURM_MEM_PER_NODE,
-    would hold for the workers that it starts with srun.
-    """
-    inside = "SLURM_JOB_ID" in environment
-    kept = {k: v for k, v in environment.items() if not inside or not k.startswith("SLURM_") or k in OF_CLIENTS}
-    return kept | {"SLURM_BITSTR_LEN": "0"}  # or squeue cuts long lists of array elements
-
-
-def _ask(command: list[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        answer = subprocess.run(  # noqa: S603
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=clean_environment(os.environ)
-        )
-    except FileNotFoundError as error:
-        raise SlurmUnreachableError(
-            f"no {command[0]!r} on this machine; log in to the cluster, or 'module load slurm', and try again"
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise SlurmUnreachableError(f"{command[0]} did not answer within {TIMEOUT_S} s; try again later") from error
-    words = ("Unable to contact", "Connection refused", "Socket timed out", "Zero Bytes", "communication connection")
-    if answer.returncode and any(word in answer.stderr for word in words):
-        raise SlurmUnreachableError(
-            f"Slurm's controller does not answer ({_first_line(answer.stderr)}); try again later"
-        )
-    return answer
-
-
-def _first_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (
-        lines[-1].removeprefix("sbatch: error: ").removeprefix("Batch job submission failed: ")
-        if lines
-        else "no message"
-    )

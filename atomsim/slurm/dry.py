@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,11 @@ class DrySlurm:
         """Return an empty queue."""
         return []
 
+    def knows(self, job: str, name: str) -> bool:
+        """Know no job."""
+        del job, name
+        return False
+
     def cancel(self, names: Sequence[str]) -> None:
         """Cancel nothing."""
 
@@ -39,6 +45,11 @@ class DrySlurm:
         """Put nothing back."""
         del job
         return False
+
+    def longest_s(self, partition: str) -> float:
+        """Know no limits."""
+        del partition
+        return math.inf
 
 
 def dry_start(campaign: Campaign, out: Path, engine: Engine, cluster: Cluster) -> list[tuple[str, str]]:

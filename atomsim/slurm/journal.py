@@ -9,6 +9,7 @@
     slurm/plans/0007.json            the seventh planner; .done.json when it has finished
     slurm/closed.json                why nothing more is submitted: finished, cancelled, stopped
     slurm/reopened.json              when a person last had it go on all the same
+    slurm/complaint.json             what the last planner failed with, until one succeeds
     slurm/logs/                      what jobs print
 
 A job is known by its token, never by its id: ids that a controller lost are given again.
@@ -19,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import socket
 import threading
 import time
@@ -28,35 +28,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atomsim.errors import AtomsimError, InputError
+from atomsim.errors import AtomsimError, InputError, InUseError
 from atomsim.files import write_atomically
-from atomsim.slurm.profile import Cluster, parse_profile
 from atomsim.slurm.script import ArrayJob, PlannerJob
-from atomsim.worker.engine import Engine
+from atomsim.slurm.settings import Settings
 from atomsim.worker.manifest import publish
 
 LEASE_S = 90.0
 """A planner that has not been heard of for so long is taken for dead."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """With what a campaign runs on a cluster; written once by ``submit``."""
-
-    run: str
-    """Short id of this run, part of every token."""
-    campaign: str
-    """Path of the campaign file."""
-    engine: dict[str, Any]
-    cluster_name: str
-    cluster: dict[str, Any]
-    versions: dict[str, str]
-    """Versions of the code that results depend on; workers with others refuse to work."""
-
-    @property
-    def profile(self) -> Cluster:
-        """The cluster's profile."""
-        return parse_profile(self.cluster, self.cluster_name)
 
 
 @dataclass(frozen=True)
@@ -111,6 +90,11 @@ class Journal:
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{self.path / 'settings.json'} cannot be read ({error}); submit again") from error
 
+    def owner(self) -> int:
+        """User id whose jobs these are; this process's own for runs that do not say it."""
+        owner = self.settings().owner
+        return os.getuid() if owner is None else owner
+
     def intend(self, token: str, job: ArrayJob | PlannerJob, script: str) -> Path:
         """Write down that a job is about to be submitted; return its script."""
         kind = "array" if isinstance(job, ArrayJob) else "planner"
@@ -162,6 +146,21 @@ class Journal:
         except (OSError, ValueError, KeyError):
             return 0.0
 
+    def complain(self, message: str) -> None:
+        """Write down what a planner failed with; empty once one has succeeded."""
+        path = self.path / "complaint.json"
+        if message:
+            write_atomically(path, json.dumps({"message": message, "time": time.time()}) + "\n")
+        else:
+            path.unlink(missing_ok=True)
+
+    def complaint(self) -> str:
+        """Return what the last planner failed with; empty if it did not."""
+        try:
+            return str(json.loads((self.path / "complaint.json").read_text(encoding="utf-8"))["message"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
     @contextlib.contextmanager
     def planning(self, wait_s: float = LEASE_S + 30.0) -> Iterator[Lease]:
         """Be the one planner of this run.
@@ -169,7 +168,7 @@ class Journal:
         Two planners at once would do no harm, as chunks are fenced, but would waste a cluster's time.
 
         Raises:
-            InputError: if another one is at work.
+            InUseError: if another one is at work.
         """
         deadline = time.monotonic() + wait_s
         while True:
@@ -182,7 +181,7 @@ class Journal:
                     break
                 continue
             if time.monotonic() > deadline:
-                raise InputError(f"{self.run} is being planned by {holder}; wait for it, then 'atomsim status'")
+                raise InUseError(f"{self.run} is being planned by {holder}; wait for it, then 'atomsim status'")
             time.sleep(0.5)
         threading.Thread(target=lease.keep, daemon=True).start()
         try:
@@ -229,26 +228,6 @@ class Lease:
         if later.exists():
             raise AtomsimError("another planner has taken over; run 'atomsim status'")
         os.utime(self.path)
-
-
-def settings_of(campaign: Path, engine: Engine, cluster: Cluster, versions: dict[str, str]) -> Settings:
-    """Return the settings of a new run: device, processes and checkpoints are the profile's."""
-    of_engine = {
-        "potential": engine.potential,
-        "device": cluster.worker.device,
-        "dtype": engine.dtype,
-        "processes": cluster.worker.processes if cluster.worker.device == "cpu" else 1,
-        "trust_file": engine.trust_file,
-        "loader": engine.loader,
-        "checkpoint_s": cluster.worker.checkpoint_s,
-    }
-    tables = {k: v for k, v in cluster.model_dump(mode="json").items() if k != "name"}
-    return Settings(secrets.token_hex(3), str(campaign.resolve()), of_engine, cluster.name, tables, versions)
-
-
-def engine_of(settings: Settings) -> Engine:
-    """Return the engine that a campaign was submitted with."""
-    return Engine(**settings.engine)
 
 
 def _birth(pid: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +10,12 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from atomsim import catalog
 from atomsim.errors import InputError, nearest
+from atomsim.slurm.options import checked_options, checked_time, seconds_of
 from atomsim.tasks.base import StepSettings
-from atomsim.tasks.keys import explain
+from atomsim.tasks.keys import describe_settings, explain
 
 LONGEST_MARGIN = 2 / 3
 """Part of a walltime that ``stop_before_s`` may take: a job must get on between its start and that."""
-TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d{2})(?::(\d{2}))?")
 
 
 class Allocation(StepSettings):
@@ -26,38 +25,35 @@ class Allocation(StepSettings):
     account: str = Field(default="", description="account to charge; the site's default if empty")
     qos: str = Field(default="", description="quality of service; the site's default if empty")
     constraint: str = Field(default="", description="node features, e.g. a100")
-    walltime: str = Field(description="time limit of one job, [days-]hours:minutes[:seconds]")
+    walltime: str = Field(
+        description="time limit of one job, [days-]hours:minutes[:seconds]: '04:00' is four hours, '1-12' 36 hours"
+    )
     gpus_per_worker: int = Field(default=1, ge=0, le=1, description="1, or 0 on nodes without GPUs")
     gpu_type: str = Field(default="", description="type of GPU, e.g. a100, where the site wants it named")
+    gpu_request: Literal["gres", "gpus", "gpus-per-node", "gpus-per-task", "none"] = Field(
+        default="gres",
+        description="how jobs ask for GPUs: --gres=gpu:1, --gpus=1, --gpus-per-node=1, --gpus-per-task=1, or not at "
+        "all (where the partition gives them, or 'options' asks in another way)",
+    )
     workers_per_job: int = Field(
         default=1, ge=1, le=64, description="workers side by side in one job: 4 where a node with 4 GPUs is given whole"
     )
     cores_per_worker: int = Field(default=1, ge=1, description="CPU cores for each worker")
     memory_per_worker_MB: int = Field(default=0, ge=0, description="memory for each worker; the site's default if 0")
-    options: list[str] = Field(default=[], description="more sbatch options, e.g. ['--exclusive']")
+    options: list[str] = Field(
+        default=[],
+        description="more sbatch options: '--exclusive', '--reservation=x', '--exclude=n7', '--mem-per-cpu=4000'",
+    )
 
     @field_validator("walltime")
     @classmethod
     def _time(cls, value: str) -> str:
-        if not TIME.fullmatch(value):
-            raise ValueError(f"found {value!r}, wanted [days-]hours:minutes[:seconds], e.g. '04:00:00'")
-        if seconds_of(value) < 60:
-            raise ValueError(f"found {value!r}, wanted at least a minute")
-        return value
+        return checked_time(value)
 
     @field_validator("options")
     @classmethod
     def _options(cls, value: list[str]) -> list[str]:
-        for option in value:
-            if not re.fullmatch(r"--?[A-Za-z][^\n]*", option):
-                raise ValueError(f"found {option!r}, wanted an sbatch option such as '--exclusive'")
-            word = option.partition("=")[0].split()[0]
-            if word in OURS:
-                raise ValueError(f"{word} is set by atomsim: leave it out")
-        return value
-
-
-OURS = frozenset({"--array", "-a", "--job-name", "-J", "--comment", "--dependency", "-d", "--signal", "--output", "-o"})
+        return checked_options(value)
 
 
 class Limits(StepSettings):
@@ -74,7 +70,20 @@ class Environment(StepSettings):
     """Keys of ``[environment]``: how a node finds atomsim."""
 
     setup: list[str] = Field(default=[], description="lines of shell before Python, e.g. 'module load cuda'")
-    python: str = Field(default="", description="Python with atomsim; the one that submits if empty")
+    python: str = Field(
+        default="",
+        description="Python with atomsim, or a script that starts one in a container; the one that submits if empty",
+    )
+
+    @field_validator("python")
+    @classmethod
+    def _one_program(cls, value: str) -> str:
+        if " " in value and not Path(value).exists():
+            raise ValueError(
+                f"found {value!r}, wanted one program; put such a line into an executable script: #!/bin/bash, then "
+                f'exec {value} "$@", and name that'
+            )
+        return value
 
 
 class Working(StepSettings):
@@ -96,9 +105,27 @@ class Planning(StepSettings):
 
     submits: bool = Field(default=True, description="whether jobs on nodes may sbatch; else 'atomsim resume' by hand")
     partition: str = Field(default="", description="where it runs; the workers' partition if empty")
-    walltime: str = Field(default="00:30:00", pattern=TIME.pattern, description="its time limit")
+    walltime: str = Field(default="00:30:00", description="its time limit, as that of [slurm]")
     memory_MB: int = Field(default=0, ge=0, description="its memory; the site's default if 0")
-    options: list[str] = Field(default=[], description="more sbatch options")
+    options: list[str] = Field(
+        default=[], description="more sbatch options, e.g. '--mail-type=FAIL', '--mail-user=me@example.org'"
+    )
+    notify_command: str = Field(
+        default="",
+        description="line of shell that a planner job runs once the campaign has ended, stopped or needs a person; it "
+        "reads a text, and $ATOMSIM_STATE, $ATOMSIM_MESSAGE and $ATOMSIM_RUN are set, e.g. "
+        "'mail -s \"atomsim: $ATOMSIM_STATE\" me@example.org'",
+    )
+
+    @field_validator("walltime")
+    @classmethod
+    def _time(cls, value: str) -> str:
+        return checked_time(value)
+
+    @field_validator("options")
+    @classmethod
+    def _options(cls, value: list[str]) -> list[str]:
+        return checked_options(value)
 
 
 TABLES: dict[str, type[BaseModel]] = {
@@ -126,17 +153,19 @@ class Cluster(BaseModel, frozen=True):
         return seconds_of(self.slurm.walltime)
 
     @property
+    def planner_limits(self) -> tuple[str, int]:
+        """Partition of planners, and their time limit, s."""
+        return self.planner.partition or self.slurm.partition, seconds_of(self.planner.walltime)
+
+    @property
     def work_s(self) -> float:
         """How long a worker works before it stops by itself, s."""
         return self.walltime_s - self.worker.stop_before_s
 
 
-def seconds_of(walltime: str) -> int:
-    """Return the seconds of ``[days-]hours:minutes[:seconds]``."""
-    match = TIME.fullmatch(walltime)
-    assert match is not None
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+def described_keys() -> list[dict[str, str]]:
+    """Return table, key, type, default and meaning of everything that a profile may say."""
+    return [{"table": table} | row for table, model in TABLES.items() for row in describe_settings(model)]
 
 
 def read_profile(path: Path | str) -> Cluster:

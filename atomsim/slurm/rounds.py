@@ -14,9 +14,10 @@ from atomsim.records import Ledger, Task
 from atomsim.slurm import policy
 from atomsim.slurm.chunking import PLANNERS, arrays, plan_chunks
 from atomsim.slurm.client import Queued, RejectedError, Slurm
-from atomsim.slurm.journal import Journal, Lease, Settings, Submission
+from atomsim.slurm.journal import Journal, Lease, Submission
 from atomsim.slurm.outlook import Outlook, Submitted
 from atomsim.slurm.script import ArrayJob, array_script, elements
+from atomsim.slurm.settings import Settings
 from atomsim.tasks.base import record_of
 from atomsim.worker.chunks import Attempt, attempts, claim, seals_for_next
 from atomsim.worker.manifest import (
@@ -98,6 +99,8 @@ def _piece_state(
         return "live"
     if not mine:
         return "new"
+    if any(s.job and desk.slurm.knows(s.job, s.token) for s in mine):
+        return "live"
     if any(key_of(header.round, n) in tried for n in range(first, first + count)):
         return "over"
     recent = [s for s in mine if s.time > desk.asked]
@@ -149,8 +152,15 @@ def _hand_in_array(
 
 
 def hand_in(desk: Desk, token: str, job: Any, script: str) -> str:
-    """Write the intent, submit, write the answer; a refused job leaves no intent."""
+    """Write the intent, submit, write the answer; a refused job leaves no intent.
+
+    Raises:
+        RejectedError: if Slurm refuses.
+        AtomsimError: if the campaign was cancelled meanwhile.
+    """
     desk.lease.renew()
+    if (desk.journal.closed() or {"why": ""})["why"] == "cancelled":
+        raise AtomsimError(f"{desk.journal.run} was cancelled meanwhile; nothing more is submitted")
     path = desk.journal.intend(token, job, script)
     try:
         job_id = desk.slurm.submit(path)

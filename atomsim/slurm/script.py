@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from atomsim.slurm.profile import Cluster
+from atomsim.slurm.options import slurm_time
+from atomsim.slurm.profile import Allocation, Cluster
 
 RETRIES = 3
 """A planner that is killed is begun again so often within its job."""
@@ -65,7 +66,7 @@ def array_script(cluster: Cluster, job: ArrayJob, run: Path) -> str:
         f"--signal={'' if parallel else 'B:'}USR1@{warning}",
         f"--ntasks={slurm.workers_per_job}",
         f"--cpus-per-task={slurm.cores_per_worker}",
-        *_if(slurm.gpus_per_worker, f"--gres=gpu:{_typed(slurm.gpu_type)}{slurm.workers_per_job}"),
+        *_gpus(slurm),
         *_if(parallel, "--nodes=1"),
         *_if(slurm.memory_per_worker_MB, f"--mem={slurm.memory_per_worker_MB * slurm.workers_per_job}M"),
         *_if(slurm.constraint, f"--constraint={slurm.constraint}"),
@@ -76,8 +77,9 @@ def array_script(cluster: Cluster, job: ArrayJob, run: Path) -> str:
     words += ["--chunks", str(job.chunks), "--token", job.token]
     start = f"{_python(cluster)} {shlex.join(words)}"
     if parallel:
-        gpu = " --gpus-per-task=1" if slurm.gpus_per_worker else ""
-        start = f"srun --kill-on-bad-exit=0 --ntasks={slurm.workers_per_job}{gpu} {start}"
+        # since 22.05 steps do not inherit --cpus-per-task
+        steps = f"srun --kill-on-bad-exit=0 --ntasks={slurm.workers_per_job} --cpus-per-task={slurm.cores_per_worker}"
+        start = f"{steps}{_own_gpu(slurm)} {start}"
     return _script(cluster, lines, f"exec {start}")
 
 
@@ -107,9 +109,29 @@ def _common(cluster: Cluster, token: str, run: Path, partition: str, walltime: s
         f"--partition={partition}",
         *_if(cluster.slurm.account, f"--account={cluster.slurm.account}"),
         *_if(cluster.slurm.qos, f"--qos={cluster.slurm.qos}"),
-        f"--time={walltime}",
+        f"--time={slurm_time(walltime)}",
         f"--chdir={_quoted(str(run))}",
     ]
+
+
+def _gpus(slurm: Allocation) -> tuple[str, ...]:
+    """Return how a job asks for its GPUs at this site."""
+    if not slurm.gpus_per_worker or slurm.gpu_request == "none":
+        return ()
+    kind = f"{slurm.gpu_type}:" if slurm.gpu_type else ""
+    if slurm.gpu_request == "gres":
+        return (f"--gres=gpu:{kind}{slurm.workers_per_job}",)
+    count = 1 if slurm.gpu_request == "gpus-per-task" else slurm.workers_per_job
+    return (f"--{slurm.gpu_request}={kind}{count}",)
+
+
+def _own_gpu(slurm: Allocation) -> str:
+    """Return what gives each of a job's workers a GPU of its own."""
+    if not slurm.gpus_per_worker:
+        return ""
+    if slurm.gpu_request == "none":  # Slurm knows of no GPUs: they are taken by number
+        return """ bash -c 'export CUDA_VISIBLE_DEVICES=$SLURM_LOCALID; exec "$@"' worker"""
+    return " --gpus-per-task=1"
 
 
 def _script(cluster: Cluster, options: Sequence[str], body: str) -> str:
@@ -133,10 +155,6 @@ def _logs(run: Path) -> str:
 def _quoted(path: str) -> str:
     """Quote a path for a line of sbatch options, which knows double quotes and backslashes."""
     return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _typed(gpu_type: str) -> str:
-    return f"{gpu_type}:" if gpu_type else ""
 
 
 def _if(condition: object, *options: str) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,11 +11,14 @@ from typing import Any
 
 from atomsim.slurm.causes import causes
 from atomsim.slurm.client import Queued, Slurm, SlurmUnreachableError
-from atomsim.slurm.journal import Journal, Settings
+from atomsim.slurm.counting import count_statuses, count_tasks
+from atomsim.slurm.cures import cure
+from atomsim.slurm.journal import Journal
+from atomsim.slurm.settings import Settings
 from atomsim.slurm.watch import BEAT_S
-from atomsim.worker.chunks import LOCAL, Attempt, attempts, ledger_lines, lengths, read_step
+from atomsim.worker.chunks import Attempt, attempts
 from atomsim.worker.folder import RunFolder
-from atomsim.worker.manifest import Manifest, key_of, known_chunks, read_header, rounds, task_spans
+from atomsim.worker.manifest import Manifest, key_of, known_chunks, read_header, rounds
 
 QUIET_S = 8 * BEAT_S
 """A running worker not heard of for so long is called silent."""
@@ -67,7 +70,7 @@ class ClusterStatus:
     message: str
     steps: list[ClusterStep]
     stuck: list[str]
-    """Jobs that may wait for ever, and why."""
+    """Jobs that may wait for ever, why, and what helps."""
     silent: list[str]
     """Workers that Slurm says are running but that say nothing."""
     died: list[str]
@@ -100,21 +103,36 @@ def read_cluster_status(run: Path, slurm: Slurm | None) -> ClusterStatus:
     dead: list[Attempt] = []
     steps = [_step(folder, about, queued, settings, silent, dead) for about in folder.read_info()["steps"]]
     closed = journal.closed()
-    alive = queued is None or bool(queued)
-    state = closed["why"] if closed else "running" if alive else "waiting for a person: 'atomsim resume'"
+    lines = [line for each in (queued or {}).values() for line in each]
+    state = closed["why"] if closed else "running" if queued is None else _state(lines)
     tokens = set(queued or ())
     unsure = [s.token for s in journal.submissions() if s.job is None and s.token not in tokens]
     return ClusterStatus(
         state=state,
-        message=(closed or {}).get("message", ""),
+        message=closed.get("message", "") if closed else journal.complaint(),
         steps=steps,
-        stuck=sorted({f"{q.name} ({q.job}): {q.reason}" for qs in (queued or {}).values() for q in qs if q.stuck}),
+        stuck=sorted({_stuck(line, run) for line in lines if line.stuck}),
         silent=silent,
         died=_died(dead),
         unsure=unsure,
         slurm=said,
         time=time.time(),
     )
+
+
+def _state(lines: Sequence[Queued]) -> str:
+    if not lines:
+        return "waiting for a person: 'atomsim resume'"
+    arrays = [line for line in lines if not line.is_planner]
+    # a planner that waits for what is stuck is stuck too, and one that is stuck leaves nobody to go on
+    moving = [line for line in arrays or lines if not line.stuck]
+    return "running" if moving else "waiting for a person: see what is stuck"
+
+
+def _stuck(line: Queued, run: Path) -> str:
+    job = f"{line.job}, {len(line.elements)} elements" if len(line.elements) > 1 else line.ids[0]
+    help_ = cure(line.reason, planner=line.is_planner, run=str(run))
+    return f"{line.name} ({job}): {line.reason}{help_ and '; '}{help_}"
 
 
 def _ask(slurm: Slurm | None, settings: Settings) -> tuple[dict[str, list[Queued]] | None, str]:
@@ -129,6 +147,8 @@ def _ask(slurm: Slurm | None, settings: Settings) -> tuple[dict[str, list[Queued
     for line in lines:
         if line.name.startswith(f"as-{settings.run}-"):
             found.setdefault(line.name, []).append(line)
+    if not found and settings.owner not in {None, os.getuid()}:
+        return None, f"the jobs of {settings.owner_name or settings.owner} are not shown to you, or there are none"
     return found, "asked"
 
 
@@ -150,10 +170,10 @@ def _step(
     dead: list[Attempt],
 ) -> ClusterStep:
     path = folder.step(about["folder"])
-    step = ClusterStep(about["name"], about["kind"], _count_tasks(path))
+    step = ClusterStep(about["name"], about["kind"], count_tasks(path))
     tried = attempts(path)
     headers = [read_header(path, number) for number in rounds(path)]
-    step.statuses, per_chunk = _statuses(path, tried, headers)
+    step.statuses, per_chunk = count_statuses(path, tried, headers)
     if not headers or step.tasks is None:
         step.waiting = (step.tasks or 0) - step.done
         return step
@@ -164,70 +184,6 @@ def _step(
     workers = _place_unfinished(step, path, headers[-1], tried, per_chunk, queued, settings.run, silent, dead)
     _cost(step, path, tried, workers)
     return step
-
-
-def _count_tasks(path: Path) -> int | None:
-    import json
-
-    try:
-        with (path / "tasks.jsonl").open(encoding="utf-8") as file:
-            return int(json.loads(file.readline())["tasks"])
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _statuses(
-    path: Path, tried: Mapping[str, Sequence[Attempt]], headers: Sequence[Manifest]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Count records by status, and by chunk of the newest round.
-
-    A ledger's counts are taken from its worker's last word where that is about all the bytes that
-    count; else the ledger is read. Where tasks may have several records, or records no task any
-    more, everything is read.
-    """
-    local = path / LOCAL
-    if any(h.discards for h in headers) or (headers and local.exists()) or not headers or _replanned(path, headers):
-        done = read_step(path).done
-        now = _task_ids(path)
-        done = done if now is None else {task: done[task] for task in done.keys() & now}
-        counts = Counter(r.status for r in done.values())
-        return dict(sorted(counts.items(), key=lambda i: (-i[1], i[0]))), _by_chunk(path, headers, set(done))
-    total: Counter[str] = Counter()
-    chunks: dict[str, int] = {}
-    by_name = {a.ledger: a for each in tried.values() for a in each}
-    for name, length in lengths(path, tried).items():
-        attempt = by_name[name]
-        told = attempt.read(path, "end") or attempt.read(path, "beat") or {}
-        if told.get("bytes") == length:
-            counts = Counter(told["counts"])
-        else:
-            counts = Counter(r.status for _, r in ledger_lines(path / name, length) if r is not None)
-        total += counts
-        chunks[attempt.key] = chunks.get(attempt.key, 0) + counts.total()
-    return dict(sorted(total.items(), key=lambda i: (-i[1], i[0]))), chunks
-
-
-def _replanned(path: Path, headers: Sequence[Manifest]) -> bool:
-    """Whether tasks were written after the first round was planned, as after a retry of what they come from."""
-    try:
-        return 0 < headers[0].opened < (path / "tasks.jsonl").stat().st_mtime
-    except OSError:
-        return False
-
-
-def _task_ids(path: Path) -> set[str] | None:
-    """Return the tasks of a step; None if they are not known."""
-    try:
-        return set(task_spans(path))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _by_chunk(path: Path, headers: Sequence[Manifest], done: set[str]) -> dict[str, int]:
-    if not headers:
-        return {}
-    number = headers[-1].round
-    return {key_of(number, c.number): sum(t in done for t in c.tasks) for c in known_chunks(path, number)}
 
 
 def _place_unfinished(

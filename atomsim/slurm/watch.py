@@ -67,7 +67,7 @@ class Watch:
     work_started: float | None = None
     active: float = field(default_factory=time.monotonic)
     over: threading.Event = field(default_factory=threading.Event)
-    hard: Callable[[], None] = lambda: None
+    hard: Callable[[], object] = lambda: None
     """Called before the process ends itself, as the work does not stop."""
 
     def start(self) -> None:

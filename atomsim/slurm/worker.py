@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +17,11 @@ from atomsim.errors import AtomsimError, InputError
 from atomsim.records import Ledger, Record, Task
 from atomsim.slurm.chunking import weight
 from atomsim.slurm.client import Slurm
-from atomsim.slurm.journal import Journal, Settings, engine_of
+from atomsim.slurm.journal import Journal
+from atomsim.slurm.place import Place
 from atomsim.slurm.profile import Cluster
+from atomsim.slurm.settings import Settings, engine_of
+from atomsim.slurm.waking import wake
 from atomsim.slurm.watch import BEAT_S, Stopped, Watch
 from atomsim.tasks import kind_of
 from atomsim.tasks.base import Context
@@ -54,53 +55,6 @@ class RefusedError(AtomsimError):
     """What is to be done is not what was planned; no work is better than wrong work."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """Which chunk a process is to take, and where it runs."""
-
-    run: Path
-    step: str
-    """Folder of the step."""
-    round: int
-    chunk: int
-    token: str
-    job: str = ""
-    """What to requeue, ``ARRAY_ELEMENT``; empty where siblings share the job."""
-    host: str = ""
-    restarts: int = 0
-    ends: float | None = None
-    """When Slurm ends the job, ``time.time()``, where it says so."""
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the step."""
-        return self.run / "steps" / self.step
-
-
-def place_of(
-    run: Path, step: str, number: int, first: int, chunks: int, token: str, env: Mapping[str, str]
-) -> Place | None:
-    """Find this process's chunk from what Slurm has put into the environment; None if there is none."""
-    element, process = int(env.get("SLURM_ARRAY_TASK_ID", "0")), int(env.get("SLURM_PROCID", "0"))
-    parallel = read_header(run / "steps" / step, number).workers_per_element
-    chunk = first + element * parallel + process
-    if chunk >= first + chunks:
-        return None
-    array = env.get("SLURM_ARRAY_JOB_ID", "")
-    ends = env.get("SLURM_JOB_END_TIME", "")
-    return Place(
-        run=run,
-        step=step,
-        round=number,
-        chunk=chunk,
-        token=token,
-        job=f"{array}_{element}" if array and parallel == 1 else "",
-        host=env.get("SLURMD_NODENAME", "") or socket.gethostname(),
-        restarts=int(env.get("SLURM_RESTART_COUNT", "0")),
-        ends=float(ends) if ends.isdecimal() else None,
-    )
-
-
 def work(place: Place, slurm: Slurm) -> int:
     """Take a chunk; return the process's exit code.
 
@@ -118,6 +72,7 @@ def work(place: Place, slurm: Slurm) -> int:
     who = {
         "token": place.token,
         "job": place.job,
+        "element": place.element,
         "host": place.host,
         "pid": os.getpid(),
         "restarts": place.restarts,
@@ -141,11 +96,13 @@ def _guarded(
     except Stopped as stop:
         watch.finish(str(stop))
         _say(f"stopped: {stop}")
-        _put_back(place, journal, slurm, watch)
+        if not _put_back(place, journal, slurm, watch) and watch.why == "walltime":
+            wake(place, journal, settings, slurm, _say)
         return 0
     except RefusedError as error:
         watch.finish("refused", str(error))
         _say(f"error: {error}")
+        wake(place, journal, settings, slurm, _say)
         return 2
     except BadDeviceError as error:
         watch.finish("bad_device" if RESTARTED in os.environ else "restart", str(error))
@@ -153,13 +110,16 @@ def _guarded(
         if RESTARTED not in os.environ:
             os.environ[RESTARTED] = "1"
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command again
+        wake(place, journal, settings, slurm, _say)
         return 1
     except Exception as error:
         watch.finish("error", f"{type(error).__name__}: {error}")
+        wake(place, journal, settings, slurm, _say)
         raise
     watch.finish("done")
     shutil.rmtree(checkpoints(place.folder, attempt.key), ignore_errors=True)
     _say(f"done: {watch.tally.counts}")
+    wake(place, journal, settings, slurm, _say)
     return 0
 
 
@@ -292,11 +252,14 @@ def context_from(header: Manifest) -> Context:
     return Context(**content)
 
 
-def _put_back(place: Place, journal: Journal, slurm: Slurm, watch: Watch) -> None:
+def _put_back(place: Place, journal: Journal, slurm: Slurm, watch: Watch) -> bool:
     """Have the job run again if its time was up, it got on, and nobody wants it gone."""
     got_on = watch.tally.calls > 0 or watch.tally.counts
-    if watch.why == "walltime" and place.job and got_on and journal.closed() is None:
-        _say("put back into the queue" if slurm.requeue(place.job) else "not put back: the planner will go on")
+    if not (watch.why == "walltime" and place.job and got_on and journal.closed() is None):
+        return False
+    back = slurm.requeue(place.job)
+    _say("put back into the queue" if back else "not put back: the planner will go on")
+    return back
 
 
 def _say(message: str) -> None:

@@ -29,7 +29,7 @@ import numpy as np
 
 from atomsim import __version__
 from atomsim.campaign import Campaign, Step
-from atomsim.errors import InputError
+from atomsim.errors import InputError, InUseError
 from atomsim.files import make_folder, write_atomically
 from atomsim.metadata import merged
 from atomsim.records import Ledger, Record, Task, task_id
@@ -130,7 +130,7 @@ class RunFolder:
         The lock is the operating system's, so one left by a killed process does not hold.
 
         Raises:
-            InputError: if another process runs here; the message names it.
+            InUseError: if another process runs here; the message names it.
         """
         make_folder(self.path)
         with (self.path / ".lock").open("a+", encoding="utf-8") as file:
@@ -138,7 +138,7 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 file.seek(0)
-                raise InputError(
+                raise InUseError(
                     f"{self.path} is in use by {file.read().strip() or 'another process'}; "
                     "wait for it, end it, or choose another folder with --out"
                 ) from error

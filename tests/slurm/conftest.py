@@ -6,11 +6,16 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest_slurm import reference
+from real_site import HERE, Site
+
+from atomsim.slurm.client import RealSlurm
+from atomsim.slurm.command import clean_environment
 
 SCRIPT = Path(__file__).parents[2] / "slurm" / "test-cluster.sh"
 NEEDED = ("slurmctld", "slurmd", "sbatch", "munged")
@@ -61,3 +66,14 @@ def _cluster(name: str, needed: tuple[str, ...], **settings: str) -> Iterator[Co
         yield control
     control("down")
     shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def site(tmp_path: Path, slurm: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Site]]:
+    """What makes a campaign in a folder for the test cluster; afterwards the queue is empty."""
+    monkeypatch.syspath_prepend(str(HERE))  # for the potential that misbehaves
+    yield lambda *arguments, **options: Site(tmp_path, *arguments, **options)
+    deadline = time.monotonic() + 120
+    while RealSlurm().queue() and time.monotonic() < deadline:
+        subprocess.run(["scancel", "--me"], check=False, env=clean_environment(os.environ))
+        time.sleep(0.5)

@@ -19,12 +19,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from atomsim.slurm.client import Queued, RejectedError, SlurmUnreachableError
+from atomsim.slurm.place import place_of
 from atomsim.slurm.planner import resume
-from atomsim.slurm.worker import place_of, work
+from atomsim.slurm.worker import work
 
 OPTION = re.compile(r"^#SBATCH --([\w-]+)=(.*)$", re.MULTILINE)
 
@@ -36,6 +38,8 @@ class FolderSlurm:
     root: Path
     max_submitted: int = 10**9
     down: bool = False
+    longest: ClassVar[float] = float("inf")
+    """Time limit of every partition, s."""
 
     def __post_init__(self) -> None:
         (self.root / "jobs").mkdir(parents=True, exist_ok=True)
@@ -76,6 +80,12 @@ class FolderSlurm:
                         elements = tuple(job[state]) if job["array"] else ()
                         found.append(Queued(path.stem, job["name"], state.upper(), elements))
         return found
+
+    def knows(self, job: str, name: str) -> bool:
+        return any((line.job, line.name) == (job, name) for line in self.queue())
+
+    def longest_s(self, partition: str) -> float:
+        return self.longest
 
     def cancel(self, names: Sequence[str]) -> None:
         for line in self.queue():
@@ -130,6 +140,7 @@ class Cluster:
     lose: float = 0.0
     """Chance that a controller's death loses what was just submitted."""
     slots: int = 2
+    starts_planners: bool = True
     processes: list[Process] = field(default_factory=list)
     kills: Counter = field(default_factory=Counter)
     undead: list[int] = field(default_factory=list)
@@ -179,6 +190,8 @@ class Cluster:
             if self.lose and time.monotonic() - job["time"] < 0.2 and self.rng.random() < self.lose:
                 path.unlink()  # accepted, not durable; its id will be given again
                 self.kills["controller"] += 1
+                continue
+            if not job["array"] and not self.starts_planners:
                 continue
             if not job["array"] and any(
                 (self.root / "jobs" / f"{i}.json").exists() for i in job["after"] if i != path.stem

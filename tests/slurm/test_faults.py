@@ -14,16 +14,17 @@ import pytest
 from conftest_slurm import CAMPAIGN, make_campaign, outcomes, profile
 from simulated import Cluster, FolderSlurm
 
-from atomsim.campaign import Campaign
+from atomsim.campaign import Campaign, load_campaign
 from atomsim.errors import AtomsimError, InputError
 from atomsim.slurm import planner as planning
 from atomsim.slurm import worker as working
 from atomsim.slurm.actions import cancel, task_log
 from atomsim.slurm.client import RejectedError, SlurmUnreachableError
 from atomsim.slurm.journal import Journal
+from atomsim.slurm.place import Place, place_of
 from atomsim.slurm.planner import resume, retry, start
 from atomsim.slurm.watch import Watch
-from atomsim.slurm.worker import Place, place_of, work
+from atomsim.slurm.worker import work
 from atomsim.worker import Engine, read_run
 from atomsim.worker.chunks import attempts, claim, read_step
 from atomsim.worker.manifest import key_of, read_header
@@ -377,11 +378,16 @@ def test_changed_weights_are_refused(submitted: Submitted, monkeypatch: pytest.M
     assert Journal(submitted.out).closed()["why"] == "stopped"
 
 
-def test_a_changed_campaign_is_refused(submitted: Submitted) -> None:
+def test_a_changed_campaign_is_another_one(submitted: Submitted, reference: Reference) -> None:
+    """It may be edited for the next run while this one goes on; under the name of this one it is refused."""
+    expected = reference(submitted.campaign)
     path = submitted.campaign.path
     path.write_text(path.read_text().replace("0.01", "0.02"))
+    outlook = resume(submitted.out, submitted.cluster.slurm)
+    assert any("mine.toml has changed; this run goes on with its own copy" in note for note in outlook.notes)
+    assert submitted.finish() == expected
     with pytest.raises(InputError, match=r"fmax_eV_per_A was 0\.01, now 0\.02"):
-        resume(submitted.out, submitted.cluster.slurm)
+        start(load_campaign(path), submitted.out, Engine("lj-test"), profile(), submitted.cluster.slurm)
 
 
 def test_bad_input_is_found_before_anything_is_submitted(tmp_path: Path) -> None:

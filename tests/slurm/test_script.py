@@ -13,8 +13,10 @@ from atomsim import catalog
 from atomsim.errors import InputError
 from atomsim.records import Task
 from atomsim.slurm.chunking import arrays, plan_chunks
-from atomsim.slurm.client import clean_environment, parse_elements, parse_line
-from atomsim.slurm.profile import read_profile, seconds_of
+from atomsim.slurm.client import parse_elements, parse_line
+from atomsim.slurm.command import clean_environment
+from atomsim.slurm.options import seconds_of
+from atomsim.slurm.profile import described_keys, read_profile
 from atomsim.slurm.script import ArrayJob, PlannerJob, array_script, planner_script
 
 
@@ -33,7 +35,7 @@ def test_array_script_says_what_slurm_must_know() -> None:
     assert found["--gres"] == "gpu:a100:1"
     assert found["--exclude"] == "n3,n7"
     assert found["--signal"] == "B:USR1@120"
-    assert found["--time"] == "01:00:00"
+    assert found["--time"] == "0-01:00:00"
     assert "--requeue" in found
     # nothing but the very process that acts on signals may stand between Slurm and it
     last = script.strip().splitlines()[-1]
@@ -50,7 +52,7 @@ def test_four_workers_in_one_job_have_a_gpu_each() -> None:
     assert found["--ntasks"] == "4"
     assert found["--mem"] == "400M"
     assert found["--signal"] == "USR1@120"  # to the steps, which srun starts
-    assert "srun --kill-on-bad-exit=0 --ntasks=4 --gpus-per-task=1" in script
+    assert "srun --kill-on-bad-exit=0 --ntasks=4 --cpus-per-task=1 --gpus-per-task=1" in script
 
 
 def test_planner_waits_for_the_end_however_it_comes() -> None:
@@ -107,9 +109,89 @@ def test_unknown_profile() -> None:
         read_profile("one-gpus")
 
 
-def test_walltimes() -> None:
-    assert seconds_of("1-02:03:04") == 93784
-    assert seconds_of("04:00") == 4 * 3600
+@pytest.mark.parametrize(
+    ("walltime", "seconds", "written"),
+    [
+        ("04:00", 4 * 3600, "0-04:00:00"),  # four minutes, had sbatch read it
+        ("4:30:15", 4 * 3600 + 30 * 60 + 15, "0-04:30:15"),
+        ("100:00:00", 100 * 3600, "4-04:00:00"),
+        ("1-02:03", 93780, "1-02:03:00"),
+        ("1-02:03:04", 93784, "1-02:03:04"),
+        ("1-12", 36 * 3600, "1-12:00:00"),
+    ],
+)
+def test_walltimes_reach_slurm_in_the_one_form_that_has_one_meaning(walltime: str, seconds: int, written: str) -> None:
+    cluster = profile(slurm={"walltime": walltime}, planner={"walltime": walltime})
+    assert cluster.walltime_s == seconds_of(walltime) == seconds
+    run = Path("/data/run")
+    assert options(array_script(cluster, ArrayJob("t", "s", 1, 0, 1), run))["--time"] == written
+    assert options(planner_script(cluster, PlannerJob("p", ()), run))["--time"] == written
+
+
+@pytest.mark.parametrize("table", ["slurm", "planner"])
+@pytest.mark.parametrize("walltime", ["240", "4h", "04:75", "04:00:60", "", "1-2-3", "00:00:30"])
+def test_other_walltimes_are_refused(walltime: str, table: str) -> None:
+    with pytest.raises(InputError, match="walltime: found"):
+        profile(**{table: {"walltime": walltime}})
+
+
+@pytest.mark.parametrize(
+    ("request_", "one", "four"),
+    [
+        ("gres", "--gres=gpu:a100:1", "--gres=gpu:a100:4"),
+        ("gpus", "--gpus=a100:1", "--gpus=a100:4"),
+        ("gpus-per-node", "--gpus-per-node=a100:1", "--gpus-per-node=a100:4"),
+        ("gpus-per-task", "--gpus-per-task=a100:1", "--gpus-per-task=a100:1"),
+        ("none", "", ""),
+    ],
+)
+def test_gpus_are_asked_for_as_the_site_wants_it(request_: str, one: str, four: str) -> None:
+    for parallel, wanted in ((1, one), (4, four)):
+        table = {"gpu_request": request_, "gpu_type": "a100", "workers_per_job": parallel}
+        script = array_script(profile(slurm=table), ArrayJob("t", "s", 1, 0, 8), Path("/r"))
+        asked = [
+            line for line in script.splitlines() if line.startswith("#SBATCH") and "gpu" in line.replace("=gpu\n", "")
+        ]
+        asked = [line.removeprefix("#SBATCH ") for line in asked if "--partition" not in line]
+        assert asked == ([wanted] if wanted else [])
+    # of four workers on a node that Slurm gives no GPUs by name, each takes one by number
+    assert ("CUDA_VISIBLE_DEVICES=$SLURM_LOCALID" in script) == (request_ == "none")
+
+
+@pytest.mark.parametrize(
+    "option", ["-a1-3", "-a 1-3", "--array=1", "-W", "--wait", "-Jx", "-d1", "-t5", "--time 5", "-Mx"]
+)
+@pytest.mark.parametrize("table", ["slurm", "planner"])
+def test_options_that_a_campaign_could_not_live_with(option: str, table: str) -> None:
+    with pytest.raises(InputError, match="leave it out"):
+        profile(**{table: {"options": [option]}})
+
+
+def test_other_options_are_taken_in_any_spelling() -> None:
+    good = [
+        "-x n7",
+        "--exclude=n7",
+        "--reservation=x",
+        "--mem-per-cpu=4G",
+        "--mail-type=END",
+        "-C a100",
+        "--no-requeue",
+    ]
+    assert profile(slurm={"options": good}).slurm.options == good
+
+
+def test_a_command_line_is_no_python() -> None:
+    with pytest.raises(InputError, match=r"wanted one program; put such a line into an executable script"):
+        profile(environment={"python": "apptainer exec image.sif python"})
+
+
+def test_every_key_is_described_and_stands_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "slurm.md").read_text(encoding="utf-8")
+    rows = described_keys()
+    assert {row["table"] for row in rows} == {"slurm", "limits", "environment", "worker", "planner"}
+    for row in rows:
+        assert row["description"]
+        assert f"`{row['key']}`" in text, f"{row['key']} is not in docs/slurm.md"
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 1000])
@@ -168,13 +250,18 @@ def test_squeue_lines() -> None:
 
 def test_a_planners_own_job_does_not_become_its_jobs() -> None:
     """sbatch passes everything on: a small planner's memory would hold for the workers that srun starts."""
-    login = {"PATH": "/bin", "SLURM_CONF": "/etc/slurm.conf", "SBATCH_ACCOUNT": "mine", "SLURM_TIME_FORMAT": "standard"}
-    kept = clean_environment(login)
-    assert {k: kept[k] for k in login} == login
-    inside = clean_environment(login | {"SLURM_JOB_ID": "7", "SLURM_MEM_PER_NODE": "2000", "SLURM_NTASKS": "1"})
-    assert inside == {
-        "PATH": "/bin",
-        "SLURM_CONF": "/etc/slurm.conf",
-        "SBATCH_ACCOUNT": "mine",
-        "SLURM_BITSTR_LEN": "0",
-    }
+    login = {"PATH": "/bin", "SLURM_CONF": "/etc/slurm.conf", "SLURM_CLUSTERS": "one"}
+    inside = login | {"SLURM_JOB_ID": "7", "SLURM_MEM_PER_NODE": "2000", "SLURM_NTASKS": "1"}
+    assert clean_environment(inside) == login | {"SLURM_BITSTR_LEN": "0"}
+
+
+def test_a_persons_variables_do_not_override_the_profile() -> None:
+    theirs = [
+        "SBATCH_JOB_NAME",
+        "SBATCH_TIMELIMIT",
+        "SBATCH_ARRAY_INX",
+        "SQUEUE_STATES",
+        "SCANCEL_NAME",
+        "SLURM_TIME_FORMAT",
+    ]
+    assert clean_environment({"PATH": "/bin"} | dict.fromkeys(theirs, "x")).keys() == {"PATH", "SLURM_BITSTR_LEN"}

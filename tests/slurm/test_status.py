@@ -144,7 +144,9 @@ def test_stuck_jobs_and_submissions_nobody_knows_of(invented: Invented) -> None:
     jobs.mkdir()
     (jobs / "as-abc123-01r001p001-y.json").write_text(json.dumps(intent))
     status = invented.status(Queue([line]))
-    assert status.stuck == ["as-abc123-01r001p000-x (7): PartitionTimeLimit"]
+    (stuck,) = status.stuck
+    assert stuck.startswith("as-abc123-01r001p000-x (7, 2 elements): PartitionTimeLimit; lower [slurm] walltime")
+    assert status.state.startswith("waiting for a person")
     assert status.unsure == ["as-abc123-01r001p001-y"]
 
 

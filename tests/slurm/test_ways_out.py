@@ -237,7 +237,7 @@ def test_lines_of_the_queue_are_cancelled_by_id_and_name(monkeypatch: pytest.Mon
     class Fine:
         returncode = 0
 
-    monkeypatch.setattr(client, "_ask", lambda command: said.append(command[3:]) or Fine())
+    monkeypatch.setattr(client, "ask", lambda command: said.append(command[3:]) or Fine())
     RealSlurm().cancel_lines(
         [Queued("7", "b", "PENDING", (3, 5)), Queued("8", "a", "PENDING"), Queued("9", "b", "", (1,))]
     )
