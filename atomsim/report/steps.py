@@ -24,7 +24,7 @@ TOO_CLOSE = 0.6
 LEFT_OVER_GPA = 1.0
 """A converged cell under more pressure than this, beyond the target, is worth a look."""
 
-COUNTS = ("total", "distinct", "enumerated", "chosen")
+COUNTS = ("total", "distinct", "enumerated", "chosen", "coverage")
 """Counts of a ``delithiate`` step, in the order of the table."""
 
 WHAT_TO_DO = {
@@ -51,7 +51,11 @@ def delithiate_part(step: str, records: Sequence[Record]) -> Part:
     rows: list[list[Cell]] = [[x, *(_cell(found[x].get(key)) for key in keys)] for x in sorted(found, reverse=True)]
     table = Table("orderings", "", [Column("x", "g"), *(Column(key) for key in keys)], rows)
     section = Section(
-        step, f"Orderings · {step}", [table], "All ways to leave x ions, those distinct by symmetry, and those kept."
+        step,
+        f"Orderings · {step}",
+        [table],
+        "Ways to leave x ions in the supercells that were looked at, those distinct by symmetry, and those kept. "
+        "An ordering is counted in its smallest cell.",
     )
     return Part(notices=tuple(_status_notices(step, records)), sections=(section,) if rows else ())
 

@@ -45,7 +45,11 @@ class Settings(StepSettings):
         default=None, description="formula unit of the host without the ion, such as RuO3; the reduced one if not given"
     )
     orderings: int = Field(default=5, ge=1, le=1000, description="orderings to keep for each x")
-    max_atoms: int = Field(default=100, ge=1, description="largest supercell that may be used to reach an x")
+    max_atoms: int = Field(
+        default=100,
+        ge=1,
+        description="largest supercell, atoms: all shapes of all sizes up to it are searched for orderings",
+    )
     supercell: list[int] | None = Field(
         default=None, min_length=3, max_length=3, description="copies along each lattice vector, instead of a search"
     )
@@ -132,7 +136,16 @@ def _origins(made: Delithiation, primitive: Origin, parent: Origin) -> list[Orig
     found = []
     for ordering in made.orderings:
         count = counts[ordering.x]
-        met = {"total": count.total, "distinct": count.distinct, "chosen": count.chosen, "enumerated": count.enumerated}
+        met = {
+            "total": count.total,
+            "distinct": count.distinct,
+            "chosen": count.chosen,
+            "enumerated": count.enumerated,
+            "superlattices": count.superlattices,
+            "cells": [size.cells for size in count.sizes],
+            "largest_cells": count.largest_cells,
+            "coverage": count.coverage,
+        }
         # in units of the parent as it was given, so that lattice and reflections lead back to its setting
         supercell = (np.array(ordering.supercell) @ fractions).tolist()
         tags = made.tags(ordering, name) | {"supercell": supercell, "counts": met, "prototype": prototype}
