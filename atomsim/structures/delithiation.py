@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ase import Atoms
 
 from atomsim.errors import InputError
+from atomsim.structures.charges import FormalCharges, formal_charges
 from atomsim.structures.hosts import checked_supercell, host_units, reachable_sizes
 from atomsim.structures.ordering_search import Counts, Ordering, OrderingSearch
 from atomsim.structures.superlattices import Superlattice
@@ -25,6 +26,8 @@ class Delithiation:
     orderings: tuple[Ordering, ...]
     """In the order of the requested ``x``, each by Coulomb energy."""
     counts: tuple[Counts, ...]
+    charges: FormalCharges
+    """Formal charges of the parent, from which Coulomb energies are had."""
 
     def tags(self, ordering: Ordering, parent_name: str) -> dict[str, Any]:
         """Return the facts of an ordering that go with it from record to report."""
@@ -39,6 +42,8 @@ class Delithiation:
             "ewald_eV": ordering.ewald_eV,
             "supercell": [list(row) for row in ordering.supercell],
             "vacancies": [list(site) for site in ordering.vacancies],
+            "formal_charges": dict(self.charges.by_element),
+            "charges_from": self.charges.source,
         }
 
 
@@ -53,6 +58,8 @@ def delithiate(
     supercell: Sequence[Sequence[int]] | None = None,
     seed: int = 0,
     enumerate_limit: int = 100_000,
+    charges: Mapping[str, float] | None = None,
+    states: Mapping[str, float] | None = None,
 ) -> Delithiation:
     """Choose symmetry-distinct orderings of the ions left in a host at each composition.
 
@@ -60,8 +67,8 @@ def delithiate(
     there are no more than ``enumerate_limit`` orderings together; an ordering that has a smaller cell is counted there
     alone. Where even the smallest size has more, random orderings of its superlattices are drawn and some followed
     downhill in Coulomb energy. Of the distinct ones, those of low Coulomb energy per host unit and those unlike the
-    rest are chosen (``orderings.choose``). Charges are formal; as ions leave, the charge of the host's transition
-    metals rises uniformly.
+    rest are chosen (``orderings.choose``). Charges are formal (``charges.formal_charges``); as ions leave, the host's
+    metals are oxidised, the easiest first.
 
     Args:
         parent: host with all ions, a periodic cell; its atoms' order is kept.
@@ -74,6 +81,8 @@ def delithiate(
         supercell: supercell vectors as rows in units of the parent's, the only superlattice looked at, for every ``x``.
         seed: of the sampling; unused where all orderings are enumerated.
         enumerate_limit: most orderings to enumerate at one ``x``; a superlattice counts as ``PER_LATTICE`` more.
+        charges: formal charges of some elements of the parent, e; the others follow from common states and neutrality.
+        states: states that moments suggest, taken where they leave the parent neutral.
 
     Returns:
         The chosen orderings and how many there were. The same input gives the same answer.
@@ -91,8 +100,26 @@ def delithiate(
     units = host_units(parent, ion, host_unit)
     given = None if supercell is None else Superlattice(checked_supercell(supercell), 1)
     matrix = given.matrix if given else None
-    search = OrderingSearch(parent, ion, units, orderings=orderings, seed=seed, limit=enumerate_limit)
+    known = _charges(parent, ion, charges, states)
+    search = OrderingSearch(parent, ion, units, known, orderings=orderings, seed=seed, limit=enumerate_limit)
     sizes = [reachable_sizes(parent, n_ions, units, float(value), max_atoms, matrix) for value in x]
     searched = [search.at(reachable, given) for reachable in sizes]
     chosen = tuple(ordering for at_x, _ in searched for ordering in at_x)
-    return Delithiation(parent.copy(), ion, n_ions / units, chosen, tuple(count for _, count in searched))
+    return Delithiation(parent.copy(), ion, n_ions / units, chosen, tuple(count for _, count in searched), known)
+
+
+def _charges(
+    parent: Atoms, ion: str, given: Mapping[str, float] | None, states: Mapping[str, float] | None
+) -> FormalCharges:
+    if strangers := sorted(set(given or {}) - set(parent.get_chemical_symbols())):
+        raise InputError(
+            f"formal charges of {', '.join(strangers)}: not in {parent.get_chemical_formula()}; leave them out"
+        )
+    found = formal_charges(parent, given, states)
+    if found is None and given:
+        raise InputError(
+            f"formal charges {dict(given)} leave {parent.get_chemical_formula()} charged whatever the common states of "
+            "the others are; correct them, or give all"
+        )
+    # Without a neutral assignment the ions still repel one another, in a uniform background.
+    return found or FormalCharges({ion: 1.0}, "ions alone", frozenset())

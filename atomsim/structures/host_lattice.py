@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,8 @@ from ase import Atoms
 from ase.neighborlist import primitive_neighbor_list
 from numpy.typing import NDArray
 
-from atomsim.structures.electrostatics import ewald_matrix, redox_elements
+from atomsim.structures.charges import FormalCharges
+from atomsim.structures.electrostatics import ewald_matrix
 from atomsim.structures.orderings import BoolArray, FloatArray, IntArray
 from atomsim.structures.supercells import expand, site_permutations
 from atomsim.structures.superlattices import Superlattice, translation_permutations
@@ -34,26 +36,21 @@ class HostLattice:
     translations: IntArray
     """Those of them that are translations of the parent, (n_cells, n_sites)."""
     ewald: NDArray[np.float64]
-    ion_charge: float
-    host_charge: NDArray[np.float64]
-    redox: NDArray[np.bool_]
+    charges: FormalCharges
+    """Of the parent, with all its ions."""
 
     @classmethod
-    def build(
-        cls, parent: Atoms, ion: str, superlattice: Superlattice, charges: dict[str, float] | None
-    ) -> HostLattice:
+    def build(cls, parent: Atoms, ion: str, superlattice: Superlattice, charges: FormalCharges) -> HostLattice:
         """Build the supercell with all its ions, and what is known of it.
 
         Args:
             parent: host with all ions.
             ion: element that leaves.
             superlattice: of the parent.
-            charges: formal charges by element; without them the ions still repel one another, in a uniform background.
+            charges: formal charges of the parent.
         """
         atoms, parent_index = expand(parent, superlattice.matrix)
-        symbols = np.array(atoms.get_chemical_symbols())
-        sites = np.flatnonzero(symbols == ion)
-        known = charges or {ion: 1.0}
+        sites = np.flatnonzero(np.array(atoms.get_chemical_symbols()) == ion)
         return cls(
             superlattice=superlattice,
             atoms=atoms,
@@ -62,9 +59,7 @@ class HostLattice:
             permutations=site_permutations(atoms, sites),
             translations=translation_permutations(atoms.get_scaled_positions()[sites], parent_index[sites]),
             ewald=ewald_matrix(atoms),
-            ion_charge=known[ion],
-            host_charge=np.array([0.0 if symbol == ion else known.get(symbol, 0.0) for symbol in symbols]),
-            redox=np.isin(symbols, sorted(redox_elements(parent, ion))) & (charges is not None),
+            charges=charges,
         )
 
     @cached_property
@@ -74,11 +69,13 @@ class HostLattice:
 
     def coulomb(self, n_ions: int) -> tuple[FloatArray, FloatArray, float]:
         """Return Q, l and E₀ of ``s Q s + l s + E₀`` over the ion sites, for a neutral cell of ``n_ions``."""
-        host = self.host_charge.copy()
-        if self.redox.any():
-            host[self.redox] += self.ion_charge * (len(self.sites) - n_ions) / self.redox.sum()
-        quadratic = self.ion_charge**2 * self.ewald[np.ix_(self.sites, self.sites)]
-        linear = 2 * self.ion_charge * self.ewald[self.sites] @ host
+        symbols = self.atoms.get_chemical_symbols()
+        ion_charge = self.charges.by_element[symbols[self.sites[0]]]
+        charges = self.charges.after(ion_charge * (len(self.sites) - n_ions), Counter(symbols))
+        host = np.array([charges.get(symbol, 0.0) for symbol in symbols])
+        host[self.sites] = 0.0
+        quadratic = ion_charge**2 * self.ewald[np.ix_(self.sites, self.sites)]
+        linear = 2 * ion_charge * self.ewald[self.sites] @ host
         return quadratic, linear, float(host @ self.ewald @ host)
 
     def descriptor(self, occupied: BoolArray) -> FloatArray:

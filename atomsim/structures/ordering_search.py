@@ -10,7 +10,7 @@ import numpy as np
 import spglib
 from ase import Atoms
 
-from atomsim.structures.electrostatics import formal_charges
+from atomsim.structures.charges import FormalCharges
 from atomsim.structures.host_lattice import HostLattice
 from atomsim.structures.hosts import Size
 from atomsim.structures.orderings import (
@@ -114,11 +114,13 @@ class Counts:
 class OrderingSearch:
     """Looks for the orderings of one host; what compositions share is built once."""
 
-    def __init__(self, parent: Atoms, ion: str, units: int, *, orderings: int, seed: int, limit: int) -> None:
+    def __init__(
+        self, parent: Atoms, ion: str, units: int, charges: FormalCharges, *, orderings: int, seed: int, limit: int
+    ) -> None:
         self.parent, self.ion, self.units = parent, ion, units
         self.n_ions = parent.get_chemical_symbols().count(ion)
         self.orderings, self.seed, self.limit = orderings, seed, limit
-        self.charges = formal_charges(parent)
+        self.charges = charges
         self.lattices: dict[bytes, HostLattice] = {}
 
     def at(self, sizes: Sequence[Size], given: Superlattice | None) -> tuple[list[Ordering], Counts]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -14,6 +14,7 @@ from atomsim.records import Record, Task
 from atomsim.tasks.base import (
     Context,
     Inputs,
+    Later,
     Origin,
     Parent,
     StepSettings,
@@ -53,6 +54,10 @@ class Settings(StepSettings):
     supercell: list[int] | None = Field(
         default=None, min_length=3, max_length=3, description="copies along each lattice vector, instead of a search"
     )
+    formal_charges: Annotated[dict[str, float] | None, Later()] = Field(
+        default=None,
+        description="formal charges of some elements of the parent, as in {Ni = 2}; others follow from common states",
+    )
 
 
 def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
@@ -64,8 +69,10 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     found = origins([settings.parent], inputs, context)
     if len(found) != 1:
         raise InputError(f"step {context.step!r}: parent {settings.parent!r} gives {len(found)} structures, wanted one")
+    from atomsim.analysis.redox import moment_states
+
     parent = _primitive(found[0]) if settings.primitive else found[0]
-    made = _delithiate(parent, settings, context)
+    made = _delithiate(parent, moment_states(found[0].atoms), settings, context)
     if len({count.x for count in made.counts}) < len(made.counts):
         given = ", ".join(f"{x:g}" for x in settings.x_per_formula_unit)
         raise InputError(f"step {context.step!r}: x_per_formula_unit {given} names a composition twice; leave one out")
@@ -86,7 +93,8 @@ def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
     """Count, for each x, all orderings, the distinct ones among them, and those chosen."""
     del settings
     counts = {record.tags["x"]: {"x": record.tags["x"], **record.tags["counts"]} for record in records}
-    return {"statuses": count_statuses(records), "orderings": list(counts.values())}
+    charges = {s: q for record in records[:1] for s, q in record.tags.get("formal_charges", {}).items()}
+    return {"statuses": count_statuses(records), "orderings": list(counts.values()), "formal_charges": charges}
 
 
 def _primitive(parent: Origin) -> Origin:
@@ -106,7 +114,7 @@ def _primitive(parent: Origin) -> Origin:
     return replace(parent, atoms=primitive)
 
 
-def _delithiate(parent: Origin, settings: Settings, context: Context) -> Delithiation:
+def _delithiate(parent: Origin, states: Mapping[str, float], settings: Settings, context: Context) -> Delithiation:
     from atomsim.structures.delithiation import delithiate
 
     cell = None
@@ -122,6 +130,8 @@ def _delithiate(parent: Origin, settings: Settings, context: Context) -> Delithi
             max_atoms=settings.max_atoms,
             supercell=cell,
             seed=context.seed,
+            charges=settings.formal_charges,
+            states=states,
         )
     except InputError as error:
         raise InputError(f"step {context.step!r}: {error}") from error

@@ -12,7 +12,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from atomsim.errors import InputError
 from atomsim.structures.delithiation import delithiate
-from atomsim.structures.electrostatics import ewald_matrix, formal_charges
+from atomsim.structures.electrostatics import ewald_matrix
 from atomsim.structures.prototypes import load_prototype
 from atomsim.structures.supercells import compact_supercell, expand
 
@@ -138,7 +138,7 @@ def test_tags_are_what_records_carry(li2ruo3):
     assert tags["supercell"] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     assert set(tags) == {
         "parent", "ion", "x", "x_max", "host_units", "ordering", "multiplicity", "ewald_eV", "supercell",
-        "vacancies",
+        "vacancies", "formal_charges", "charges_from",
     }  # fmt: skip
 
 
@@ -163,6 +163,8 @@ def test_a_mixed_host_counts_in_units_of_mean_composition():
         ({"x": [1], "host_unit": "no formula"}, ["'no formula'", "RuO3"]),
         ({"x": [1], "host_unit": 0}, ["host_unit = 0"]),
         ({"x": [1], "orderings": 0}, ["orderings = 0"]),
+        ({"x": [1], "charges": {"Mn": 4.0}}, ["Mn", "not in"]),
+        ({"x": [1], "charges": {"Ru": 3.0}}, ["charged", "correct"]),
     ],
 )
 def test_bad_input_is_one_clear_line(li2ruo3, arguments, words):
@@ -192,11 +194,6 @@ def test_ewald_matrix_of_a_charged_cell_does_not_depend_on_the_cell_chosen():
     one = np.array([1.0, 0.0])
     two = np.repeat(one, 2)
     assert two @ ewald_matrix(doubled) @ two == pytest.approx(2 * (one @ ewald_matrix(atoms) @ one), rel=1e-4)
-
-
-def test_formal_charges():
-    assert formal_charges(load_prototype("Li2SO4").atoms) == {"Li": 1, "S": 6, "O": -2}
-    assert formal_charges(load_prototype("Na3RuO4").atoms) == {"Na": 1, "Ru": 5, "O": -2}
 
 
 def test_supercells_are_compact_and_complete(licoo2):
