@@ -55,17 +55,26 @@ def delithiate_part(step: str, records: Sequence[Record]) -> Part:
         f"Orderings · {step}",
         [table],
         "Ways to leave x ions in the supercells that were looked at, those distinct by symmetry, and those kept. "
-        f"An ordering is counted in its smallest cell. {_charges_text(records)}",
+        f"An ordering is counted in its smallest cell. {_parent_text(records)}",
     )
     return Part(notices=tuple(_status_notices(step, records)), sections=(section,) if rows else ())
 
 
-def _charges_text(records: Sequence[Record]) -> str:
+def _parent_text(records: Sequence[Record]) -> str:
     tags = records[0].tags if records else {}
     if not tags.get("formal_charges"):
         return ""
     charges = ", ".join(f"{symbol} {charge:+.3g}" for symbol, charge in tags["formal_charges"].items())
-    return f"Ranked by the Coulomb energy of formal charges ({tags.get('charges_from')}): {charges} in the parent."
+    symmetry = tags.get("symmetry") or {}
+    found = (
+        f"Parent in {symmetry['space_group']}, found to {symmetry['symprec_A']:g} Å; atoms moved by up to "
+        f"{symmetry['symmetrised_A']:.3f} Å to be symmetric. "
+        if symmetry
+        else ""
+    )
+    return (
+        f"{found}Ranked by the Coulomb energy of formal charges ({tags.get('charges_from')}): {charges} in the parent."
+    )
 
 
 def plain_part(step: str, records: Sequence[Record]) -> Part:

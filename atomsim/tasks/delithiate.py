@@ -25,8 +25,11 @@ from atomsim.tasks.base import (
 )
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from atomsim.models.interface import Surface
     from atomsim.structures.delithiation import Delithiation
+    from atomsim.structures.symmetrise import Symmetrised
 
 KIND = "delithiate"
 NEEDS_POTENTIAL = False
@@ -54,6 +57,12 @@ class Settings(StepSettings):
     supercell: list[int] | None = Field(
         default=None, min_length=3, max_length=3, description="copies along each lattice vector, instead of a search"
     )
+    symprec_A: Annotated[float | None, Later()] = Field(
+        default=None,
+        gt=0,
+        le=0.5,
+        description="tolerance of the parent's symmetry, Å; by default the structure's own noise decides, up to 0.1 Å",
+    )
     formal_charges: Annotated[dict[str, float] | None, Later()] = Field(
         default=None,
         description="formal charges of some elements of the parent, as in {Ni = 2}; others follow from common states",
@@ -71,12 +80,15 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
         raise InputError(f"step {context.step!r}: parent {settings.parent!r} gives {len(found)} structures, wanted one")
     from atomsim.analysis.redox import moment_states
 
-    parent = _primitive(found[0]) if settings.primitive else found[0]
-    made = _delithiate(parent, moment_states(found[0].atoms), settings, context)
+    given = found[0]
+    symmetric = _symmetrised(given.atoms, settings, context)
+    whole = replace(given, atoms=symmetric.atoms)
+    parent = _primitive(whole) if settings.primitive else whole
+    made = _delithiate(parent, moment_states(given.atoms), settings, context)
     if len({count.x for count in made.counts}) < len(made.counts):
-        given = ", ".join(f"{x:g}" for x in settings.x_per_formula_unit)
-        raise InputError(f"step {context.step!r}: x_per_formula_unit {given} names a composition twice; leave one out")
-    return [make_task(origin, KIND, settings, context) for origin in _origins(made, parent, found[0])]
+        typed = ", ".join(f"{x:g}" for x in settings.x_per_formula_unit)
+        raise InputError(f"step {context.step!r}: x_per_formula_unit {typed} names a composition twice; leave one out")
+    return [make_task(origin, KIND, settings, context) for origin in _origins(made, parent, whole, symmetric)]
 
 
 def run(
@@ -94,7 +106,21 @@ def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
     del settings
     counts = {record.tags["x"]: {"x": record.tags["x"], **record.tags["counts"]} for record in records}
     charges = {s: q for record in records[:1] for s, q in record.tags.get("formal_charges", {}).items()}
-    return {"statuses": count_statuses(records), "orderings": list(counts.values()), "formal_charges": charges}
+    return {
+        "statuses": count_statuses(records),
+        "orderings": list(counts.values()),
+        "formal_charges": charges,
+        "symmetry": records[0].tags.get("symmetry", {}) if records else {},
+    }
+
+
+def _symmetrised(atoms: Atoms, settings: Settings, context: Context) -> Symmetrised:
+    from atomsim.structures.symmetrise import symmetrised
+
+    try:
+        return symmetrised(atoms, settings.symprec_A)
+    except InputError as error:
+        raise InputError(f"step {context.step!r}: {error}") from error
 
 
 def _primitive(parent: Origin) -> Origin:
@@ -137,12 +163,17 @@ def _delithiate(parent: Origin, states: Mapping[str, float], settings: Settings,
         raise InputError(f"step {context.step!r}: {error}") from error
 
 
-def _origins(made: Delithiation, primitive: Origin, parent: Origin) -> list[Origin]:
+def _origins(made: Delithiation, primitive: Origin, parent: Origin, symmetric: Symmetrised) -> list[Origin]:
     """Return the orderings, labelled by x and rank, with all that later steps and the report need."""
     counts = {c.x: c for c in made.counts}
     prototype = parent.tags.get("prototype")  # a file may have the name of one, and another setting
     name = str(prototype or parent.label)
     fractions = _fractions(primitive, parent)
+    symmetry = {
+        "space_group": symmetric.space_group,
+        "symprec_A": symmetric.symprec_A,
+        "symmetrised_A": round(symmetric.noise_A, 4),
+    }
     found = []
     for ordering in made.orderings:
         count = counts[ordering.x]
@@ -158,7 +189,12 @@ def _origins(made: Delithiation, primitive: Origin, parent: Origin) -> list[Orig
         }
         # in units of the parent as it was given, so that lattice and reflections lead back to its setting
         supercell = (np.array(ordering.supercell) @ fractions).tolist()
-        tags = made.tags(ordering, name) | {"supercell": supercell, "counts": met, "prototype": prototype}
+        tags = made.tags(ordering, name) | {
+            "supercell": supercell,
+            "counts": met,
+            "prototype": prototype,
+            "symmetry": symmetry,
+        }
         label = f"x={ordering.x:.3f}".removesuffix("0") + f"-{ordering.index:02d}"
         found.append(Origin(label, ordering.atoms, tags, parent.parents))
     return found
