@@ -75,11 +75,11 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     Raises:
         InputError: if an x is more than the structure holds, or cannot be reached within ``max_atoms``.
     """
+    from atomsim.analysis.redox import moment_states
+
     found = origins([settings.parent], inputs, context)
     if len(found) != 1:
         raise InputError(f"step {context.step!r}: parent {settings.parent!r} gives {len(found)} structures, wanted one")
-    from atomsim.analysis.redox import moment_states
-
     given = found[0]
     symmetric = _symmetrised(given.atoms, settings, context)
     whole = replace(given, atoms=symmetric.atoms)
