@@ -1,7 +1,7 @@
 """Oxidation state of the metal, by independent estimates that are always named.
 
-* **charge balance**: what the composition says if every oxygen is O²⁻. Where oxygen is oxidised,
-  the metal's true state is lower;
+* **charge balance**: what the composition says if every oxygen is O²⁻ and redox-inactive ions have their one state.
+  Where oxygen is oxidised, the metal's true state is lower;
 * **magnetic moments**: spin-only d-electron counts. A moment is a proxy: covalency lowers it (4d metals
   most), a potential predicts it from the surroundings rather than from electrons, and Ru⁴⁺ (d⁴ low
   spin) and Ru⁶⁺ (d²) both have 2 μB, so a moment alone cannot name the state.
@@ -18,12 +18,10 @@ import numpy as np
 from ase import Atoms
 
 from atomsim.errors import InputError
+from atomsim.structures.charges import held_charges, redox_metals
 
-IONS = {"Li": 1, "Na": 1, "K": 1, "Mg": 2, "Ca": 2, "Al": 3}
+IONS = {"Li": 1, "Na": 1, "K": 1, "Mg": 2, "Ca": 2, "Zn": 2, "Al": 3}
 """Charges of ions that batteries move, e."""
-FIXED_STATES: dict[str, float] = {**IONS, "W": 6, "O": -2, "F": -1, "Cl": -1}
-"""States that do not change in these electrodes. S: +6 (sulfate) beside oxygen, −2 otherwise."""
-
 SPIN_ONLY: dict[str, dict[int, float]] = {
     "Ru": {4: 2.0, 5: 3.0, 6: 2.0},  # d⁴ low spin, d³, d²
     "Mn": {2: 5.0, 3: 4.0, 4: 3.0},  # high spin
@@ -33,6 +31,8 @@ SPIN_ONLY: dict[str, dict[int, float]] = {
 }
 """Unpaired electrons = spin-only moment in μB, octahedral field, by oxidation state."""
 
+MOMENTS_NAME_STATES = frozenset({"Mn", "Co", "Ni"})
+"""Elements whose moments are discrete enough to name a state; those of 4d and 5d metals are not."""
 DISAGREE = 0.5
 """Estimates further apart than this (e) contradict each other."""
 
@@ -52,13 +52,6 @@ class MomentState:
     """Whether a state further than ``DISAGREE`` from the one taken, the nearest to charge balance, fits as well."""
 
 
-def redox_metals(atoms: Atoms) -> list[str]:
-    """Return the symbols of the d metals whose state may change, alphabetically."""
-    return sorted(
-        {s for s, z in zip(atoms.symbols, atoms.numbers, strict=True) if _is_d_metal(int(z))} - set(FIXED_STATES)
-    )
-
-
 def ion_charge(ion: str) -> int:
     """Return the charge that an ion carries through the electrolyte, e.
 
@@ -72,17 +65,17 @@ def ion_charge(ion: str) -> int:
 
 
 def charge_balance(atoms: Atoms) -> float | None:
-    """Return the mean oxidation state of the redox metals that balances the fixed ions, e.
+    """Return the mean oxidation state of the redox metals that balances all other ions, e.
 
     None where there is no redox metal, or an element's state is not known.
     """
     counts = Counter(atoms.symbols)
     metals = redox_metals(atoms)
-    fixed = dict(FIXED_STATES, S=6 if "O" in counts else -2)
+    held = held_charges(atoms)
     others = {s: n for s, n in counts.items() if s not in metals}
-    if not metals or any(s not in fixed for s in others):
+    if not metals or any(s not in held for s in others):
         return None
-    return -sum(fixed[s] * n for s, n in others.items()) / sum(counts[s] for s in metals)
+    return -sum(held[s] * n for s, n in others.items()) / sum(counts[s] for s in metals)
 
 
 def states_from_moment(moment: float, references: Mapping[int, float]) -> list[float]:
@@ -142,5 +135,14 @@ def mean_moments(atoms: Atoms, moments: np.ndarray) -> dict[str, float]:
     return {s: float(sizes[symbols == s].mean()) for s in sorted(set(symbols.tolist()))}
 
 
-def _is_d_metal(number: int) -> bool:
-    return 21 <= number <= 30 or 39 <= number <= 48 or 72 <= number <= 80
+def moment_states(atoms: Atoms) -> dict[str, float]:
+    """Return the mean state of each element that its atoms' moments (array ``magmoms``, μB) name without ambiguity."""
+    if "magmoms" not in atoms.arrays:
+        return {}
+    symbols = np.array(list(atoms.symbols))
+    found = {
+        s: moment_state(s, atoms.arrays["magmoms"][symbols == s], None) for s in MOMENTS_NAME_STATES & set(symbols)
+    }
+    return {
+        s: m.state for s, m in found.items() if m and m.state is not None and not m.ambiguous and not m.without_estimate
+    }

@@ -25,7 +25,7 @@ TOO_CLOSE = 0.6
 LEFT_OVER_GPA = 1.0
 """A converged cell under more pressure than this, beyond the target, is worth a look."""
 
-COUNTS = ("total", "distinct", "enumerated", "chosen")
+COUNTS = ("total", "distinct", "enumerated", "chosen", "coverage")
 """Counts of a ``delithiate`` step, in the order of the table."""
 
 WHAT_TO_DO = {
@@ -52,9 +52,30 @@ def delithiate_part(step: str, records: Sequence[Record]) -> Part:
     rows: list[list[Cell]] = [[x, *(_cell(found[x].get(key)) for key in keys)] for x in sorted(found, reverse=True)]
     table = Table("orderings", "", [Column("x", "g"), *(Column(key) for key in keys)], rows)
     section = Section(
-        step, f"Orderings · {step}", [table], "All ways to leave x ions, those distinct by symmetry, and those kept."
+        step,
+        f"Orderings · {step}",
+        [table],
+        "Ways to leave x ions in the supercells that were looked at, those distinct by symmetry, and those kept. "
+        f"An ordering is counted in its smallest cell. {_parent_text(records)}",
     )
     return Part(notices=tuple(_status_notices(step, records)), sections=(section,) if rows else ())
+
+
+def _parent_text(records: Sequence[Record]) -> str:
+    tags = records[0].tags if records else {}
+    if not tags.get("formal_charges"):
+        return ""
+    charges = ", ".join(f"{symbol} {charge:+.3g}" for symbol, charge in tags["formal_charges"].items())
+    symmetry = tags.get("symmetry") or {}
+    found = (
+        f"Parent in {symmetry['space_group']}, found to {symmetry['symprec_A']:g} Å; atoms moved by up to "
+        f"{symmetry['symmetrised_A']:.3f} Å to be symmetric. "
+        if symmetry
+        else ""
+    )
+    return (
+        f"{found}Ranked by the Coulomb energy of formal charges ({tags.get('charges_from')}): {charges} in the parent."
+    )
 
 
 def plain_part(step: str, records: Sequence[Record]) -> Part:

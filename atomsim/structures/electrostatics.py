@@ -6,7 +6,6 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 from pymatgen.analysis.ewald import EwaldSummation
-from pymatgen.core import Composition, Element
 from pymatgen.io.ase import AseAtomsAdaptor
 
 FloatArray = NDArray[np.float64]
@@ -31,21 +30,3 @@ def ewald_matrix(atoms: Atoms) -> FloatArray:
     background = -EwaldSummation.CONV_FACT / 2 * np.pi / (structure.volume * summation.eta)
     matrix = np.asarray(summation.total_energy_matrix, dtype=float) + background
     return (matrix + matrix.T) / 2
-
-
-def formal_charges(atoms: Atoms) -> dict[str, float] | None:
-    """Return the likeliest formal charge of each element, or None where no assignment is neutral.
-
-    Uses pymatgen's statistics of oxidation states (``Composition.oxi_state_guesses``); an
-    element of mixed valence gets its mean.
-    """
-    composition = Composition(atoms.get_chemical_formula()).reduced_composition
-    guesses = composition.oxi_state_guesses(max_sites=-1)
-    return {str(element): float(charge) for element, charge in guesses[0].items()} if guesses else None
-
-
-def redox_elements(atoms: Atoms, ion: str) -> frozenset[str]:
-    """Return the elements taken to be oxidised when an ion is removed: transition metals, else all other cations."""
-    others = sorted({symbol for symbol in atoms.get_chemical_symbols() if symbol != ion})
-    metals = frozenset(symbol for symbol in others if Element(symbol).is_transition_metal)
-    return metals or frozenset(symbol for symbol in others if Element(symbol).is_metal)

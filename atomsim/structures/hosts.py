@@ -1,8 +1,9 @@
-"""Which compositions a host can take, and in what supercell."""
+"""Compositions that a host can take, and the sizes of supercells in which it can."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
@@ -12,7 +13,7 @@ from ase.data import atomic_numbers
 from pymatgen.core import Composition
 
 from atomsim.errors import InputError
-from atomsim.structures.supercells import IntArray, compact_supercell
+from atomsim.structures.supercells import IntArray
 
 
 def host_units(parent: Atoms, ion: str, host_unit: str | int | None) -> int:
@@ -53,10 +54,20 @@ def _counts(atoms: Atoms) -> dict[str, int]:
     return atoms.symbols.formula.count()
 
 
-def reachable_supercell(
-    parent: Atoms, n_ions: int, units: int, x: float, max_atoms: int, supercell: Sequence[Sequence[int]] | None
-) -> tuple[IntArray, int]:
-    """Return a supercell in which ``x`` is possible, and the number of ions to keep in it.
+@dataclass(frozen=True)
+class Size:
+    """A number of parent cells in which a composition is possible."""
+
+    cells: int
+    """Cells of the parent in the supercell."""
+    ions: int
+    """Ions that are left in it."""
+
+
+def reachable_sizes(
+    parent: Atoms, n_ions: int, units: int, x: float, max_atoms: int, supercell: IntArray | None = None
+) -> list[Size]:
+    """Return the supercell sizes in which ``x`` is possible, the smallest first.
 
     Args:
         parent: host with all ions.
@@ -64,7 +75,7 @@ def reachable_supercell(
         units: host units in the parent.
         x: ions per host unit wanted; one within 0.002 of a possible value means that value.
         max_atoms: largest supercell, atoms.
-        supercell: supercell to use, rows in units of the parent's vectors; None for the smallest, most compact.
+        supercell: the one supercell to use, rows in units of the parent's vectors, instead of all sizes.
 
     Raises:
         InputError: if ``x`` is out of range or not possible, naming the nearest that is.
@@ -74,30 +85,33 @@ def reachable_supercell(
         raise InputError(
             f"x = {x:g} in {parent.get_chemical_formula()}; want 0 to {x_max:g}, the ions per host unit that it holds"
         )
-    if supercell is not None:
-        matrix = np.array(supercell, dtype=np.int64)
-        cells = round(float(np.linalg.det(matrix))) if matrix.shape == (3, 3) else 0
-        if cells < 1:
-            raise InputError(
-                f"supercell {[list(r) for r in supercell]} is not right-handed; want three rows, volume > 0"
-            )
-        sizes = [cells]
-    else:
-        matrix = None
-        sizes = list(range(1, max(1, max_atoms // len(parent)) + 1))
+    given = None if supercell is None else round(float(np.linalg.det(supercell)))
+    sizes = [given] if given else list(range(1, max(1, max_atoms // len(parent)) + 1))
     for cells in sizes:
         kept = x * units * cells
         # Values typed with three digits (0.333) mean the fraction next to them.
         if abs(kept - round(kept)) < 2e-3 * units * cells and abs(kept - round(kept)) < 0.1:
-            if matrix is None:
-                matrix = compact_supercell(parent.cell.array, cells) if cells > 1 else np.eye(3, dtype=np.int64)
-            return matrix, round(kept)
+            ions = round(kept)
+            return [Size(m, ions * m // cells) for m in sizes if m >= cells and ions * m % cells == 0]
     finest = max(sizes, key=lambda cells: (-_gap(x, units * cells), -cells))
     nearest = round(x * units * finest) / (units * finest)
     grown = "the given supercell" if supercell is not None else f"max_atoms = {max_atoms}"
     raise InputError(
         f"x = {x:g} cannot be reached within {grown}; nearest is x = {nearest:.6g}, or allow a larger cell"
     )
+
+
+def checked_supercell(supercell: Sequence[Sequence[int]]) -> IntArray:
+    """Return a supercell given by a user as a matrix, vectors as rows.
+
+    Raises:
+        InputError: if it is not three whole-number rows of positive volume.
+    """
+    rows = [list(row) for row in supercell]
+    matrix = np.array(rows, dtype=np.int64) if {len(row) for row in rows} == {3} else np.zeros((0, 3), dtype=np.int64)
+    if matrix.shape != (3, 3) or round(float(np.linalg.det(matrix))) < 1:
+        raise InputError(f"supercell {rows} is not right-handed; want three rows, volume > 0")
+    return matrix
 
 
 def _gap(x: float, units: int) -> float:

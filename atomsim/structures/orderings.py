@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import combinations
 from math import comb
 
@@ -15,20 +15,6 @@ BoolArray = NDArray[np.bool_]
 
 WALKS = 16
 """Walks over which the steps of a sample are spread, each from another random ordering."""
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """Symmetry-distinct orderings of one composition, lowest Coulomb energy first."""
-
-    occupied: BoolArray
-    """Whether an ordering has an ion on a site, (n_orderings, n_sites)."""
-    energy: FloatArray
-    """Coulomb energy, eV per cell, (n_orderings,)."""
-    multiplicity: IntArray
-    """Orderings that symmetry makes of each, itself included, (n_orderings,)."""
-    complete: bool
-    """Whether these are all there are; otherwise they are a sample."""
 
 
 def enumerate_orderings(n_ions: int, permutations: IntArray) -> tuple[BoolArray, IntArray]:
@@ -165,7 +151,7 @@ def _jump_energy(
     return change
 
 
-def choose(candidates: Candidates, distances: FloatArray, count: int) -> IntArray:
+def choose(energy: FloatArray, descriptors: Callable[[IntArray], FloatArray], count: int) -> IntArray:
     """Choose orderings that are low in Coulomb energy and unlike each other.
 
     The lowest first; then, in turn, the ordering farthest from those chosen (greedy
@@ -174,18 +160,19 @@ def choose(candidates: Candidates, distances: FloatArray, count: int) -> IntArra
     large differences well and small ones badly.
 
     Args:
-        candidates: orderings, lowest energy first.
-        distances: nearest-image distances between the sites, Å, (n_sites, n_sites).
+        energy: of all orderings, ascending, eV per host unit, (n_orderings,).
+        descriptors: from indices (n,) to a vector for each of these orderings, (n, n_features); they are as far
+            apart as the orderings are unlike.
         count: how many to choose.
 
     Returns:
         Indices of the chosen, ascending, (min(count, n_orderings),).
     """
-    n = len(candidates.energy)
+    n = len(energy)
     if n <= count:
         return np.arange(n)
-    descriptor = _descriptor(candidates.occupied, distances)
     pool = max(count, min((n + 1) // 2, 10 * count))
+    descriptor = descriptors(np.arange(pool))
     chosen = [0]
     separation = np.linalg.norm(descriptor - descriptor[0], axis=1)
     while len(chosen) < count:
@@ -194,13 +181,3 @@ def choose(candidates: Candidates, distances: FloatArray, count: int) -> IntArra
         chosen.append(pick)
         np.minimum(separation, np.linalg.norm(descriptor - descriptor[pick], axis=1), out=separation)
     return np.sort(np.array(chosen, dtype=np.int64))
-
-
-def _descriptor(occupied: BoolArray, distances: FloatArray, width: float = 0.3, bins: int = 48) -> FloatArray:
-    """Ion–ion distance histograms, smeared by ``width`` Å, per ion, (n_orderings, bins)."""
-    centres = np.linspace(0.0, float(distances.max()) + width, bins)
-    pairs_i, pairs_j = np.triu_indices(len(distances), 1)
-    smeared = np.exp(-0.5 * ((distances[pairs_i, pairs_j][:, None] - centres) / width) ** 2)
-    both = occupied[:, pairs_i] & occupied[:, pairs_j]
-    histogram: FloatArray = both.astype(float) @ smeared / np.maximum(occupied.sum(axis=1), 1)[:, None]
-    return histogram

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import spglib
 from ase import Atoms
 from ase.build import make_supercell
-from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from atomsim.constraints import require_unconstrained
 from atomsim.errors import AtomsimError
 from atomsim.structures.setting import heights
+from atomsim.structures.superlattices import distinct_superlattices
 
 IntArray = NDArray[np.int64]
 
@@ -22,9 +20,7 @@ IntArray = NDArray[np.int64]
 def compact_supercell(cell: NDArray[np.float64], multiple: int) -> IntArray:
     """Return the supercell of ``multiple`` cells whose periodic images are farthest apart.
 
-    Every superlattice is visited once, as a Hermite normal form (Hart & Forcade 2008,
-    Phys. Rev. B 77, 224115), and Minkowski-reduced; ties go to the more cubic cell, then to
-    the first in that order.
+    Of all superlattices, each Minkowski-reduced; ties go to the more cubic cell, then to the first Hermite normal form.
 
     Args:
         cell: lattice vectors as rows, Å, (3, 3).
@@ -32,32 +28,14 @@ def compact_supercell(cell: NDArray[np.float64], multiple: int) -> IntArray:
 
     Returns:
         Supercell vectors as rows, in units of the cell's vectors, (3, 3), right-handed.
+
+    Raises:
+        AtomsimError: if ``multiple`` is below 1.
     """
-    best: tuple[tuple[float, float], IntArray] | None = None
-    for hermite in _hermite_normal_forms(multiple):
-        reduced, operation = minkowski_reduce(hermite @ cell)
-        lengths = np.linalg.norm(reduced, axis=1)
-        score = (round(float(lengths.min()), 6), -round(float(lengths.sum()), 6))
-        if best is None or score > best[0]:
-            best = score, np.asarray(operation @ hermite, dtype=np.int64)
-    if best is None:
+    if multiple < 1:
         raise AtomsimError(f"no supercell of {multiple} cells; want at least 1")
-    matrix = best[1]
-    return matrix if np.linalg.det(matrix @ cell) > 0 else -matrix
-
-
-def _hermite_normal_forms(multiple: int) -> Iterator[IntArray]:
-    for a in range(1, multiple + 1):
-        if multiple % a:
-            continue
-        for c in range(1, multiple // a + 1):
-            if (multiple // a) % c:
-                continue
-            f = multiple // a // c
-            for b in range(c):
-                for d in range(f):
-                    for e in range(f):
-                        yield np.array([[a, 0, 0], [b, c, 0], [d, e, f]], dtype=np.int64)
+    identity = [np.eye(3, dtype=np.int64)]
+    return distinct_superlattices(cell, identity, multiple)[0].matrix
 
 
 def expand(parent: Atoms, matrix: IntArray) -> tuple[Atoms, IntArray]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -15,6 +15,7 @@ from atomsim.records import Record, Task
 from atomsim.tasks.base import (
     Context,
     Inputs,
+    Later,
     Origin,
     Parent,
     StepSettings,
@@ -25,9 +26,12 @@ from atomsim.tasks.base import (
 )
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from atomsim.models.interface import Surface
     from atomsim.models.shared import Shared
     from atomsim.structures.delithiation import Delithiation
+    from atomsim.structures.symmetrise import Symmetrised
 
 KIND = "delithiate"
 NEEDS_POTENTIAL = False
@@ -47,9 +51,23 @@ class Settings(StepSettings):
         default=None, description="formula unit of the host without the ion, such as RuO3; the reduced one if not given"
     )
     orderings: int = Field(default=5, ge=1, le=1000, description="orderings to keep for each x")
-    max_atoms: int = Field(default=100, ge=1, description="largest supercell that may be used to reach an x")
+    max_atoms: int = Field(
+        default=100,
+        ge=1,
+        description="largest supercell, atoms: all shapes of all sizes up to it are searched for orderings",
+    )
     supercell: list[int] | None = Field(
         default=None, min_length=3, max_length=3, description="copies along each lattice vector, instead of a search"
+    )
+    symprec_A: Annotated[float | None, Later()] = Field(
+        default=None,
+        gt=0,
+        le=0.5,
+        description="tolerance of the parent's symmetry, Å; by default the structure's own noise decides, up to 0.1 Å",
+    )
+    formal_charges: Annotated[dict[str, float] | None, Later()] = Field(
+        default=None,
+        description="formal charges of some elements of the parent, as in {Ni = 2}; others follow from common states",
     )
 
 
@@ -60,16 +78,21 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
         InputError: if an x is more than the structure holds, or cannot be reached within ``max_atoms``; and for a
             parent with constraints.
     """
+    from atomsim.analysis.redox import moment_states
+
     found = origins([settings.parent], inputs, context)
     if len(found) != 1:
         raise InputError(f"step {context.step!r}: parent {settings.parent!r} gives {len(found)} structures, wanted one")
-    require_unconstrained(found[0].atoms, f"step {context.step!r}, which makes orderings of it,")
-    parent = _primitive(found[0]) if settings.primitive else found[0]
-    made = _delithiate(parent, settings, context)
+    given = found[0]
+    require_unconstrained(given.atoms, f"step {context.step!r}, which makes orderings of it,")
+    symmetric = _symmetrised(given.atoms, settings, context)
+    whole = replace(given, atoms=symmetric.atoms)
+    parent = _primitive(whole) if settings.primitive else whole
+    made = _delithiate(parent, moment_states(given.atoms), settings, context)
     if len({count.x for count in made.counts}) < len(made.counts):
-        given = ", ".join(f"{x:g}" for x in settings.x_per_formula_unit)
-        raise InputError(f"step {context.step!r}: x_per_formula_unit {given} names a composition twice; leave one out")
-    return [make_task(origin, KIND, settings, context) for origin in _origins(made, parent, found[0])]
+        typed = ", ".join(f"{x:g}" for x in settings.x_per_formula_unit)
+        raise InputError(f"step {context.step!r}: x_per_formula_unit {typed} names a composition twice; leave one out")
+    return [make_task(origin, KIND, settings, context) for origin in _origins(made, parent, whole, symmetric)]
 
 
 def run(
@@ -91,7 +114,22 @@ def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
     """Count, for each x, all orderings, the distinct ones among them, and those chosen."""
     del settings
     counts = {record.tags["x"]: {"x": record.tags["x"], **record.tags["counts"]} for record in records}
-    return {"statuses": count_statuses(records), "orderings": list(counts.values())}
+    charges = {s: q for record in records[:1] for s, q in record.tags.get("formal_charges", {}).items()}
+    return {
+        "statuses": count_statuses(records),
+        "orderings": list(counts.values()),
+        "formal_charges": charges,
+        "symmetry": records[0].tags.get("symmetry", {}) if records else {},
+    }
+
+
+def _symmetrised(atoms: Atoms, settings: Settings, context: Context) -> Symmetrised:
+    from atomsim.structures.symmetrise import symmetrised
+
+    try:
+        return symmetrised(atoms, settings.symprec_A)
+    except InputError as error:
+        raise InputError(f"step {context.step!r}: {error}") from error
 
 
 def _primitive(parent: Origin) -> Origin:
@@ -111,7 +149,7 @@ def _primitive(parent: Origin) -> Origin:
     return replace(parent, atoms=primitive)
 
 
-def _delithiate(parent: Origin, settings: Settings, context: Context) -> Delithiation:
+def _delithiate(parent: Origin, states: Mapping[str, float], settings: Settings, context: Context) -> Delithiation:
     from atomsim.structures.delithiation import delithiate
 
     cell = None
@@ -127,24 +165,45 @@ def _delithiate(parent: Origin, settings: Settings, context: Context) -> Delithi
             max_atoms=settings.max_atoms,
             supercell=cell,
             seed=context.seed,
+            charges=settings.formal_charges,
+            states=states,
         )
     except InputError as error:
         raise InputError(f"step {context.step!r}: {error}") from error
 
 
-def _origins(made: Delithiation, primitive: Origin, parent: Origin) -> list[Origin]:
+def _origins(made: Delithiation, primitive: Origin, parent: Origin, symmetric: Symmetrised) -> list[Origin]:
     """Return the orderings, labelled by x and rank, with all that later steps and the report need."""
     counts = {c.x: c for c in made.counts}
     prototype = parent.tags.get("prototype")  # a file may have the name of one, and another setting
     name = str(prototype or parent.label)
     fractions = _fractions(primitive, parent)
+    symmetry = {
+        "space_group": symmetric.space_group,
+        "symprec_A": symmetric.symprec_A,
+        "symmetrised_A": round(symmetric.noise_A, 4),
+    }
     found = []
     for ordering in made.orderings:
         count = counts[ordering.x]
-        met = {"total": count.total, "distinct": count.distinct, "chosen": count.chosen, "enumerated": count.enumerated}
+        met = {
+            "total": count.total,
+            "distinct": count.distinct,
+            "chosen": count.chosen,
+            "enumerated": count.enumerated,
+            "superlattices": count.superlattices,
+            "cells": [size.cells for size in count.sizes],
+            "largest_cells": count.largest_cells,
+            "coverage": count.coverage,
+        }
         # in units of the parent as it was given, so that lattice and reflections lead back to its setting
         supercell = (np.array(ordering.supercell) @ fractions).tolist()
-        tags = made.tags(ordering, name) | {"supercell": supercell, "counts": met, "prototype": prototype}
+        tags = made.tags(ordering, name) | {
+            "supercell": supercell,
+            "counts": met,
+            "prototype": prototype,
+            "symmetry": symmetry,
+        }
         label = f"x={ordering.x:.3f}".removesuffix("0") + f"-{ordering.index:02d}"
         atoms = ordering.atoms.copy()
         atoms.info.pop("vacancies")  # tags say it here

@@ -10,8 +10,9 @@ from ase.build import bulk
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.io.ase import AseAtomsAdaptor
 
+from atomsim.structures.charges import formal_charges
+from atomsim.structures.host_lattice import HostLattice
 from atomsim.structures.orderings import (
-    Candidates,
     choose,
     coulomb_energy,
     enumerate_orderings,
@@ -19,6 +20,7 @@ from atomsim.structures.orderings import (
     sample_orderings,
 )
 from atomsim.structures.supercells import compact_supercell, expand, site_permutations
+from atomsim.structures.superlattices import Superlattice
 
 
 def rock_salt(multiple: int) -> Atoms:
@@ -146,23 +148,35 @@ def test_sampling_repeats_with_its_seed_and_gives_distinct_orbits():
 
 def test_choice_has_the_lowest_and_is_more_varied_than_the_first_few():
     atoms = rock_salt(12)
-    lithium = atoms[atoms.numbers == 3]
-    distances = lithium.get_all_distances(mic=True)
-    occupied, multiplicity = enumerate_orderings(6, lithium_group(atoms))
+    distances = atoms[atoms.numbers == 3].get_all_distances(mic=True)
+    occupied, _ = enumerate_orderings(6, lithium_group(atoms))
     energy = np.sort(np.random.default_rng(5).normal(size=len(occupied)))
-    candidates = Candidates(occupied, energy, multiplicity, complete=True)
-    picked = choose(candidates, distances, 4)
+    histograms = np.array([np.sort(distances[np.ix_(row, row)], axis=None) for row in occupied])
+    picked = choose(energy, lambda indices: histograms[indices], 4)
     assert len(picked) == len(set(picked.tolist())) == 4
     assert picked[0] == 0
     assert list(picked) == sorted(picked)
 
     def spread(rows):
-        histograms = [np.sort(distances[np.ix_(r, r)], axis=None) for r in occupied[rows]]
-        return min(np.abs(a - b).sum() for a, b in combinations(histograms, 2))
+        return min(np.abs(a - b).sum() for a, b in combinations(histograms[rows], 2))
 
     assert spread(picked) > spread(np.arange(4))
 
 
 def test_choice_is_everything_when_there_is_little():
-    candidates = Candidates(np.eye(3, dtype=bool), np.arange(3.0), np.ones(3, dtype=int), complete=True)
-    assert list(choose(candidates, np.ones((3, 3)), 5)) == [0, 1, 2]
+    assert list(choose(np.arange(3.0), lambda indices: np.zeros((len(indices), 1)), 5)) == [0, 1, 2]
+
+
+def test_an_ordering_is_like_itself_in_every_supercell():
+    host = bulk("LiF", "rocksalt", a=4.03)
+    charges = formal_charges(host)
+    small, large = (
+        HostLattice.build(host, "Li", Superlattice(np.diag(size), 1), charges) for size in ([2, 1, 1], [2, 1, 2])
+    )
+    stripe = small.atoms.get_scaled_positions()[small.sites, 0] < 0.25
+    same = large.atoms.get_scaled_positions()[large.sites, 0] < 0.25
+    assert small.descriptor(stripe[None]) == pytest.approx(large.descriptor(same[None]))
+    quadratic, linear, constant = small.coulomb(1)
+    energy = coulomb_energy(stripe[None], quadratic, linear) + constant
+    quadratic, linear, constant = large.coulomb(2)
+    assert coulomb_energy(same[None], quadratic, linear) + constant == pytest.approx(2 * energy, rel=1e-5)

@@ -1,0 +1,181 @@
+"""Formal charges: anions by their neighbours, redox-inactive cations held, the others oxidised in a known order.
+
+As many electrons as neutrality demands are taken from the metals, the easiest first. The order is that of the redox
+energies of metals in oxides (Goodenough & Kim 2010, Chem. Mater. 22, 587; Melot & Tarascon 2013, Acc. Chem. Res. 46,
+1226). Only the order counts. It gives Mn⁴⁺ Co³⁺ Ni²⁺ in Li(Ni,Mn,Co)O₂, where each element's commonest state would not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
+
+HELD: dict[str, int] = {
+    **dict.fromkeys(("H", "Li", "Na", "K", "Rb", "Cs", "Ag"), 1),
+    **dict.fromkeys(("Be", "Mg", "Ca", "Sr", "Ba", "Zn", "Cd"), 2),
+    **dict.fromkeys(("B", "Al", "Ga", "In", "Sc", "Y", "La", "Nd", "Sm", "Gd", "Lu"), 3),
+    **dict.fromkeys(("C", "Si", "Ge", "Zr", "Hf"), 4),
+    **dict.fromkeys(("P", "As", "Ta"), 5),
+}
+"""Cations with one state only."""
+
+STEPS: tuple[tuple[str, int, int], ...] = (
+    ("Ta", 4, 5), ("Hf", 3, 4), ("Zr", 3, 4), ("Ti", 2, 3), ("Nb", 3, 4), ("Ti", 3, 4), ("Nb", 4, 5), ("W", 4, 5),
+    ("W", 5, 6), ("Sn", 2, 4), ("Ce", 3, 4), ("Re", 4, 7), ("Cr", 2, 3), ("V", 2, 3), ("Mo", 2, 3), ("Mo", 3, 4),
+    ("Sb", 3, 5), ("Mo", 4, 5), ("V", 3, 4), ("Mo", 5, 6), ("Fe", 2, 3), ("Mn", 2, 3), ("V", 4, 5), ("Cu", 1, 2),
+    ("Co", 2, 3), ("Os", 3, 4), ("Ir", 3, 4), ("Ru", 2, 3), ("Rh", 2, 3), ("Ru", 3, 4), ("Mn", 3, 4), ("Os", 4, 5),
+    ("Ru", 4, 5), ("Ir", 4, 5), ("Ni", 2, 3), ("Rh", 3, 4), ("Pd", 2, 4), ("Pt", 2, 4), ("Co", 3, 4), ("Ru", 5, 6),
+    ("Os", 5, 6), ("Fe", 3, 4), ("Ni", 3, 4), ("Ir", 5, 6), ("Cu", 2, 3), ("Cr", 3, 6), ("Bi", 3, 5), ("Os", 6, 7),
+    ("Ru", 6, 7), ("Mn", 4, 7),
+)  # fmt: skip
+"""(element, from, to), the easiest oxidation first. The first state of an element is the lowest that it takes."""
+
+INACTIVE = frozenset({"Ti", "Nb", "W", "Ta", "Zr", "Hf", "Sn"})
+"""Metals that give their highest state before any other is oxidised, and are no redox centre beside others."""
+BOND = 1.25
+"""Atoms nearer than this multiple of the sum of their covalent radii are bonded."""
+ANIONS: dict[str, int] = {"N": -3, "O": -2, "S": -2, "Se": -2, "Te": -2, "F": -1, "Cl": -1, "Br": -1, "I": -1}
+HIGHEST: dict[str, int] = {"N": 5, "S": 6, "Se": 6, "Te": 6, "Cl": 7, "Br": 7, "I": 7}
+"""States of non-metals that are bonded to three or more oxygens: nitrate, sulfate, selenate, perchlorate …"""
+
+
+@dataclass(frozen=True)
+class FormalCharges:
+    """Formal charge of each element, its atoms' mean, e."""
+
+    by_element: Mapping[str, float]
+    source: str
+    """``given``, ``moments`` or ``common states``."""
+    redox: frozenset[str]
+    """Elements whose state changes when ions leave."""
+
+    def after(self, electrons: float, counts: Mapping[str, int]) -> dict[str, float]:
+        """Return the charges after the redox elements have lost electrons, the easiest first.
+
+        Args:
+            electrons: to take from the cell.
+            counts: atoms of each element in the cell.
+        """
+        charges = dict(self.by_element)
+        left = _oxidise(charges, electrons, {s: n for s, n in counts.items() if s in self.redox})
+        if (
+            abs(left) > 1e-9 and self.redox
+        ):  # beyond the highest states it is oxygen that is oxidised: no charge knows whose
+            total = sum(counts[s] for s in self.redox)
+            for symbol in self.redox:
+                charges[symbol] += left / total
+        return charges
+
+
+def formal_charges(
+    atoms: Atoms, given: Mapping[str, float] | None = None, states: Mapping[str, float] | None = None
+) -> FormalCharges | None:
+    """Return formal charges that make a structure neutral, or None where no common states do.
+
+    Args:
+        atoms: a structure; what is bonded to what decides about sulfate or sulfide, oxide or peroxide.
+        given: states of some elements that the user knows; taken as they are.
+        states: states of some elements that moments suggest; taken where they leave the structure neutral.
+    """
+    counts = Counter(atoms.get_chemical_symbols())
+    fixed = _fixed(atoms, counts) | dict(given or {})
+    if states:
+        suggested = _balanced(counts, fixed | {s: q for s, q in states.items() if s not in (given or {})})
+        if suggested is not None:
+            return FormalCharges(suggested, "moments", _redox(counts))
+    found = _balanced(counts, fixed)
+    if found is None:
+        return None
+    return FormalCharges(found, "given" if given else "common states", _redox(counts))
+
+
+def held_charges(atoms: Atoms) -> dict[str, float]:
+    """Return the charges of all elements but the redox metals, every oxygen O²⁻, e.
+
+    An element without a known state is left out.
+    """
+    counts = Counter(atoms.get_chemical_symbols())
+    highest = {symbol: float(to) for symbol, _, to in STEPS if symbol in INACTIVE}
+    held = {s: highest[s] for s in counts if s in INACTIVE and s not in _redox(counts)}
+    return _fixed(atoms, counts) | held | ({"O": -2.0} if "O" in counts else {})
+
+
+def redox_metals(atoms: Atoms) -> list[str]:
+    """Return the metals whose state may change, alphabetically: the inactive ones only where there is no other."""
+    return sorted(_redox(Counter(atoms.get_chemical_symbols())))
+
+
+def _redox(counts: Mapping[str, int]) -> frozenset[str]:
+    metals = {symbol for symbol, _, _ in STEPS if symbol in counts}
+    return frozenset(metals - INACTIVE) or frozenset(metals)
+
+
+def _fixed(atoms: Atoms, counts: Mapping[str, int]) -> dict[str, float]:
+    """Charges of anions and of cations with one state."""
+    fixed: dict[str, float] = {s: float(HELD[s]) for s in counts if s in HELD}
+    for symbol in counts:
+        if symbol in ANIONS:
+            fixed[symbol] = _non_metal(symbol, atoms, counts)
+    if "P" in counts and not {"O", "S", "F", "Se", "Cl"} & set(counts):
+        fixed["P"] = -3.0  # a phosphide
+    return fixed
+
+
+def _non_metal(symbol: str, atoms: Atoms, counts: Mapping[str, int]) -> float:
+    """Mean charge of a non-metal's atoms from the oxygens around each."""
+    if len(atoms) == 1 or not _has_geometry(atoms):
+        oxidised = symbol in HIGHEST and counts.get("O", 0) >= 3 * counts[symbol]
+        return float(HIGHEST[symbol] if oxidised else ANIONS[symbol])
+    near = _oxygen_neighbours(symbol, atoms)
+    if symbol == "O":
+        return float(np.mean(np.where(near > 0, -1.0, -2.0)))  # peroxide
+    if symbol not in HIGHEST:
+        return float(ANIONS[symbol])
+    sulfite = HIGHEST[symbol] - 2
+    return float(np.mean(np.select([near >= 4, near == 3], [HIGHEST[symbol], sulfite], ANIONS[symbol])))
+
+
+def _oxygen_neighbours(symbol: str, atoms: Atoms) -> np.ndarray:
+    """Number of oxygen atoms bonded to each atom of an element."""
+    z = Atoms(symbol).numbers[0]
+    reach = BOND * (covalent_radii[z] + covalent_radii[8]) if symbol != "O" else 1.6
+    i, j = neighbor_list("ij", Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc), float(reach))
+    bonded = np.bincount(i[atoms.numbers[j] == 8], minlength=len(atoms))
+    return np.asarray(bonded[atoms.numbers == z])
+
+
+def _has_geometry(atoms: Atoms) -> bool:
+    """Whether the atoms have places, and are not a mere composition."""
+    return bool(np.ptp(atoms.positions, axis=0).any())
+
+
+def _balanced(counts: Mapping[str, int], fixed: Mapping[str, float]) -> dict[str, float] | None:
+    """Oxidise what is not fixed, from the lowest states on, until the cell is neutral."""
+    lowest: dict[str, int] = {}
+    for symbol, state, _ in STEPS:
+        lowest.setdefault(symbol, state)
+    charges: dict[str, float] = {}
+    for symbol in counts:
+        if symbol not in fixed and symbol not in lowest:
+            return None
+        charges[symbol] = float(fixed[symbol] if symbol in fixed else lowest[symbol])
+    missing = -sum(charges[s] * n for s, n in counts.items())
+    free = {s: n for s, n in counts.items() if s not in fixed}
+    left = _oxidise(charges, missing, free) if missing > 0 else missing
+    return charges if abs(left) < 1e-6 * sum(counts.values()) else None
+
+
+def _oxidise(charges: dict[str, float], electrons: float, counts: Mapping[str, int]) -> float:
+    """Take electrons from elements in the order of ``STEPS``; return those that could not be taken."""
+    for symbol, start, end in STEPS:
+        if symbol in counts and start - 1e-9 <= charges[symbol] < end:
+            taken = min(electrons, (end - charges[symbol]) * counts[symbol])
+            charges[symbol] += taken / counts[symbol]
+            electrons -= taken
+    return electrons

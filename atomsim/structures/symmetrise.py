@@ -1,0 +1,86 @@
+"""The symmetry of a structure that is symmetric but for noise, and the structure without the noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import spglib
+from ase import Atoms
+from ase.geometry import find_mic
+from ase.spacegroup.symmetrize import refine_symmetry
+
+from atomsim.errors import InputError
+
+TOLERANCES_A = (1e-3, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.1)
+"""Tolerances at which symmetry is looked for, Å."""
+LARGEST_NOISE_A = 0.05
+"""Farthest that an atom is moved to make a structure symmetric, Å: what moves farther is a distortion and no noise."""
+EXACT_A = 1e-3
+"""Noise below which a structure is taken as it is, Å."""
+
+
+@dataclass(frozen=True, eq=False)
+class Symmetrised:
+    """A structure in its space group."""
+
+    atoms: Atoms
+    """With atoms and cell moved to where the symmetry has them; as given where that is less than ``EXACT_A``."""
+    space_group: str
+    """Symbol and number, ``C2/c (15)``."""
+    symprec_A: float
+    """Tolerance at which it was found."""
+    noise_A: float
+    """Farthest that an atom is from where the symmetry has it."""
+
+
+def symmetrised(atoms: Atoms, symprec_A: float | None = None) -> Symmetrised:
+    """Find the highest symmetry that a structure has but for its own noise, and remove the noise.
+
+    Relaxed structures and files with few digits are symmetric only to some hundredths of an ångström. Of all tolerances
+    up to 0.1 Å, the one is taken that gives the most operations while no atom has to move by more than 0.05 Å.
+
+    Args:
+        atoms: periodic structure without constraints; what else it carries is kept.
+        symprec_A: tolerance to use instead, Å.
+
+    Raises:
+        InputError: if spglib finds no symmetry at the tolerance given.
+    """
+    best: tuple[int, Symmetrised] | None = None
+    for tolerance in TOLERANCES_A if symprec_A is None else (symprec_A,):
+        found = _at(atoms, tolerance)
+        if found is None:
+            continue
+        if symprec_A is None and best is not None and (found[0] <= best[0] or found[1].noise_A > LARGEST_NOISE_A):
+            continue
+        best = found
+    if best is None:
+        wanted = "atoms that do not overlap" if symprec_A is None else "another symprec_A"
+        raise InputError(f"{atoms.get_chemical_formula()}: spglib finds no symmetry; want {wanted}")
+    return best[1]
+
+
+def _at(atoms: Atoms, tolerance: float) -> tuple[int, Symmetrised] | None:
+    """Number of operations, and what the structure is, at one tolerance."""
+    refined = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    try:
+        dataset = spglib.get_symmetry_dataset(cell, symprec=tolerance)
+        refine_symmetry(refined, symprec=tolerance)
+    except Exception:  # spglib and ASE raise whatever their searches meet; another tolerance may do
+        return None
+    if dataset is None:
+        return None
+    moved = refined.get_scaled_positions(wrap=False) - atoms.get_scaled_positions(wrap=False)
+    _, distances = find_mic(moved @ atoms.cell.array, atoms.cell, pbc=True)
+    noise = float(distances.max() if len(distances) else 0.0)
+    strain = float(np.abs(refined.cell.array - atoms.cell.array).max())
+    if max(noise, strain) > EXACT_A:
+        clean = atoms.copy()
+        clean.set_cell(refined.cell)
+        clean.set_positions(refined.positions)
+    else:
+        clean = atoms
+    name = f"{dataset.international} ({dataset.number})"
+    return len(dataset.rotations), Symmetrised(clean, name, tolerance, noise)

@@ -1,0 +1,100 @@
+"""Formal charges against what the compounds are known to hold."""
+
+from collections import Counter
+
+import pytest
+from ase import Atoms
+from ase.build import molecule
+
+from atomsim.analysis.redox import charge_balance
+from atomsim.structures.charges import formal_charges
+from atomsim.structures.delithiation import delithiate
+from atomsim.structures.prototypes import load_prototype
+
+
+@pytest.mark.parametrize(
+    ("formula", "known"),
+    [
+        ("Li3NiMnCoO6", {"Ni": 2, "Mn": 4, "Co": 3}),  # X-ray absorption: Koyama et al. 2003, J. Power Sources 119, 644
+        ("Li10Ni8MnCoO20", {"Ni": 2.875, "Mn": 4, "Co": 3}),
+        ("Li2Mn3NiO8", {"Ni": 2, "Mn": 4}),  # the 4.7 V spinel
+        ("LiMn2O4", {"Mn": 3.5}),
+        ("MnFe2O4", {"Mn": 2, "Fe": 3}),
+        ("FeTiO3", {"Fe": 2, "Ti": 4}),
+        ("LiTiS2", {"Ti": 3}),
+        ("LiFePO4", {"Fe": 2, "P": 5}),
+        ("Li2FeSiO4", {"Fe": 2, "Si": 4}),
+        ("LiFeBO3", {"Fe": 2, "B": 3}),
+        ("Li3V2P3O12", {"V": 3, "P": 5}),
+        ("ZnMn2O4", {"Zn": 2, "Mn": 3}),
+        ("LiNbO3", {"Nb": 5}),
+        ("Li2WO4", {"W": 6}),
+        ("Li2TiOS2", {"Ti": 4, "O": -2, "S": -2}),
+        ("K2FeSe2O8", {"Se": 6, "Fe": 2}),
+        ("Na3RuO4", {"Ru": 5}),
+        ("Mo6S8", {"Mo": 16 / 6}),
+        ("Li6PS5Cl", {"P": 5, "S": -2, "Cl": -1}),
+    ],
+)
+def test_states_are_those_known(formula, known):
+    found = formal_charges(Atoms(formula))
+    assert {s: found.by_element[s] for s in known} == pytest.approx(known)
+    counts = Counter(Atoms(formula).get_chemical_symbols())
+    assert sum(found.by_element[s] * n for s, n in counts.items()) == pytest.approx(0, abs=1e-9)
+
+
+def test_what_is_bonded_to_oxygen_decides_about_sulfur_and_peroxide():
+    assert formal_charges(load_prototype("Li2SO4").atoms).by_element == {"Li": 1, "S": 6, "O": -2}
+    assert formal_charges(load_prototype("Li2O2").atoms).by_element == {"Li": 1, "O": -1}
+    sulfur_dioxide = molecule("SO2")
+    assert formal_charges(sulfur_dioxide) is None  # no state of sulfur with two oxygens is neutral beside O2-
+
+
+@pytest.mark.parametrize("formula", ["LiXe", "Li5O", "Na3MnFeP2O8"])
+def test_no_charges_where_no_common_states_are_neutral(formula):
+    assert formal_charges(Atoms(formula)) is None
+
+
+def test_given_states_are_kept_and_the_others_follow():
+    found = formal_charges(Atoms("Li2Mn3NiO8"), {"Ni": 3.0})
+    assert found.by_element["Ni"] == 3
+    assert found.by_element["Mn"] == pytest.approx(11 / 3)
+    assert found.source == "given"
+
+
+def test_states_from_moments_are_taken_where_they_are_neutral():
+    suggested = {"Mn": 3.0, "Ni": 3.0, "Co": 3.0}
+    assert formal_charges(Atoms("Li3NiMnCoO6"), states=suggested).source == "moments"
+    refused = formal_charges(Atoms("Li3NiMnCoO6"), states={"Mn": 3.0, "Ni": 2.0, "Co": 3.0})
+    assert refused.source == "common states"
+
+
+def test_the_easiest_metal_is_oxidised_first_as_ions_leave():
+    atoms = Atoms("Li3NiMnCoO6")
+    charges = formal_charges(atoms)
+    counts = Counter(atoms.get_chemical_symbols())
+    assert charges.after(1, counts) == pytest.approx({"Li": 1, "Ni": 3, "Mn": 4, "Co": 3, "O": -2})
+    assert charges.after(3, counts) == pytest.approx({"Li": 1, "Ni": 4, "Mn": 4, "Co": 4, "O": -2})
+
+
+def test_inactive_metals_are_held_beside_others():
+    atoms = Atoms("Li2NiTiO4")
+    charges = formal_charges(atoms)
+    assert charges.after(1, Counter(atoms.get_chemical_symbols()))["Ti"] == 4
+    assert charge_balance(atoms) == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    ("formula", "state"),
+    [("LiFePO4", 2), ("FePO4", 3), ("Li2MnSiO4", 2), ("LiFeBO3", 2), ("Li2MoSe3", 4), ("Li2TiOS2", 4), ("ZnMn2O4", 3)],
+)
+def test_charge_balance_of_polyanions_borates_selenides_and_oxysulfides(formula, state):
+    assert charge_balance(Atoms(formula)) == pytest.approx(state)
+
+
+def test_records_say_the_charges_and_where_they_are_from():
+    host = load_prototype("LiMO2").atoms
+    found = delithiate(host, "Li", [1.0], orderings=1, max_atoms=len(host))
+    tags = found.tags(found.orderings[0], "LiMO2")
+    assert {s: tags["formal_charges"][s] for s in ("Mn", "Co", "Ni")} == {"Mn": 4, "Co": 3, "Ni": 2}
+    assert tags["charges_from"] == "common states"

@@ -1,0 +1,66 @@
+"""Symmetry of noisy structures: found, said, and restored; true distortions are kept."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.spacegroup import crystal
+
+from atomsim.errors import InputError
+from atomsim.structures.delithiation import delithiate
+from atomsim.structures.prototypes import load_prototype
+from atomsim.structures.symmetrise import symmetrised
+
+
+@pytest.mark.parametrize("name", ["Li2RuO3", "LiCoO2", "Li2SO4", "Na3RuO4"])
+def test_noise_of_a_relaxed_structure_does_not_hide_its_symmetry(name):
+    exact = load_prototype(name).atoms
+    noisy = exact.copy()
+    noisy.rattle(0.005, seed=1)
+    strain = 5e-4 * np.random.default_rng(2).normal(size=(3, 3))
+    noisy.set_cell(noisy.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+    found = symmetrised(noisy)
+    assert found.space_group == symmetrised(exact).space_group
+    assert 0 < found.noise_A < 0.05
+    assert np.abs(found.atoms.positions - noisy.positions).max() < 0.1
+    assert symmetrised(found.atoms, 1e-3).space_group == found.space_group
+    assert np.array_equal(found.atoms.numbers, noisy.numbers)
+
+
+@pytest.mark.parametrize("name", ["Li2RuO3", "LRMO", "O2", "Li"])
+def test_an_exact_structure_comes_back_as_it_is(name):
+    atoms = load_prototype(name).atoms
+    assert symmetrised(atoms).atoms is atoms
+
+
+def test_a_true_distortion_is_kept():
+    # tetragonal BaTiO3, Kwei et al. 1993, J. Phys. Chem. 97, 2368: titanium 0.08 Å off the centre of its oxygens
+    distorted = crystal(
+        ("Ba", "Ti", "O", "O"), [(0, 0, 0), (0.5, 0.5, 0.5224), (0.5, 0.5, -0.0244), (0.5, 0, 0.4895)],
+        spacegroup=99, cellpar=[3.9943, 3.9943, 4.0346, 90, 90, 90],
+    )  # fmt: skip
+    assert symmetrised(distorted).space_group == "P4mm (99)"
+
+
+def test_coordinates_of_three_digits_give_the_orderings_of_exact_ones():
+    exact = load_prototype("LiCoO2").atoms
+    rounded = exact.copy()
+    rounded.set_scaled_positions(exact.get_scaled_positions().round(3))
+    counts = [
+        delithiate(
+            symmetrised(atoms).atoms, "Li", [2 / 3], orderings=1, supercell=np.eye(3, dtype=int).tolist()
+        ).counts[0]
+        for atoms in (exact, rounded)
+    ]
+    assert counts[0].distinct == counts[1].distinct == 1
+
+
+def test_a_tolerance_that_is_given_is_used():
+    noisy = load_prototype("LiCoO2").atoms.copy()
+    noisy.rattle(0.01, seed=3)
+    assert symmetrised(noisy, 1e-3).space_group == "P1 (1)"
+    assert symmetrised(noisy, 0.2).space_group == "R-3m (166)"
+
+
+def test_atoms_on_one_point_have_no_symmetry():
+    with pytest.raises(InputError, match="no symmetry"):
+        symmetrised(Atoms("Li2", positions=[(0, 0, 0), (0, 0, 0)], cell=[3, 3, 3], pbc=True))
