@@ -66,9 +66,9 @@ def delithiate(
     All superlattices of each size in which ``x`` is possible are looked at, from the smallest on, as long as
     there are no more than ``enumerate_limit`` orderings together; an ordering that has a smaller cell is counted there
     alone. Where even the smallest size has more, random orderings of its superlattices are drawn and some followed
-    downhill in Coulomb energy. Of the distinct ones, those of low Coulomb energy per host unit and those unlike the
-    rest are chosen (``orderings.choose``). Charges are formal (``charges.formal_charges``); as ions leave, the host's
-    metals are oxidised, the easiest first.
+    downhill in Coulomb energy. Of the distinct ones of each size, those of low Coulomb energy per host unit and those
+    unlike the rest are chosen (``orderings.choose``), as many of every size. Charges are formal
+    (``charges.formal_charges``); as ions leave, the host's metals are oxidised, the easiest first.
 
     Args:
         parent: host with all ions, a periodic cell; its atoms' order is kept.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import comb
 
 import numpy as np
@@ -171,7 +172,7 @@ class OrderingSearch:
         return _Met(lattice, occupied, energy, multiplicity * superlattice.orientations)
 
     def _picked(self, met: Sequence[_Met], x: float) -> list[Ordering]:
-        """Choose among the orderings of all superlattices, by energy per host unit."""
+        """Choose among the orderings of all superlattices, by energy per host unit, as many of each size of cell."""
         place = np.concatenate([np.full(len(m.energy), n) for n, m in enumerate(met)])
         row = np.concatenate([np.arange(len(m.energy)) for m in met])
         cells = np.array([m.lattice.superlattice.cells for m in met])[place]
@@ -179,12 +180,16 @@ class OrderingSearch:
         # Rounding before sorting keeps equal energies in a fixed order on every machine; the smaller cell comes first.
         order = np.argsort(energy.round(6), kind="stable")
 
-        def descriptors(indices: IntArray) -> FloatArray:
+        def descriptors(candidates: IntArray) -> FloatArray:
             return np.concatenate(
-                [met[place[k]].lattice.descriptor(met[place[k]].occupied[row[k]][None]) for k in order[indices]]
+                [met[place[k]].lattice.descriptor(met[place[k]].occupied[row[k]][None]) for k in candidates]
             )
 
-        picked = order[choose(energy[order], descriptors, self.orderings)]
+        of_size = [order[cells[order] == n] for n in np.unique(cells)]
+        chosen = np.zeros(len(energy), dtype=bool)
+        for found, share in zip(of_size, shares([len(found) for found in of_size], self.orderings), strict=True):
+            chosen[found[choose(energy[found], partial(_of, descriptors, found), share)]] = True
+        picked = order[chosen[order]]
         return [self._ordering(met[place[k]], int(row[k]), index, x) for index, k in enumerate(picked)]
 
     def _ordering(self, met: _Met, row: int, index: int, x: float) -> Ordering:
@@ -240,6 +245,24 @@ class _Met:
     occupied: BoolArray
     energy: FloatArray
     multiplicity: IntArray
+
+
+def _of(descriptors: Callable[[IntArray], FloatArray], found: IntArray, indices: IntArray) -> FloatArray:
+    return descriptors(found[indices])
+
+
+def shares(available: Sequence[int], count: int) -> list[int]:
+    """Deal out a number of choices evenly among sizes, the smallest first; what one cannot take goes to the next.
+
+    The lowest Coulomb energies alone would come from the largest cells, which are the most expensive to relax, and
+    point charges do not rank orderings so well that small cells could be left out.
+    """
+    taken = [0] * len(available)
+    while sum(taken) < min(count, sum(available)):
+        for n, most in enumerate(available):
+            if taken[n] < most and sum(taken) < count:
+                taken[n] += 1
+    return taken
 
 
 def _spread(superlattices: Sequence[Superlattice], seed: int) -> list[Superlattice]:

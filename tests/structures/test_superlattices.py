@@ -10,6 +10,7 @@ from ase.build import bulk
 from ase.spacegroup import crystal
 
 from atomsim.structures.delithiation import delithiate
+from atomsim.structures.ordering_search import shares
 from atomsim.structures.orderings import enumerate_orderings
 from atomsim.structures.prototypes import load_prototype
 from atomsim.structures.supercells import compact_supercell, expand, site_permutations
@@ -159,3 +160,12 @@ def test_energies_per_host_unit_rank_cells_of_different_size():
     orderings = delithiate(host, "Li", [0.5], orderings=12, max_atoms=16).orderings
     assert {o.host_units for o in orderings} == {2, 4}
     assert all(a.ewald_eV / a.host_units <= b.ewald_eV / b.host_units + 1e-6 for a, b in pairwise(orderings))
+
+
+def test_choices_are_spread_over_the_sizes_of_cells():
+    assert shares([1, 4, 10], 4) == [1, 2, 1]
+    assert shares([1, 1, 10], 6) == [1, 1, 4]
+    assert shares([2, 0, 1], 9) == [2, 0, 1]
+    host = p2_nacoo2()
+    orderings = delithiate(host, "Na", [0.5], orderings=3, max_atoms=3 * len(host)).orderings
+    assert sorted(o.host_units for o in orderings) == [2, 4, 6]
