@@ -179,6 +179,8 @@ class _Search:
         for _ in range(SOFTENING):
             soft = orthonormal(self._scaled(self._scaled(soft)), self.outside)[0]
         start = even + soft
+        opposed = start.square().sum(dim=1, keepdim=True) < 0.25  # as they may be where little can move
+        start = torch.where(opposed, even, start)
         return orthonormal(start, self.outside)[0], start.square().sum(dim=1)
 
     def advance(self) -> None:
