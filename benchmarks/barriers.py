@@ -207,7 +207,8 @@ class Peer:
         if top in (0, len(self.images) - 1):
             return None
         tangent = path_tangents(self.images, self.energies)[top]
-        (proof,) = prove([self.images[top]], [tangent], [self.ends.moving], [self.ends.curvature().numpy()], surface)
+        force = self.images[top].get_forces(apply_constraint=False)
+        (proof,) = prove([self.images[top]], [force], [tangent], [self.ends.curvature().numpy()], surface)
         return proof.negative_modes
 
 

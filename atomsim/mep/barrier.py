@@ -209,8 +209,8 @@ def _proven(found: Sequence[tuple[Path, Ends]], surface: Surface) -> list[Path]:
     chosen = [found[k] for k in between]
     proofs = prove(
         [p.images[p.highest] for p, _ in chosen],
+        [p.forces[p.highest] for p, _ in chosen],
         [path_tangents(p.images, p.energies)[p.highest] for p, _ in chosen],
-        [e.moving for _, e in chosen],
         [e.curvature().numpy() for _, e in chosen],
         surface,
     )
@@ -230,7 +230,7 @@ def _judged(path: Path) -> Path:
     if proof is None or proof.first_order:
         return path
     lowest = " and ".join(f"{c:.2f}" for c in proof.curvatures)
-    number = "no negative mode" if proof.negative_modes == 0 else "2 or more negative modes"
+    number = ("no negative mode", "1 negative mode, a second not excluded", "2 or more")[proof.negative_modes]
     what = f"highest image has {number} (lowest {lowest} eV/Å²), wanted 1"
     return replace(path, status="unproven", message=f"{what}; try more images, other noise (seed) or more starts")
 

@@ -14,16 +14,21 @@ from torch import Tensor
 from atomsim.batch import Batch
 from atomsim.models.interface import Surface
 from atomsim.optimize.hessian import DISPLACEMENT
+from atomsim.optimize.modes import EXHAUSTED, Ritz, lowest_modes
+from atomsim.optimize.products import Products, orthonormal, padded
+from atomsim.optimize.space import Space
 from atomsim.optimize.springs import FLOOR
 from atomsim.projectors import confined, free_axes
 
 NEGLIGIBLE, OF_LARGEST = 0.05, 0.0025
 """A mode counts as negative below minus this, eV/Å², or this part of the largest curvature where that is less: noise
 of single-precision forces is a tenth of it."""
-LOOSE = 8.0
-"""A mode whose sign is clear is known when |Hv − λv| is smaller than so many times that."""
-MAX_PRODUCTS = 16
-"""Products of the Hessian with a vector for one image, two evaluations each."""
+KNOWN = 0.5
+"""The lowest mode is known well enough to look beside it when |Hv − λv| is this part of |λ|."""
+MAX_PRODUCTS = 5
+"""Products spent on the lowest mode at once."""
+ROUNDS = 4
+"""How often the space beside the lowest mode is searched; once, unless the mode was not the lowest."""
 SHELL_A = 2.6
 """Atoms this near to a moving one at the saddle take part in a partial Hessian, Å: its first shell."""
 
@@ -72,8 +77,8 @@ class Proof:
     """Of the two lowest modes, translations aside, eV/Å²; upper bounds."""
     overlap: float
     """|cosine| between the lowest mode and the path, 0 to 1."""
-    residuals: tuple[float, float]
-    """|Hv − λv| of each, eV/Å²."""
+    settled: bool
+    """Whether there are two negative modes, or a second is excluded (see ``lowest_modes``)."""
     second_mode: np.ndarray = field(repr=False)
     """The second, normalised, (n_atoms, 3): the way off where both are negative."""
     mode: np.ndarray = field(repr=False)
@@ -90,164 +95,136 @@ class Proof:
     @property
     def first_order(self) -> bool:
         """Whether it is a saddle of first order."""
-        return self.negative_modes == 1
-
-
-@dataclass
-class _Search:
-    """Davidson's subspace for one image."""
-
-    atoms: Atoms
-    free: np.ndarray
-    """Projectors onto the directions in which atoms may move, (n_atoms, 3, 3)."""
-    shifts: np.ndarray
-    """Projector onto the directions along which all may move together, (3, 3); zero for a lone atom, which is in a
-    field that knows its place."""
-    values: np.ndarray
-    vectors: np.ndarray
-    """Of the host's Hessian, the preconditioner."""
-    basis: np.ndarray
-    products: np.ndarray
-    waiting: list[np.ndarray]
-    curvatures: np.ndarray
-    residuals: np.ndarray
-    modes: np.ndarray
-    negligible: float
-
-    @classmethod
-    def of(cls, atoms: Atoms, tangent: np.ndarray, moving: Sequence[int], host: np.ndarray) -> _Search:
-        """Start from the path's direction, or what is known to be lowest, and the moving atoms' own."""
-        batch = Batch.pack([atoms])
-        along = batch.free_shifts[0].numpy() * (len(atoms) > 1)
-        values, vectors = np.linalg.eigh(0.5 * (host + host.T))
-        none = np.zeros((0, len(host)))
-        small = min(NEGLIGIBLE, OF_LARGEST * float(values[-1]))
-        unknown = np.full(2, np.inf)
-        free, shifts = batch.free.numpy(), along.T @ along
-        search = cls(atoms, free, shifts, values, vectors, none, none, [], unknown, unknown.copy(), none, small)
-        lowest = [tangent.ravel()] if values[0] > -small else [vectors[:, 0], search.soft()]
-        search.propose([*lowest, *(search.preconditioned(u, 0.0) for u in _axes(moving, len(host)))])
-        return search
-
-    def confined(self, direction: np.ndarray) -> np.ndarray:
-        """Project a direction, or several, (..., 3 n_atoms), onto what may move."""
-        parts = direction.reshape(*direction.shape[:-1], -1, 3)
-        return np.asarray(np.einsum("aij,...aj->...ai", self.free, parts).reshape(direction.shape))
-
-    def soft(self) -> np.ndarray:
-        """The softest mode after the lowest that is no translation."""
-        moves = self.vectors[:, 1:8].T.reshape(-1, len(self.atoms), 3)
-        rest = moves - moves.mean(axis=1, keepdims=True) @ self.shifts
-        inner = np.linalg.norm(rest, axis=(1, 2)) > 0.7
-        return np.asarray(moves[int(inner.argmax())].ravel() if len(moves) else self.vectors[:, 0])
-
-    def preconditioned(self, residual: np.ndarray, shift: float) -> np.ndarray:
-        return np.asarray(
-            self.vectors @ ((self.vectors.T @ residual) / np.clip(self.values - shift, 10 * self.negligible, None))
-        )
-
-    def propose(self, directions: Sequence[np.ndarray] | np.ndarray) -> None:
-        """Queue what of these directions is new: without translations, what is held and the known."""
-        for direction in directions:
-            new = self.confined(direction).reshape(-1, 3)
-            new = (new - new.mean(axis=0) @ self.shifts).ravel()
-            start = np.linalg.norm(new)
-            for _ in range(2):
-                for known in (*self.basis, *self.waiting):
-                    new = new - (known @ new) * known
-            if start > 0 and np.linalg.norm(new) > 1e-3 * start:
-                self.waiting.append(new / np.linalg.norm(new))
-
-    def learn(self, products: np.ndarray) -> None:
-        """Take in the products of the queued directions, and queue what would improve the two lowest modes."""
-        self.basis = np.concatenate([self.basis, self.waiting])
-        self.products = np.concatenate([self.products, products])
-        self.waiting = []
-        small = self.basis @ self.products.T
-        values, mixing = np.linalg.eigh(0.5 * (small + small.T))
-        found = min(2, len(values))
-        self.curvatures[:found] = values[:found]
-        self.modes = mixing[:, :found].T @ self.basis
-        rest = mixing[:, :found].T @ self.products - values[:found, None] * self.modes
-        rest = self.confined(rest)
-        self.residuals[:found] = np.linalg.norm(rest, axis=1)
-        small = self.negligible
-        if self.curvatures[1] < -small or len(self.basis) >= MAX_PRODUCTS:
-            return
-        # what is found is an upper bound: a negative curvature is certain, a positive one not
-        certain = np.maximum(LOOSE * small, 0.5 * np.abs(values[:found]))
-        allowed = np.where(
-            values[:found] < -small, certain, np.clip(0.7 * (values[:found] + small), small, LOOSE * small)
-        )
-        unknown = [k for k in range(found) if self.residuals[k] > allowed[k]]
-        self.propose([self.preconditioned(rest[k], values[k]) for k in unknown])
-
-
-def _axes(moving: Sequence[int], size: int) -> list[np.ndarray]:
-    return [np.eye(size)[3 * n + c] for n in moving[:2] for c in range(3)]
+        return self.negative_modes == 1 and self.settled
 
 
 def prove(
     images: Sequence[Atoms],
+    forces: Sequence[np.ndarray],
     tangents: Sequence[np.ndarray],
-    moving: Sequence[Sequence[int]],
     hosts: Sequence[np.ndarray],
     surface: Surface,
 ) -> list[Proof]:
-    """Find the two lowest modes of the highest images of paths, all in step, with few force calls.
+    """Find the two lowest modes of the highest images of paths, with few force calls.
 
-    Block Davidson (J. Comput. Phys. 17, 87 (1975)) over products of the true Hessian with vectors, by
-    central differences of forces; the host's Hessian preconditions. The curvatures found are upper
-    bounds (Cauchy's interlacing), so two negative ones prove that a saddle is not of first order.
+    Davidson's method, J. Comput. Phys. 17, 87 (1975), leads from the path's direction to a negative mode t.
+    Then ``lowest_modes`` looks at all that is orthogonal to t: if nothing there is negative, the Hessian has no
+    second negative eigenvalue, t exact or not (Courant–Fischer). If something is, the lowest two values in
+    the space of all that was found decide (upper bounds, by Cauchy's interlacing), or better t.
 
     Args:
         images: one for each path.
+        forces: there, eV/Å, (n_atoms, 3).
         tangents: of the path there, (n_atoms, 3), any length.
-        moving: atoms that travel.
         hosts: Hessian of the host, or of an end, or what was learned on the way, eV/Å², (3 n_atoms, 3 n_atoms).
         surface: the potential.
     """
-    searches = [_Search.of(*args) for args in zip(images, tangents, moving, hosts, strict=True)]
-    while True:
-        active = [s for s in searches if s.waiting]
-        if not active:
-            break
-        for search, products in zip(active, _products(active, surface), strict=True):
-            search.learn(products)
-    return [_proof(s, t) for s, t in zip(searches, tangents, strict=True)]
+    device = torch.device(getattr(surface, "device", "cpu"))
+    at_once = max(len(images), 1) if device.type != "cpu" else 1
+    proofs: list[Proof] = []
+    for begin in range(0, len(images), at_once):
+        part = slice(begin, begin + at_once)
+        batch, space = Batch.pack(images[part], device), Space()
+        known = torch.as_tensor(np.concatenate(forces[part]), dtype=torch.float64, device=device)
+        force = space.free_part(batch, known, space.layout(batch))
+        products = Products(batch, force, surface, space, in_a_field=True)
+        proofs += _Proving(products, tangents[part], hosts[part]).proofs()
+    return proofs
 
 
-def _products(searches: Sequence[_Search], surface: Surface) -> list[np.ndarray]:
-    """Hessian times the queued directions of each image, eV/Å²."""
-    displaced, lengths = [], []
-    for search in searches:
-        for direction in search.waiting:
-            lengths.append(DISPLACEMENT / np.linalg.norm(direction.reshape(-1, 3), axis=1).max())
-            for sign in (1, -1):
-                atoms = search.atoms.copy()
-                step = sign * lengths[-1] * direction.reshape(-1, 3)
-                atoms.set_positions(atoms.positions + step, apply_constraint=False)
-                displaced.append(atoms)
-    said = surface(Batch.pack(displaced, getattr(surface, "device", "cpu")))
-    forces = [f.cpu().numpy().ravel() for f in said.forces.split([len(a) for a in displaced])]
-    found = iter(
-        -(up - down) / (2 * length) for up, down, length in zip(forces[::2], forces[1::2], lengths, strict=True)
-    )
-    return [np.array([next(found) for _ in search.waiting]) for search in searches]
+class _Proving:
+    """The search for the two lowest modes of some images, all in step."""
+
+    def __init__(self, products: Products, tangents: Sequence[np.ndarray], hosts: Sequence[np.ndarray]) -> None:
+        self.products, device = products, products.batch.device
+        guesses = [_guess(h, t) for h, t in zip(hosts, tangents, strict=True)]
+        self.inverses = [torch.from_numpy(g.inverse).to(device) for g in guesses]
+        self.small = torch.tensor([g.negligible for g in guesses], dtype=torch.float64, device=device)
+        self.start, self.along = (self._padded(v) for v in ([g.lowest for g in guesses], tangents))
+        self.ritz = Ritz()
+        self.calls = torch.zeros_like(self.small, dtype=torch.int64)
+        self.settled = torch.zeros_like(self.small, dtype=torch.bool)
+
+    def _padded(self, vectors: Sequence[np.ndarray]) -> Tensor:
+        joined = torch.as_tensor(np.concatenate([v.reshape(-1, 3) for v in vectors]), dtype=torch.float64)
+        return self.products.free(self.products.rows.pad(joined.to(self.products.batch.device)))
+
+    def proofs(self) -> list[Proof]:
+        """Look until each image is settled or given up."""
+        self._lowest()
+        open_ = ~self.settled
+        for _ in range(ROUNDS):
+            open_ = open_ & self._beside(open_)
+            if not bool(open_.any()):
+                break
+        values, combinations = (t.cpu().numpy() for t in self.ritz.values())
+        modes = np.einsum("gki,gkm->gmi", torch.stack(self.ritz.basis, dim=1).cpu().numpy(), combinations[:, :, :2])
+        return [self._proof(n, values[n], modes[n]) for n in range(len(values))]
+
+    def _lowest(self) -> None:
+        """Follow residuals from the path's direction to the lowest mode near it."""
+        vector, inverse = self.start, padded(self.inverses, self.products.rows)
+        open_, null = ~self.settled, self.products.costless()
+        for _ in range(MAX_PRODUCTS):
+            vector = orthonormal(self.products.free(vector), [*null, *self.ritz.basis])[0]
+            open_ = open_ & vector.any(dim=1)
+            product = self.products.two_sided(vector, open_)
+            self.calls = self.calls + 2 * open_
+            open_ = open_ & torch.isfinite(product).all(dim=1)
+            self.ritz.add(*(torch.where(open_[:, None], v, 0.0) for v in (vector, product)))
+            value, mode, its, _ = self.ritz.solve()
+            rest = its - value[:, None] * mode
+            open_ = open_ & (rest.norm(dim=1) > torch.maximum(KNOWN * value.abs(), self.small))
+            if not bool(open_.any()):
+                return
+            vector = torch.einsum("gij,gj->gi", inverse, rest)
+
+    def _beside(self, open_: Tensor) -> Tensor:
+        """Look for a negative mode orthogonal to the lowest that is known; return where to look again."""
+        rows, lowest = self.products.rows, self.ritz.solve()[1]
+        modes = lowest_modes(
+            self.products, self.inverses, negative=-self.small, excluded=1.0, beside=rows.unpad(lowest), among=open_
+        )
+        self.calls = self.calls + modes.force_calls
+        known = open_ & torch.isfinite(modes.curvature)
+        self.ritz.add(*(torch.where(known[:, None], rows.pad(v), 0.0) for v in (modes.mode, modes.product)))
+        values = self.ritz.values()[0]
+        ridge = known & (values[:, 1] < -self.small)
+        none = modes.settled & (modes.curvature >= -self.small)
+        self.settled = self.settled | (open_ & (ridge | none))
+        return known & modes.settled & ~self.settled
+
+    def _proof(self, n: int, values: np.ndarray, modes: np.ndarray) -> Proof:
+        size = 3 * int(self.products.rows.counts[n])
+        along = self.along[n, :size].cpu().numpy()
+        found = [float(v) if v < EXHAUSTED / 2 else float("inf") for v in values[:2]]
+        lowest, second = modes[0, :size], modes[1, :size] if len(values) > 1 else np.zeros(size)
+        return Proof(
+            curvatures=(found[0], found[1] if len(found) > 1 else float("inf")),
+            overlap=abs(float(lowest @ along)) / max(float(np.linalg.norm(along)), 1e-12),
+            settled=bool(self.settled[n]),
+            second_mode=second.reshape(-1, 3),
+            mode=lowest.reshape(-1, 3),
+            force_calls=int(self.calls[n]),
+            negligible=float(self.small[n]),
+        )
 
 
-def _proof(search: _Search, tangent: np.ndarray) -> Proof:
-    along = search.confined(tangent.ravel())
-    second = search.modes[1] if len(search.modes) > 1 else np.zeros(len(along))
-    return Proof(
-        curvatures=(float(search.curvatures[0]), float(search.curvatures[1])),
-        overlap=abs(float(search.modes[0] @ along)) / max(float(np.linalg.norm(along)), 1e-12),
-        residuals=(float(search.residuals[0]), float(search.residuals[1])),
-        second_mode=second.reshape(-1, 3),
-        mode=search.modes[0].reshape(-1, 3),
-        force_calls=2 * len(search.basis),
-        negligible=search.negligible,
-    )
+@dataclass(frozen=True)
+class _Guess:
+    """What a known Hessian says of an image's."""
+
+    inverse: np.ndarray
+    lowest: np.ndarray
+    """Where to begin looking for the lowest mode."""
+    negligible: float
+
+
+def _guess(host: np.ndarray, tangent: np.ndarray) -> _Guess:
+    values, vectors = np.linalg.eigh(0.5 * (host + host.T))
+    small = min(NEGLIGIBLE, OF_LARGEST * float(values[-1]))
+    inverse = (vectors / np.clip(values, 10 * small, None)) @ vectors.T
+    return _Guess(inverse, tangent if values[0] > -small else vectors[:, 0], small)
 
 
 def shell(atoms: Atoms, moving: Sequence[int], radius: float = SHELL_A) -> tuple[int, ...]:

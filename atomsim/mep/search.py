@@ -223,8 +223,8 @@ def _group(climb: Climb, device: torch.device) -> Group:
 def _prove(climbs: Sequence[Climb], surface: Surface) -> None:
     proofs = prove(
         [at_positions(c.ends.start, c.at) for c in climbs],
+        [c.force for c in climbs],
         [c.tangent for c in climbs],
-        [c.ends.moving for c in climbs],
         [c.hessian for c in climbs if c.hessian is not None],
         surface,
     )

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 
-from atomsim.batch import Batch
+from atomsim.batch import Batch, Evaluation
 from atomsim.batching import Capacity
 from atomsim.memory import Load
 from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Group, Outcome
 from atomsim.optimize.modes import lowest_modes
+from atomsim.optimize.products import Products
 from atomsim.optimize.rows import Rows
 from atomsim.optimize.space import Space
 from atomsim.optimize.springs import spring_guess
@@ -24,6 +25,8 @@ RESTARTS = 3
 """How often a relaxation may leave a saddle before it is given up as one."""
 UNCHECKED = "could not be checked for a saddle: the potential failed on a small displacement"
 """Message of what converged and could not be looked at."""
+UNSETTLED = "found no mode of negative curvature and could not exclude one"
+"""The same of what has so many soft modes, or so bad a preconditioner, that the search was given up."""
 
 
 def to_minima(
@@ -83,13 +86,14 @@ def _looked_at(
 def _look(outcomes: list[Outcome], surface: Surface, space: Space, seed: int) -> Iterator[tuple[Outcome, Group]]:
     batch = Batch.join([o.batch for o in outcomes])
     guesses = [spring_guess(o.batch, space) if o.inverse_hessian is None else o.inverse_hessian for o in outcomes]
-    modes = lowest_modes(batch, surface, space, guesses, negative=NEGATIVE, seed=seed)
     layout = space.layout(batch)
+    force = space.force(batch, Evaluation.join([o.evaluation for o in outcomes]), layout)
+    modes = lowest_modes(Products(batch, force, surface, space), guesses, negative=NEGATIVE, seed=seed)
     rows = Rows(layout.system, batch.n_systems)
     kick = KICK / rows.largest(modes.mode)
     kicked = space.move(batch, kick[rows.group, None] * modes.mode, layout)
-    looked = zip(outcomes, modes.curvature.tolist(), modes.force_calls.tolist(), strict=True)
-    for n, (outcome, curvature, calls) in enumerate(looked):
+    looked = zip(*(t.tolist() for t in (modes.curvature, modes.settled, modes.force_calls)), strict=True)
+    for n, (outcome, (curvature, settled, calls)) in enumerate(zip(outcomes, looked, strict=True)):
         known = curvature if math.isfinite(curvature) else None  # infinite where nothing can move
         found = replace(outcome, curvature=known, force_calls=outcome.force_calls + calls)
         if curvature < NEGATIVE:
@@ -97,6 +101,8 @@ def _look(outcomes: list[Outcome], surface: Surface, space: Space, seed: int) ->
             found = replace(found, status="saddle", message=message)
         elif math.isnan(curvature):
             found = replace(found, message=UNCHECKED)
+        elif not settled:
+            found = replace(found, message=f"{UNSETTLED}: the lowest found is {curvature:.2f} eV/Å²")
         yield found, Group(outcome.key, kicked.take([n]), outcome.inverse_hessian)
 
 

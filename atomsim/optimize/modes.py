@@ -1,30 +1,40 @@
-"""Is it a minimum? The lowest mode of many systems at once, from a few force calls each.
+"""Is it a minimum? The lowest mode of many systems at once, and whether a negative one is excluded.
 
-A force below a threshold says nothing of curvature: symmetry keeps cells on saddles that are
-tenths of an eV above the minimum. Davidson's method, J. Comput. Phys. 17, 87 (1975), finds
-the lowest eigenvalue of a Hessian from its products with a few vectors, each product a
-central difference of forces; all systems share the evaluations.
+A force below a threshold says nothing of curvature: symmetry keeps cells on saddles that are tenths of an eV above
+the minimum. What is known of the inverse Hessian, K, says where to look, and may be wrong just where it matters. So
+it only scales coordinates: by Sylvester's law of inertia A = K^½ (H + c) K^½ has as many negative eigenvalues as H
+has below −c. Lanczos' method finds those of A that stand out first. It begins from a random vector y, which has no
+symmetry. If p_j are the orthonormal polynomials of its recurrence, the vectors p_j(A) y are orthonormal, so an
+eigenvector of eigenvalue λ has at most the part 1 / Σ_j p_j(λ)² of its squared length along y (Christoffel's
+function). That a random direction has next to nothing of some vector is unlikely, whatever H and K are: where the
+chance is below ``DOUBT``, negative eigenvalues are excluded. A K that is wrong costs products, and no truth.
+Compare Kuczyński, Woźniakowski, SIAM J. Matrix Anal. Appl. 13, 1094 (1992), whose bound holds for any spectrum.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from atomsim.batch import Batch
-from atomsim.batching import evaluate
-from atomsim.models.interface import Surface
-from atomsim.optimize.rows import Rows
-from atomsim.optimize.space import Layout, Space
+from atomsim.optimize.products import Products, orthonormal, padded
 
-DISPLACEMENT = 0.03
-"""Longest row of a displacement, Å: forces in single precision give curvatures to 0.01 eV/Å²."""
-
-SOFTENING = 6
-"""Power iterations on the first vector: batched products, where an eigensolver would stall a GPU."""
+DOUBT = 0.001
+"""Probability with which a mode just below what is excluded is overlooked; one far below it is with much less."""
+EXCLUDED = 2.0
+"""What is excluded lies below this multiple of the threshold: many real minima have modes next to zero, and to tell
+what is just above the threshold from what is just below takes twice the products. What is found there still counts."""
+SOFTENING = 3
+"""Powers of K that draw half of the start towards what K knows to be soft, where most saddles show."""
+NEAR_ZERO = 0.1
+"""How far above the threshold a curvature is still measured again, by central differences, eV/Å²."""
+MAX_PRODUCTS = 40
+"""Products after which a system is given up as unsettled."""
+EXHAUSTED = 1e9
+"""Stands for a value that a space has no vector for."""
 
 
 @dataclass(frozen=True)
@@ -37,135 +47,195 @@ class Modes:
     NaN where a displaced system could not be evaluated, infinite where nothing can move."""
     mode: Tensor
     """Its vector, (n_rows, 3), of length 1 in each system."""
+    product: Tensor
+    """The Hessian's with it, eV/Å², (n_rows, 3)."""
+    settled: Tensor
+    """Whether it is negative, or one that far below the threshold is excluded, (n_systems,), bool."""
     force_calls: Tensor
     """Evaluations that each system needed, (n_systems,), int64."""
 
 
 def lowest_modes(
-    batch: Batch,
-    surface: Surface,
-    space: Space,
+    products: Products,
     preconditioner: Sequence[Tensor],
     *,
-    negative: float = -0.1,
-    tolerance: float = 0.2,
-    max_products: int = 8,
+    negative: float | Tensor = -0.1,
+    excluded: float = EXCLUDED,
+    max_products: int = MAX_PRODUCTS,
     seed: int = 0,
+    beside: Tensor | None = None,
+    among: Tensor | None = None,
 ) -> Modes:
-    """Estimate the lowest eigenvalue of each system's Hessian in the coordinates of ``space``.
-
-    A system is settled when it is known to be on a saddle (curvature below ``negative``) or
-    when its residual |Hv − λv| is below ``tolerance`` (eV/Å²), at the latest after ``max_products``.
+    """Look for modes of negative curvature until there is one in each system, or none can be.
 
     Args:
-        batch: systems at points of small force.
-        surface: the potential.
-        space: what moves.
+        products: of the Hessians at points of small force.
         preconditioner: approximate inverse Hessians, Å²/eV, (3 rows, 3 rows) each.
-        negative: curvature that proves a saddle, eV/Å².
-        tolerance: residual at which a curvature is accepted, eV/Å².
-        max_products: Hessian-vector products at most, two evaluations each.
-        seed: of the first vector, which has a random part so that it has no symmetry.
+        negative: curvature below which a mode is negative, eV/Å², one for all or (n_systems,).
+        excluded: multiple of ``negative`` below which modes are excluded.
+        max_products: Hessian-vector products at most, one evaluation each; two more confirm what is near or below zero.
+        seed: of the random vector.
+        beside: a vector for each system, (n_rows, 3), that modes must be orthogonal to. If none of those is
+            negative the Hessian has at most one negative eigenvalue (Courant–Fischer).
+        among: systems to look at, (n_systems,), bool; all if not given.
     """
-    layout = space.layout(batch)
-    rows = Rows(layout.system, batch.n_systems)
-    inverse = _padded(preconditioner, rows)
-    null = _null_space(batch, layout, rows)
-    vector = _free(_softened(_noise(rows, seed).to(inverse.device), inverse, null), batch, space, layout, rows)
-    basis: list[Tensor] = []
-    products: list[Tensor] = []
-    curvature, mode = torch.full_like(vector[:, 0], torch.nan), torch.zeros_like(vector)
-    calls = torch.zeros(rows.n_groups, dtype=torch.int64, device=batch.device)
-    open_ = torch.ones_like(calls, dtype=torch.bool)
-    failed, lost = ~open_, ~open_
-    while bool(open_.any()) and len(basis) < max_products:
-        basis.append(_orthonormal(vector, [*null, *basis]))
-        product = _product(basis[-1], batch, surface, space, layout, rows)
-        failed = failed | ~torch.isfinite(product).all(dim=1)
-        lost = lost | (open_ & failed)  # a settled system keeps its answer
-        basis[-1], product = (torch.where(failed[:, None], 0.0, v) for v in (basis[-1], product))
-        products.append(product)
-        values, ritz, residual = _lowest(torch.stack(basis, dim=1), torch.stack(products, dim=1))
-        # a system that is settled keeps its answer, so that it does not depend on the others
-        curvature, mode = torch.where(open_, values, curvature), torch.where(open_[:, None], ritz, mode)
-        calls = calls + 2 * open_
-        open_ = open_ & ~failed & ~((values < negative) | (residual.norm(dim=1) < tolerance))
-        onward = torch.where(failed[:, None], 0.0, torch.einsum("gij,gj->gi", inverse, residual))
-        vector = _free(onward, batch, space, layout, rows)
-    curvature = torch.where(mode.any(dim=1), curvature, torch.inf)
-    return Modes(torch.where(lost, torch.nan, curvature), rows.unpad(mode), calls)
+    rows = products.rows
+    bound = torch.as_tensor(negative, dtype=torch.float64, device=products.batch.device).expand(rows.n_groups)
+    others = [] if beside is None else [products.free(rows.pad(beside))]
+    search = _Search(products, preconditioner, bound, excluded * bound, others, seed)
+    if among is not None:
+        search.open = search.open & among
+    for _ in range(max_products):
+        if not bool(search.open.any()):
+            break
+        search.advance()
+    curvature = torch.where(search.mode.any(dim=1), search.curvature, torch.inf)
+    return Modes(
+        torch.where(search.lost, torch.nan, curvature),
+        rows.unpad(search.mode),
+        rows.unpad(search.product),
+        search.settled,
+        search.calls,
+    )
 
 
-def _lowest(basis: Tensor, products: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Lowest Ritz value (g,), vector and residual (g, n) of bases and their products (g, k, n)."""
-    small = torch.einsum("gki,gli->gkl", basis, products)
-    exhausted = basis.square().sum(dim=2) < 0.5  # a zero vector: it must not look like a soft mode
-    small = 0.5 * (small + small.mT) + torch.diag_embed(torch.where(exhausted, 1e9, 0.0))
-    values, combinations = torch.linalg.eigh(small)
-    ritz = torch.einsum("gki,gk->gi", basis, combinations[:, :, 0])
-    return values[:, 0], ritz, torch.einsum("gki,gk->gi", products, combinations[:, :, 0]) - values[:, :1] * ritz
+@dataclass
+class Ritz:
+    """Rayleigh–Ritz in a growing space, for all systems in step."""
+
+    basis: list[Tensor] = field(default_factory=list)
+    """Orthonormal, padded; zero where a system had nothing to add."""
+    products: list[Tensor] = field(default_factory=list)
+    """Of the Hessian with each."""
+
+    def add(self, vector: Tensor, product: Tensor) -> None:
+        """Take in a vector and its product."""
+        for known, its in zip(self.basis, self.products, strict=True):
+            part = (vector * known).sum(dim=1, keepdim=True)
+            vector, product = vector - part * known, product - part * its
+        length = vector.norm(dim=1, keepdim=True)
+        kept = length > 1e-9
+        scale = torch.where(kept, 1 / length.clamp(min=1e-9), 0.0)
+        self.basis.append(scale * vector)
+        self.products.append(scale * product)
+
+    def correct(self, combination: Tensor, error: Tensor) -> None:
+        """Take an error out of the product of a combination of the basis, (n_systems, k)."""
+        for k, its in enumerate(self.products):
+            self.products[k] = its - combination[:, k, None] * error
+
+    def values(self) -> tuple[Tensor, Tensor]:
+        """All values, rising, (n_systems, k), and their combinations of the basis, (n_systems, k, k)."""
+        basis, products = torch.stack(self.basis, dim=1), torch.stack(self.products, dim=1)
+        small = torch.einsum("gki,gli->gkl", basis, products)
+        exhausted = basis.square().sum(dim=2) < 0.5  # a zero vector: it must not look like a soft mode
+        small = 0.5 * (small + small.mT) + torch.diag_embed(torch.where(exhausted, EXHAUSTED, 0.0))
+        values, combinations = torch.linalg.eigh(small.cpu())  # small: not worth a GPU
+        return values.to(basis.device), combinations.to(basis.device)
+
+    def solve(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the lowest value, its vector, the vector's product, and its combination of the basis."""
+        values, combinations = self.values()
+        lowest = combinations[:, :, 0]
+        mode = torch.einsum("gki,gk->gi", torch.stack(self.basis, dim=1), lowest)
+        product = torch.einsum("gki,gk->gi", torch.stack(self.products, dim=1), lowest)
+        return values[:, 0], mode, product, lowest
 
 
-def _product(vector: Tensor, batch: Batch, surface: Surface, space: Space, layout: Layout, rows: Rows) -> Tensor:
-    """Hessian times vector by central differences, padded like ``vector``; NaN where the surface failed."""
-    step = rows.unpad(vector)
-    size = DISPLACEMENT / rows.largest(step).clamp(min=1e-12)
-    forces, each = [], torch.arange(batch.n_systems, device=batch.device)
-    for sign in (1.0, -1.0):
-        moved = space.move(batch, (sign * size)[rows.group, None] * step, layout)
-        said, _ = evaluate(surface, moved, each)  # a fault in one system stays there
-        forces.append(space.force(moved, said, layout))
-    return rows.pad((forces[1] - forces[0]) / (2 * size)[rows.group, None])
+class _Search:
+    """Lanczos' recurrence in scaled coordinates, all systems in step; those that are settled keep their answer."""
+
+    def __init__(
+        self, products: Products, preconditioner: Sequence[Tensor], bound: Tensor, shift: Tensor,
+        others: list[Tensor], seed: int,
+    ) -> None:  # fmt: skip
+        self.products, self.bound, self.shift = products, bound, shift
+        self.root = _roots(preconditioner, products)
+        scaled: list[Tensor] = []
+        for vector in (*products.costless(), *others):
+            scaled.append(orthonormal(self._scaled(vector), scaled)[0])
+        self.outside = scaled
+        self.vector, share = self._start(seed)
+        self.lanczos: list[Tensor] = []
+        self.ritz = Ritz()
+        zeros = torch.zeros_like(bound)
+        self.before, self.polynomial, self.sum, self.coupling = zeros, zeros + 1.0, zeros + 1.0, zeros
+        size = 3 * products.rows.counts
+        # of a random unit vector in n dimensions a component has a density of at most √((n − 1)/2π)
+        self.wanted = share * 2 * (size - 1) / (math.pi * DOUBT**2)
+        self.open = self.vector.any(dim=1)
+        self.settled, self.lost, self.sound = ~self.open, self.open & False, self.open | True
+        self.calls = torch.zeros_like(bound, dtype=torch.int64)
+        self.curvature, self.mode, self.product = zeros, torch.zeros_like(self.vector), torch.zeros_like(self.vector)
+
+    def _scaled(self, vector: Tensor) -> Tensor:
+        return self.products.free(torch.einsum("gij,gj->gi", self.root, vector))
+
+    def _start(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Half at random, half softened; and the square of the length of their sum, by which shares are smaller."""
+        even, soft = (
+            orthonormal(self.products.free(self.products.noise(s)), self.outside)[0] for s in (seed, seed + 1)
+        )
+        for _ in range(SOFTENING):
+            soft = orthonormal(self._scaled(self._scaled(soft)), self.outside)[0]
+        start = even + soft
+        opposed = start.square().sum(dim=1, keepdim=True) < 0.25  # as they may be where little can move
+        start = torch.where(opposed, even, start)
+        return orthonormal(start, self.outside)[0], start.square().sum(dim=1)
+
+    def advance(self) -> None:
+        """One product for each open system, and what follows from it."""
+        vector = torch.where(self.open[:, None], self.vector, 0.0)
+        real = self._scaled(vector)
+        product = self._finite(self.products.one_sided(real, self.open))
+        self.calls = self.calls + self.open
+        real = torch.where(self.open[:, None], real, 0.0)
+        exhausted = self._recur(vector, self._scaled(product - self.shift[:, None] * real))
+        self.ritz.add(real, product)
+        excluded = exhausted | (self.sound & (self.sum > self.wanted))
+        self._judge(excluded)
+
+    def _finite(self, product: Tensor) -> Tensor:
+        """Take systems that failed out, with zero in place of their products."""
+        failed = self.open & ~torch.isfinite(product).all(dim=1)
+        self.lost, self.open = self.lost | failed, self.open & ~failed
+        return torch.where(self.open[:, None], product, 0.0)
+
+    def _recur(self, vector: Tensor, image: Tensor) -> Tensor:
+        """One step of the recurrence of vectors and of their polynomials at 0; and where nothing is left."""
+        self.lanczos.append(vector)
+        diagonal = (vector * image).sum(dim=1)
+        self.vector, length = orthonormal(image, [*self.outside, *self.lanczos])
+        after = -(diagonal * self.polynomial + self.coupling * self.before) / length[:, 0].clamp(min=1e-12)
+        # signs alternate as long as the projected matrix is positive definite (Sturm)
+        self.sound = self.sound & (after * self.polynomial < 0)
+        self.before, self.polynomial, self.coupling = self.polynomial, after, length[:, 0]
+        self.sum = self.sum + after.square().clamp(max=1e100)
+        return length[:, 0] == 0
+
+    def _judge(self, excluded: Tensor) -> None:
+        """Settle systems with a negative mode or none, after a second look at what is near or below zero."""
+        values, mode, product, combination = self.ritz.solve()
+        doubtful = self.open & (values < torch.where(excluded, self.bound + NEAR_ZERO, self.bound))
+        if bool(doubtful.any()):
+            better = self._finite(self.products.two_sided(mode, doubtful))
+            self.calls = self.calls + 2 * doubtful
+            better = torch.where((doubtful & self.open)[:, None], better, product)
+            self.ritz.correct(combination, product - better)
+            values, product = (mode * better).sum(dim=1), better
+        self.curvature = torch.where(self.open, values, self.curvature)
+        self.mode, self.product = (
+            torch.where(self.open[:, None], new, old) for new, old in ((mode, self.mode), (product, self.product))
+        )
+        done = self.open & (excluded | (values < self.bound))
+        self.settled, self.open = self.settled | done, self.open & ~done
 
 
-def _free(vector: Tensor, batch: Batch, space: Space, layout: Layout, rows: Rows) -> Tensor:
-    """Project padded vectors onto what may move."""
-    return rows.pad(space.free_part(batch, rows.unpad(vector), layout))
-
-
-def _null_space(batch: Batch, layout: Layout, rows: Rows) -> list[Tensor]:
-    """Unit vectors that cost nothing, padded: translations (where constraints allow), rotations as strains."""
-    vectors, shifts = [], batch.free_shifts
-    for k in range(3):
-        shift = torch.zeros(len(layout.system), 3, dtype=torch.float64, device=batch.device)
-        shift[layout.atom_rows] = shifts[batch.system, k]
-        length = batch.counts.to(torch.float64).sqrt()
-        vectors.append(rows.pad(shift / length[rows.group, None]))
-    for a, b in ((0, 1), (0, 2), (1, 2)) if layout.extra else ():
-        spin = torch.zeros(len(layout.system), 3, dtype=torch.float64, device=batch.device)
-        spin[layout.cell_rows[:, a], b], spin[layout.cell_rows[:, b], a] = 0.5**0.5, -(0.5**0.5)
-        vectors.append(rows.pad(spin))
-    return vectors
-
-
-def _orthonormal(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
-    """Orthogonalise and normalise each system's vector; zero where nothing is left of it."""
-    before = vector.norm(dim=1, keepdim=True)
-    for _ in range(2):  # twice is enough (Parlett, The Symmetric Eigenvalue Problem, 1998)
-        for other in others:
-            vector = vector - (vector * other).sum(dim=1, keepdim=True) * other
-    after = vector.norm(dim=1, keepdim=True)
-    return torch.where(after > 1e-7 * before, vector / after.clamp(min=1e-300), 0.0)
-
-
-def _softened(vector: Tensor, inverse: Tensor, null: Sequence[Tensor]) -> Tensor:
-    """Filter out what the preconditioner knows to be stiff, by a few power iterations."""
-    for _ in range(SOFTENING):
-        vector = _orthonormal(torch.einsum("gij,gj->gi", inverse, vector), null)
-    return vector
-
-
-def _noise(rows: Rows, seed: int) -> Tensor:
-    """Random vectors, padded; a system's own does not depend on the others."""
-    noise = torch.zeros(rows.n_groups, 3 * rows.width, dtype=torch.float64)
-    for n, count in enumerate(rows.counts.tolist()):
-        generator = torch.Generator().manual_seed(seed)
-        noise[n, : 3 * count] = torch.randn(3 * count, generator=generator, dtype=torch.float64)
-    return noise
-
-
-def _padded(matrices: Sequence[Tensor], rows: Rows) -> Tensor:
-    padded = matrices[0].new_zeros(rows.n_groups, 3 * rows.width, 3 * rows.width)
-    for n, matrix in enumerate(matrices):
-        padded[n, : len(matrix), : len(matrix)] = matrix
-    return padded
+def _roots(matrices: Sequence[Tensor], products: Products) -> Tensor:
+    """Square roots, padded; a direction of which a matrix says nothing sound is scaled by its mean."""
+    symmetric = padded([torch.nan_to_num(0.5 * (m + m.mT)) for m in matrices], products.rows)
+    values, vectors = torch.linalg.eigh(symmetric.cpu())  # on a GPU an eigensolver would stall it
+    mean = values.clamp(min=0).sum(dim=1, keepdim=True) / (values > 0).sum(dim=1, keepdim=True).clamp(min=1)
+    mean = torch.where(mean > 0, mean, 1.0)
+    values = torch.where(values > 1e-6 * mean, values, mean)
+    return torch.einsum("gik,gk,gjk->gij", vectors, values.sqrt(), vectors).to(symmetric.device)

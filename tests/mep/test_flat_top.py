@@ -64,6 +64,6 @@ def test_a_saddle_found_on_one_side_alone_is_told(
             climb.failed |= climb.left == 2
 
     monkeypatch.setattr(search, "_followed", not_the_other_way)
-    result = hop(0)
+    result = hop(3)  # which meets the shallow minimum
     assert result.status == "converged"
     assert "one side alone" in result.message
