@@ -20,7 +20,11 @@ def check_number(
         InputError: naming the key.
     """
     number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    if not (number and math.isfinite(value) and value > above and low <= value <= high):
+    try:
+        finite = number and math.isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        finite = False
+    if not (finite and value > above and low <= value <= high):
         raise InputError(f"found {key}={value!r}, wanted {wanted}")
 
 

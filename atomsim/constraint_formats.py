@@ -107,7 +107,13 @@ def from_selective_dynamics(flags: Sequence[Sequence[bool] | None]) -> list[FixC
 
     Args:
         flags: three of each atom, or None where it may move.
+
+    Raises:
+        InputError: for what is no three truth values.
     """
+    for n, row in enumerate(flags, 1):
+        if row is not None and not (np.shape(row) == (3,) and all(f in (True, False) for f in row)):
+            raise InputError(f"selective dynamics: atom {n} has {row!r}; want three of True and False")
     held = np.logical_not([[True] * 3 if f is None else list(f) for f in flags])
     rule = np.column_stack([np.where(held.any(axis=1), float(Kind.SCALED), 0.0), held])
     whole = np.asarray(held.all(axis=1))

@@ -58,12 +58,16 @@ def read_constraints(atoms: Atoms) -> tuple[NDArray[np.bool_], NDArray[np.float6
     rule = np.zeros((len(atoms), 4))
     for constraint in atoms.constraints:
         if isinstance(constraint, FixAtoms):
+            _check_index(atoms, constraint)
             fixed[constraint.index] = True
             continue
         kind = next((k for k, c in CLASSES.items() if type(constraint) is c), None)
         if kind is None:
             raise InputError(_unsupported(atoms, constraint))
+        _check_index(atoms, constraint)
         values = np.asarray(constraint.mask if kind in MASKED else constraint.dir, dtype=float)
+        if not np.isfinite(values).all():
+            raise InputError(f"{_found(atoms, constraint)} without a direction; give one other than (0, 0, 0)")
         if values.any():
             _add(rule, atoms, constraint.index, kind, values)
     if not rule.any():
@@ -76,6 +80,16 @@ def read_constraints(atoms: Atoms) -> tuple[NDArray[np.bool_], NDArray[np.float6
     masked = np.isin(rule[:, 0], MASKED)
     fixed |= masked & (rule[:, 1:] != 0).all(axis=1)
     return fixed, rule
+
+
+def _found(atoms: Atoms, constraint: FixConstraint) -> str:
+    return f"{atoms.get_chemical_formula()} has a {type(constraint).__name__} constraint"
+
+
+def _check_index(atoms: Atoms, constraint: Any) -> None:
+    last = int(np.max(constraint.index, initial=0))
+    if last >= len(atoms):
+        raise InputError(f"{_found(atoms, constraint)} on atom {last}, and {len(atoms)} atoms from 0 on; correct it")
 
 
 def _add(rule: NDArray[np.float64], atoms: Atoms, index: Any, kind: Kind, values: NDArray[np.float64]) -> None:
@@ -147,10 +161,10 @@ def require_supported(atoms: Atoms, *, cell: bool = False, symmetry: bool = Fals
     Raises:
         InputError: see ``read_constraints``; and for Cartesian directions that are held while the cell moves.
     """
-    _, rule = read_constraints(without_symmetry(atoms) if symmetry and symmetry_of(atoms) else atoms)
+    fixed, rule = read_constraints(without_symmetry(atoms) if symmetry and symmetry_of(atoms) else atoms)
     if rule is None or not cell or not atoms.pbc.all():
         return
-    partly = ~np.isin(rule[:, 0], (Kind.FREE, Kind.SCALED)) & ~_whole(rule)
+    partly = ~np.isin(rule[:, 0], (Kind.FREE, Kind.SCALED)) & ~_whole(rule) & ~fixed
     if partly.any():
         n = int(np.flatnonzero(partly)[0])
         raise InputError(

@@ -311,3 +311,37 @@ def test_atoms_come_as_ase_has_them_where_it_is_right(tmp_path):
         CUBE.replace("90", "81.3") + "_space_group_name_H-M_alt 'P -1'\n" + loop("Li1 Li .1 .27 .3 1", LIO[1])
     )
     assert np.array_equal(read_structures(path)[0].positions, ase.io.read(path).positions)
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "words"),
+    [
+        ("occupancy", "½", "occupancy"),
+        ("attached_hydrogens", "²", "hydrogens"),
+        ("disorder_group", "¹", "disorder groups"),
+    ],
+)
+def test_a_character_beyond_ascii_is_not_an_unknown_value(read, columns, row, words):
+    rows = (f"Li1 Li 0 0 0 {row}", "O1 O 0.5 0.5 0.5 .", "Na1 Na 0.25 0.25 0.25 ²")
+    sites = loop(*rows, columns=f"label type_symbol fract_x fract_y fract_z {columns}")
+    refused(read, CUBE + FCC + sites, words)
+
+
+@pytest.mark.parametrize("symbol", ["F m -3 m (225)", "Fm-3m (#225)", "cubic", r"F m \=3 m"])
+def test_a_symbol_that_is_not_understood_beside_the_identity_alone(read, symbol):
+    text = CUBE + P1.replace("P 1", symbol) + loop(*LIO)
+    refused(read, text, "atoms may be missing")
+    refused(read, text + "_chemical_formula_sum 'Li O'\n_cell_formula_units_Z 4\n", "atoms may be missing")
+    assert formula(read(text + "_chemical_formula_sum 'Li O'\n_cell_formula_units_Z 1\n")) == "LiO"
+
+
+@pytest.mark.parametrize(
+    "declared", ["Li2O1", "(Li2 O)", "Li2, O", "Li~2~ O", "Li 2 O 1", "Li 2 O", "Li2 O 2-", "Li₂ O", "Li2\u00a0O"]
+)
+def test_spellings_of_another_formula(read, declared):
+    refused(read, CUBE + FCC + loop(*LIO) + f"_chemical_formula_sum '{declared}'\n", "it declares Li2 O")
+
+
+def test_two_atoms_of_one_label_on_one_site(read):
+    rows = ("Li Li 0 0 0 1", "O O 0.5 0.5 0.5 1", "O O 0.5 0.5 0.5 1")
+    refused(read, CUBE + FCC + loop(*rows), "O and O lie on one site")

@@ -69,6 +69,13 @@ def crystal(*constraints: FixConstraint) -> Atoms:
     return atoms
 
 
+def nowhere() -> FixConstraint:
+    """A plane without a normal, as ASE makes it of (0, 0, 0)."""
+    plane = FixedPlane([0], (0, 0, 1))
+    plane.dir = np.full(3, np.nan)
+    return plane
+
+
 def held_in_z() -> Atoms:
     return crystal(FixScaled([3, 5], (False, False, True)), FixAtoms([0]))
 
@@ -233,3 +240,51 @@ def test_selective_dynamics_say_what_is_along_lattice_vectors_alone():
     atoms.set_constraint(FixedPlane([0], (1, 0, 0)))
     with pytest.raises(InputError, match="none of the lattice"):
         selective_dynamics(atoms)
+
+
+@pytest.mark.parametrize("flags", ["T T F", "t t f", ".TRUE. .TRUE. .FALSE.", ".T. .t. .F.", "True true false"])
+def test_flags_of_selective_dynamics_are_read_as_fortran_does(folder, flags):
+    text = Path("POSCAR").read_text(encoding="utf-8")
+    Path("POSCAR").write_text(text.replace("T   T   F", flags), encoding="utf-8")
+    assert flags in Path("POSCAR").read_text(encoding="utf-8")
+    (found,) = read_structures(Path("POSCAR"))
+    np.testing.assert_array_equal(selective_dynamics(found), selective_dynamics(held_in_z()))
+
+
+@pytest.mark.parametrize("flags", ["TTF", "T,T,F", "1 1 0", "T T", "X Y Z"])
+def test_flags_that_are_no_truth_values(folder, flags):
+    text = Path("POSCAR").read_text(encoding="utf-8")
+    Path("POSCAR").write_text(text.replace("T   T   F", flags), encoding="utf-8")
+    with pytest.raises(InputError, match="atom 4 has the flags"):
+        read_structures(Path("POSCAR"))
+
+
+@pytest.mark.parametrize("flags", [[True, False], ["T", "T", "F"], "TTF", 1])
+def test_a_pymatgen_structure_with_flags_that_say_nothing(flags):
+    given = Structure(Lattice.cubic(3.4), ["Li"], [[0, 0, 0]], site_properties={"selective_dynamics": [flags]})
+    (found,) = relax(given, "lj-test", device="cpu", check_minimum=False)
+    assert (found.status, "want three of True and False" in found.message) == ("invalid", True)
+
+
+def test_flags_of_some_sites_keep_what_other_sites_carry():
+    held = [None, [True, True, False]]
+    sites = {"selective_dynamics": held, "kind": ["a", "b"]}
+    given = Structure(Lattice.cubic(3.4), ["Li", "Li"], [[0, 0, 0], [0.5, 0.5, 0.5]], site_properties=sites)
+    (found,) = relax(given, "lj-test", device="cpu", check_minimum=False, max_steps=1)
+    assert found.status != "invalid"
+    assert found.atoms.arrays["kind"].tolist() == ["a", "b"]
+    assert selective_dynamics(found.atoms).tolist() == [[True] * 3, [True, True, False]]
+
+
+@pytest.mark.parametrize("constraint", [FixAtoms([99]), FixScaled([99], (True, False, False)), nowhere()])
+def test_a_constraint_that_means_nothing_is_named(constraint):
+    (found,) = relax(crystal(constraint), "lj-test", device="cpu", cell=False)
+    assert found.status == "invalid"
+    assert f"has a {type(constraint).__name__} constraint" in found.message
+
+
+def test_an_atom_that_is_fixed_may_be_held_in_space_too():
+    atoms = crystal(FixAtoms([0]), FixCartesian([0], (True, False, False)))
+    (found,) = relax(atoms, "lj-test", device="cpu", check_minimum=False)
+    assert found.status == "converged"
+    np.testing.assert_allclose(fractions(found.atoms)[0], fractions(atoms)[0], atol=1e-9)

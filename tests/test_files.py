@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from ase.io import read, write
 from typer.testing import CliRunner, Result
@@ -210,3 +211,59 @@ def test_equal_names_are_told_apart_by_folder(folder):
     shown = relax("a/POSCAR", "b/POSCAR", "-o", "out.extxyz", "--json")
     assert [label in shown.stdout for label in ('"a-POSCAR"', '"b-POSCAR"')] == [True, True]
     assert [atoms.info["label"] for atoms in read("out.extxyz", ":")] == ["a-POSCAR", "b-POSCAR"]
+
+
+SLAB = Atoms("Ne2", [[0, 0, 5], [1.6, 1.6, 7.4]], cell=[3.2, 3.2, 0], pbc=[True, True, False])
+MIRRORED = Atoms(
+    "NeAr", scaled_positions=[[0, 0, 0], [0.2, 0.3, 0.4]], cell=[[0, 5, 0], [5, 0, 0], [0, 0, 6]], pbc=True
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "atoms"),
+    [
+        ("x.con", neon()),
+        ("x.xtd", neon()),
+        ("x.res", SLAB[[0]]),
+        ("x.res", Atoms("Ne2", [[0, 0, 0], [0, 0, 3]])),
+        ("x.pdb", SLAB),
+        ("x.gen", SLAB),
+        ("x.pdb", MIRRORED),
+    ],
+)
+def test_a_format_that_gives_another_structure_back_is_refused(folder, name, atoms):
+    from atomsim.io.write import check_target
+
+    with pytest.raises(InputError, match=r"write to \.extxyz"):
+        check_target(Path(name), [atoms])
+    assert [p.name for p in folder.iterdir()] == ["one.extxyz"]
+
+
+@pytest.mark.parametrize("name", ["x.cif", "x.vasp", "CONTCAR", "x.traj", "x.json", "x.db", "x.xsf", "x.pdb", "x.xyz"])
+def test_formats_that_give_it_back_are_not(folder, name):
+    from atomsim.io.write import check_target
+
+    turned = Atoms("NeArNe", scaled_positions=[[0, 0, 0], [0.3, 0.4, 1.6], [0.7, 0.6, 0.3]], cell=[5, 6, 7], pbc=True)
+    turned.rotate(33, (1, 2, 3), rotate_cell=True)
+    in_box = SLAB.copy()
+    in_box.center(6, axis=2)
+    for atoms in (turned, in_box):
+        check_target(Path(name), [atoms])
+
+
+def test_a_file_with_the_name_of_a_prototype_is_not_passed_over(folder):
+    from atomsim.relaxation import relax as relax_in_python
+
+    write("LiCoO2", neon(), format="vasp")
+    refused = relax("LiCoO2", "-o", "out.extxyz")
+    assert (refused.exit_code, "'./LiCoO2'" in refused.stderr) == (2, True)
+    assert "./LiCoO2" in relax_in_python("LiCoO2", "lj-test", device="cpu")[0].message
+
+
+def test_labels_differ_whatever_names_meet(folder):
+    write("x.extxyz", [neon(), neon()])
+    write("x.vasp", neon())
+    write("x-1.vasp", neon())
+    assert relax("x.vasp", "x.extxyz", "x.vasp", "x-1.vasp", "-o", "out.extxyz").exit_code == 0
+    labels = [atoms.info["label"] for atoms in read("out.extxyz", ":")]
+    assert len(set(labels)) == 5

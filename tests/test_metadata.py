@@ -259,3 +259,29 @@ def test_any_info_and_array_leaves_a_file_that_opens(tmp_path, info):
         assert each.pbc.all()
         assert each.calc is None
         assert each.arrays["deep"].shape == (4, 9)
+
+
+@pytest.mark.parametrize("value", [np.array([]), np.zeros((0, 3)), [], ""])
+def test_an_empty_value_swallows_no_other(tmp_path, value):
+    atoms = Atoms("Ne2", [[0, 0, 5], [0, 0, 8]], cell=[4, 4, 20], pbc=[True, True, False])
+    atoms.info = {"empty": value, "after": 1}
+    write_extxyz(tmp_path / "x.extxyz", [atoms])
+    found = read(tmp_path / "x.extxyz")
+    assert found.pbc.tolist() == [True, True, False]
+    assert found.info["after"] == 1
+
+
+def test_arrays_that_the_format_has_no_word_for_do_not_cost_the_file(tmp_path):
+    atoms = full()
+    atoms.set_array("unsigned", np.arange(4, dtype=np.uint8))
+    atoms.set_array("huge", np.arange(4, dtype=np.uint64) + 2**63)
+    atoms.set_array("nothing", np.zeros((4, 0)))
+    atoms.set_array("move_mask", np.array([1, 0, 1, 0]))
+    atoms.info = {"nested": {"list": np.arange(3)}}
+    write_extxyz(tmp_path / "x.extxyz", [atoms])
+    found = read(tmp_path / "x.extxyz")
+    assert found.arrays["unsigned"].tolist() == [0, 1, 2, 3]
+    assert found.arrays["huge"][3] == str(2**63 + 3)
+    assert found.arrays["input_move_mask"].tolist() == [1, 0, 1, 0]
+    assert len(found.constraints) == len(atoms.constraints)
+    assert found.info["nested"] == {"list": [0, 1, 2]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 
@@ -22,8 +23,9 @@ def told_apart(labels: Sequence[str], files: Sequence[Path | None]) -> list[str]
                     named[n] = f"{tail}-{label}"
                 break
     repeated = {label for label, times in Counter(named).items() if times > 1}
-    seen: Counter[str] = Counter()
+    taken = set(named) - repeated
     for n, label in enumerate(named):
-        seen[label] += 1
-        named[n] = f"{label}-{seen[label]}" if label in repeated else label
+        if label in repeated:
+            named[n] = next(name for k in count(1) if (name := f"{label}-{k}") not in taken)
+            taken.add(named[n])
     return named

@@ -36,6 +36,9 @@ TIGHT = 2e-4
 """The same where it decides between settings."""
 NO_PAIR_A = 0.45
 """No two nuclei are closer than this, Å (H–H is 0.74 Å); gemmi takes images within 0.4 Å for one atom."""
+PLAIN = {0x2212: "-", 0xA0: " ", 0x1A: None} | {0x2080 + digit: str(digit) for digit in range(10)}
+"""Characters that mean others: the minus sign, a blank that does not break, the end of a file, subscripts.
+Those that mean nothing to a reader must not become ``?``, which says that a value is not known."""
 OTHER_KINDS = {
     "_atom_site_moment": "a magnetic CIF",
     "_space_group_symop_magn": "a magnetic CIF",
@@ -78,11 +81,11 @@ def read_cif(path: Path) -> list[Atoms]:
     Raises:
         InputError: if the file is no CIF, or a block cannot be read as one ordered crystal.
     """
-    text = read_text(path).replace("\u2212", "-").replace("\x1a", "")
+    text = read_text(path).translate(PLAIN)
     if not text.strip():
         raise InputError(f"{path} is empty; want a structure")
     try:
-        document = gemmi.cif.read_string(text.encode("ascii", "replace").decode(), check_level=0)
+        document = gemmi.cif.read_string(text.encode("ascii", "backslashreplace").decode(), check_level=0)
     except (RuntimeError, ValueError) as error:
         reason = re.sub(r"^string:(\d+)\S*", r"line \1:", " ".join(str(error).split()))
         raise InputError(f"{path} cannot be read as a CIF: {reason}; correct the file") from error
@@ -152,13 +155,17 @@ def _molecule(block: CifBlock) -> Atoms:
 
 def _formula(block: CifBlock) -> dict[str, float] | None:
     text = block.value("_chemical_formula_sum")
-    tokens = (text or "").split()
+    text = re.sub(r"~(\d+)~", r"\1", text or "").replace(",", " ").strip("() \n")
+    text = re.sub(r"\s+\d*[+-]$", "", text)  # a charge
+    tokens = text.split()
+    if len(tokens) > 1 and all(parse_number(t) is not None for t in tokens[1::2]):  # Li 2 O 1
+        text = " ".join(symbol + count for symbol, count in zip(tokens[::2], [*tokens[1::2], ""], strict=False))
     if len(tokens) > 1 and all(re.fullmatch(r"[A-Z]{1,2}[\d.]*", t) for t in tokens):  # CO1 LI1 O2
         text = " ".join(t.capitalize() for t in tokens)
-    parts = re.findall(r"([A-Z][a-z]?)(\d*\.?\d*)", text or "")
+    parts = re.findall(r"([A-Z][a-z]?)(\d*\.?\d*)", text)
     if not parts or any(s not in atomic_numbers and s != "D" for s, _ in parts):
         return None
-    if re.sub(r"[\s'\"]", "", text or "") != "".join(s + n for s, n in parts):
+    if re.sub(r"[\s'\"]", "", text) != "".join(s + n for s, n in parts):
         return None
     total: dict[str, float] = {}
     for symbol, count in parts:
@@ -189,14 +196,15 @@ def _check_pairs(block: CifBlock, crystal: Crystal) -> None:
     if pair is None:
         return
     distance, i, j = pair
-    labels = [s.label for s, orbit in zip(crystal.sites, crystal.orbits, strict=True) for _ in orbit]
-    if labels[i] != labels[j]:
+    sites = [n for n, orbit in enumerate(crystal.orbits) for _ in orbit]
+    one, other = (crystal.sites[sites[n]].label for n in (i, j))
+    if sites[i] != sites[j]:
         raise InputError(
-            f"{block.where}: {labels[i]} and {labels[j]} lie on one site ({distance:.2g} Å apart), both full; "
+            f"{block.where}: {one} and {other} lie on one site ({distance:.2g} Å apart), both full; "
             "want one atom on each: keep one, or make an ordered supercell"
         )
     raise InputError(
-        f"{block.where}: {labels[i]} lies {distance:.2g} Å from its own image under {crystal.symmetry.name}; "
+        f"{block.where}: {one} lies {distance:.2g} Å from its own image under {crystal.symmetry.name}; "
         "give its coordinates with more digits, or the right setting"
     )
 
@@ -209,6 +217,13 @@ def _check_formula(block: CifBlock, crystal: Crystal, formula: Mapping[str, floa
 def _check_group(block: CifBlock, crystal: Crystal, words: Declared) -> None:
     """Refuse operations of another group than the declared one, unless all its atoms are there all the same."""
     number = crystal.symmetry.number
+    n_declared = sum((_formula(block) or {}).values()) * (_units(block) or 0)
+    known = words.number is not None or n_declared == len(crystal.symbols)
+    if words.text and not known and len(crystal.symmetry.rotations) == 1:
+        raise InputError(
+            f"{block.where}: no space group is called {words.text}, and the only operation listed is x,y,z, so that "
+            "atoms may be missing; want 'P 1' if all are there, or all operations"
+        )
     if words.number in (None, number):
         return
     numbers = [atomic_numbers[element(s)] for s in crystal.symbols]

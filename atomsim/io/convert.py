@@ -26,14 +26,14 @@ def from_pymatgen(system: SiteCollection) -> Atoms:
     if not system.is_ordered:
         formula = system.composition.reduced_formula
         raise InputError(f"{formula} has partly occupied sites; want every site full: make an ordered supercell first")
+    # the adaptor's own constraints hold Cartesian axes, VASP's flags mean lattice vectors
+    flags = system.site_properties.get("selective_dynamics")
     try:
-        atoms = AseAtomsAdaptor.get_atoms(system, msonable=False)
+        atoms = AseAtomsAdaptor.get_atoms(_unheld(system) if flags else system, msonable=False)
     except Exception:  # a property that no array can hold
         atoms = AseAtomsAdaptor.get_atoms(_stripped(system), msonable=False)
     if any(site.label != site.species_string for site in system):
         atoms.set_array("labels", np.array([site.label for site in system]))
-    # the adaptor's own constraints hold Cartesian axes, VASP's flags mean lattice vectors
-    flags = system.site_properties.get("selective_dynamics")
     atoms.set_constraint([] if flags is None else from_selective_dynamics(flags))
     return as_it_came(atoms)
 
@@ -58,12 +58,20 @@ def to_pymatgen(atoms: Atoms, magmoms: np.ndarray | None, source: Any = None) ->
     return made
 
 
+def _unheld(system: Any) -> Any:
+    """Return a copy without what says which coordinates are held."""
+    loose = deepcopy(system)
+    for site in loose:
+        site.properties.pop("selective_dynamics", None)
+    return loose
+
+
 def _stripped(system: Any) -> Any:
-    """Return a copy without properties, but for those that say what may move."""
+    """Return a copy without properties."""
     bare = deepcopy(system)
     bare.properties = {}
     for site in bare:
-        site.properties = {k: v for k, v in site.properties.items() if k == "selective_dynamics"}
+        site.properties = {}
     return bare
 
 

@@ -1,7 +1,8 @@
-"""POSCAR files: which elements they name, before ASE reads them."""
+"""POSCAR files: which elements they name and which coordinates they hold, before ASE reads them."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ase.data import atomic_numbers
@@ -11,6 +12,10 @@ from atomsim.io.text import read_text
 
 COUNTS_LINE = 5
 """Line (from 0) of the numbers of atoms in VASP 4, of the symbols since VASP 5."""
+
+
+LOGICAL = re.compile(r"\.?(t|true|f|false)\.?", re.IGNORECASE)
+"""A logical value as Fortran, and so VASP, reads it."""
 
 
 def check_poscar(path: Path) -> None:
@@ -41,6 +46,34 @@ def check_poscar(path: Path) -> None:
     counts = [w for w in fields[COUNTS_LINE + 1] if w.isdecimal()] if len(fields) > COUNTS_LINE + 1 else []
     if len(counts) != len(words):
         raise InputError(f"{path}: {len(words)} symbols but {len(counts)} numbers of atoms; want one for each symbol")
+
+
+def selective_flags(path: Path) -> list[list[bool]] | None:
+    """Return the flags of selective dynamics, three of each atom, True where it moves; None where there are none.
+
+    ASE takes all but a capital ``F`` for true.
+
+    Raises:
+        InputError: naming the first atom whose flags are no three logical values.
+    """
+    lines = read_text(path).split("\n")
+    fields = [line.split("!")[0].split() for line in lines]
+    if len(fields) <= COUNTS_LINE:
+        return None
+    at = COUNTS_LINE + (not all(w.isdecimal() for w in fields[COUNTS_LINE]))
+    if len(fields) < at + 3 or not lines[at + 1].strip().lower().startswith("s"):
+        return None
+    n = sum(int(w) for w in fields[at] if w.isdecimal())
+    flags = []
+    for k, words in enumerate(fields[at + 3 : at + 3 + n], 1):
+        found = [LOGICAL.fullmatch(word) for word in words[3:6]]
+        if len(found) < 3 or not all(found):
+            raise InputError(
+                f"{path}: atom {k} has the flags {' '.join(words[3:6])!r}; want three of T and F, as the line "
+                f"{lines[at + 1].strip()!r} says: correct them, or remove that line"
+            )
+        flags.append([match is not None and match[1].lower().startswith("t") for match in found])
+    return flags
 
 
 def _is_element(symbol: str) -> bool:

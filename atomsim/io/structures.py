@@ -9,10 +9,10 @@ import ase.io
 from ase import Atoms
 from pymatgen.core import Structure
 
-from atomsim.constraint_formats import restored_from_info
+from atomsim.constraint_formats import from_selective_dynamics, restored_from_info
 from atomsim.errors import InputError
 from atomsim.io.convert import from_pymatgen
-from atomsim.io.poscar import check_poscar
+from atomsim.io.poscar import check_poscar, selective_flags
 from atomsim.io.text import is_cif, is_poscar
 
 
@@ -41,8 +41,10 @@ def read_structures(path: Path) -> list[Atoms]:
         from atomsim.io.cif_ase import read_cif_as_ase  # gemmi and spglib, which other formats do without
 
         return read_cif_as_ase(path)
+    flags = None
     if is_poscar(path):
         check_poscar(path)
+        flags = selective_flags(path)
     structures, reasons = [], []
     for reader in (_read_ase, _read_pymatgen):
         try:
@@ -58,6 +60,8 @@ def read_structures(path: Path) -> list[Atoms]:
         raise InputError(f"{path} cannot be read as a structure (ASE: {reasons[0]}; pymatgen: {reasons[1]})")
     if not structures or any(len(atoms) == 0 for atoms in structures):
         raise InputError(f"{path} has no structure, or one without atoms; want at least one atom in each")
+    if flags is not None and len(structures) == 1 and len(structures[0]) == len(flags):
+        structures[0].set_constraint(from_selective_dynamics(flags))
     return structures
 
 

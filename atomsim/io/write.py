@@ -21,14 +21,17 @@ from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 from atomsim.constraint_formats import from_selective_dynamics, noted_in_info, selective_dynamics
 from atomsim.errors import InputError
 from atomsim.files import is_special, place_of, replacing, require_other_file
+from atomsim.io.readback import check_readback
 from atomsim.metadata import PREFIX, as_it_came
 
 SUFFIXES = (".extxyz", ".xyz", ".cif", ".vasp", ".traj", ".json", ".db", ".xsf", ".pdb")
 """What is offered where a name says nothing; whatever else ASE writes and reads again is taken too."""
 OF_FORMAT = frozenset(
-    {"Lattice", "Properties", "pbc", "cell", "symbols", "species", "pos", "positions", "numbers", "Z"}
+    {"Lattice", "Properties", "pbc", "cell", "symbols", "species", "pos", "positions", "numbers", "Z", "move_mask"}
 )
 """Words of the extended XYZ format that no key or column may have; nor those that readers take for results."""
+NEXT = "next_key"
+"""Stands after a key on trial, as an empty value swallows what follows it."""
 CELLS_ONLY = frozenset({"cif", "vasp", "xsf", "vasp-xdatcar"})
 
 
@@ -53,7 +56,9 @@ def check_target(
     kind = format_of(path)
     if structures and kind != "extxyz":  # which holds everything
         with tempfile.TemporaryDirectory() as folder:
-            _write_as(kind, Path(folder) / "trial", [as_it_came(atoms) for atoms in structures], path.name)
+            trial = Path(folder) / f"trial{path.suffix}"
+            _write_as(kind, trial, [as_it_came(atoms) for atoms in structures], path.name)
+            check_readback(trial if path.suffix else trial.rename(trial.with_name(path.name)), structures, path.name)
 
 
 def write_structures(path: Path, structures: Sequence[Atoms]) -> None:
@@ -212,12 +217,14 @@ def _name(key: Any) -> str:
 def _readable(key: str, value: Any) -> Any:
     """Return the value, or JSON that the reader turns into it; None where neither comes back."""
     plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    if isinstance(plain, Mapping) and (text := _json(plain)) is not None:
+        plain = json.loads(text)
     for way in (value, f"_JSON {_json(plain)}"):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about what is not JSON
-                back = key_val_str_to_dict(key_val_dict_to_str({key: way}))
-            if list(back) == [key] and _same(back[key], value, plain):
+                back = key_val_str_to_dict(f"{key_val_dict_to_str({key: way})} {NEXT}=1")
+            if list(back) == [key, NEXT] and _same(back[key], value, plain):
                 return way
         except Exception:  # noqa: S112 - whatever the parser stumbles over, the other way is tried
             continue
@@ -226,9 +233,16 @@ def _readable(key: str, value: Any) -> Any:
 
 def _json(plain: Any) -> str | None:
     try:
-        return json.dumps(plain)
+        return json.dumps(plain, default=_listed)
     except (TypeError, ValueError):
         return None
+
+
+def _listed(value: Any) -> Any:
+    """Return arrays within other values as lists."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _same(back: Any, value: Any, plain: Any) -> bool:
@@ -242,8 +256,12 @@ def _same(back: Any, value: Any, plain: Any) -> bool:
 
 def _column(array: np.ndarray) -> np.ndarray | None:
     """Return an array as a column of extended XYZ: at most two axes, no blanks in words."""
+    if not array.size:
+        return None
     flat = array.reshape(len(array), -1) if array.ndim > 2 else array
-    if flat.dtype.kind in "biuf":
+    if flat.dtype.kind == "u":  # for which the writer has no format
+        flat = flat.astype(np.int64 if flat.max() <= np.iinfo(np.int64).max else str)
+    if flat.dtype.kind in "bif":
         return flat
     if flat.dtype.kind in "UO" and all(isinstance(v, str | int | float) or v is None for v in flat.ravel()):
         words = ["_".join(str(v).split()) or "_" for v in flat.ravel()]

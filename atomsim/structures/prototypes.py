@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,19 @@ def list_prototypes() -> list[Prototype]:
 def prototype_names() -> list[str]:
     """Return the names of all prototypes, without reading them."""
     return sorted(_files())
+
+
+def require_no_file(name: str, folder: Path) -> None:
+    """Refuse a prototype's name where a file has it too: either may be meant.
+
+    Raises:
+        InputError: saying how to name the file.
+    """
+    if (folder / name).is_file():
+        raise InputError(
+            f"{name!r} is a prototype and a file in {folder.resolve()}; say './{name}' for the file, or rename it for "
+            "the prototype"
+        )
 
 
 def load_prototype(name: str) -> Prototype:

@@ -242,13 +242,14 @@ def _readers(word: str, inputs: Inputs, context: Context) -> list[Callable[[], l
         raise InputError(unknown_word(word, inputs, context.base_dir))
 
     if word in prototype_names():
-        return [partial(_prototype, word)]
+        return [partial(_prototype, word, context.base_dir)]
     return [partial(_from_file, path) for path in find_files(word, context.base_dir)] or [nothing]
 
 
-def _prototype(name: str) -> list[tuple[str, Origin]]:
-    from atomsim.structures.prototypes import load_prototype
+def _prototype(name: str, base_dir: Path) -> list[tuple[str, Origin]]:
+    from atomsim.structures.prototypes import load_prototype, require_no_file
 
+    require_no_file(name, base_dir)
     return [(f"prototype {name}", Origin(name, load_prototype(name).atoms, {"prototype": name}))]
 
 
