@@ -131,7 +131,7 @@ class _Reader:
         """What a network holds beside numbers: functions by name or code, small objects; of others, the class."""
         parts = [_name(type(value)).encode()]
         if isinstance(value, functools.partial):
-            parts += [self._held("func", value.func, where), self._held("arguments", [value.args, value.keywords], where)]
+            parts += [self._held("", v, where) for v in (value.func, value.args, value.keywords)]
         elif isinstance(value, FUNCTIONS):
             parts.append(_name(value).encode())
             parts.append(getattr(getattr(value, "__code__", None), "co_code", b""))

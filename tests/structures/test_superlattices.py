@@ -159,3 +159,14 @@ def test_energies_per_host_unit_rank_cells_of_different_size():
     orderings = delithiate(host, "Li", [0.5], orderings=12, max_atoms=16).orderings
     assert {o.host_units for o in orderings} == {2, 4}
     assert all(a.ewald_eV / a.host_units <= b.ewald_eV / b.host_units + 1e-6 for a, b in pairwise(orderings))
+
+
+def test_large_superlattices_are_all_counted_and_the_most_compact_is_found():
+    crystal_ = bulk("LiF", "rocksalt", a=4.0)
+    cell = (crystal_.cell.array, crystal_.get_scaled_positions(), crystal_.numbers)
+    lattices = distinct_superlattices(crystal_.cell.array, spglib.get_symmetry(cell)["rotations"], 32)
+    assert sum(lattice.orientations for lattice in lattices) == len(hermite_normal_forms(32))
+    assert {lattice.cells for lattice in lattices} == {32}
+    shortest = [np.linalg.norm(lattice.matrix @ crystal_.cell.array, axis=1).min() for lattice in lattices]
+    compact = compact_supercell(crystal_.cell.array, 32) @ crystal_.cell.array
+    assert np.linalg.norm(compact, axis=1).min() == pytest.approx(max(shortest))  # 2 × 2 × 2 conventional cells or more
