@@ -38,6 +38,8 @@ PARAMETERS_SAY_ALL = frozenset(
     {"ase.calculators.emt.EMT", "ase.calculators.lj.LennardJones", "ase.calculators.morse.MorsePotential"}
 )
 """Calculators that keep scratch arrays and are decided by their parameters."""
+OF_ANY_MODULE = frozenset({"training", *vars(torch.nn.Module())})
+"""Attributes of every network: its weights and parts, which are read by their names, and hooks."""
 OUTSIDE = ("write_input", "write_inputfiles", "profile", "command", "launch_server")
 """What only calculators have that ask another program, which no attribute identifies."""
 
@@ -115,13 +117,29 @@ class _Reader:
         return _digest("array", f"{array.dtype.str} {array.shape}".encode(), np.ascontiguousarray(array).tobytes())
 
     def _module(self, module: torch.nn.Module, where: str) -> bytes:
-        """Weights, buffers and plain settings; what else a network holds follows from its class."""
+        """Weights, buffers and settings, functions and small objects included, such as an activation by name."""
         parts = [self.read(dict(module.state_dict()), where), self.read(dict(module.named_buffers()), where)]
         for name, part in module.named_modules():
             parts.append(_digest(name, _name(type(part)).encode()))
-            plain = {k: v for k, v in vars(part).items() if k != "training" and _is_plain(v)}
+            own = {k: v for k, v in vars(part).items() if k not in OF_ANY_MODULE}
+            plain = {k: v for k, v in own.items() if _is_plain(v)}
             parts.append(self.read(plain, f"{where}.{name}"))
+            parts += [self._held(k, v, f"{where}.{name}.{k}") for k, v in sorted(own.items()) if k not in plain]
         return _digest("module", *parts)
+
+    def _held(self, name: str, value: Any, where: str) -> bytes:
+        """What a network holds beside numbers: functions by name or code, small objects; of others, the class."""
+        parts = [_name(type(value)).encode()]
+        if isinstance(value, functools.partial):
+            parts += [self._held("", v, where) for v in (value.func, value.args, value.keywords)]
+        elif isinstance(value, FUNCTIONS):
+            parts.append(_name(value).encode())
+            parts.append(getattr(getattr(value, "__code__", None), "co_code", b""))
+        elif _is_plain(value):
+            parts.append(self.read(value, where))
+        elif _is_plain(getattr(value, "__dict__", None) or [object()]):
+            parts.append(self.read(value.__dict__, where))
+        return _digest(name, *parts)
 
     def _object(self, value: Any, where: str) -> bytes:
         if isinstance(value, functools.partial):
@@ -138,7 +156,9 @@ class _Reader:
             return _digest(kind, self.read(dict(value.parameters), where))
         state = _state(value, where)
         if calculator:
-            state = {k: v for k, v in state.items() if k not in SCRATCH and k not in all_properties}
+            # a result is one that it gives; ``charges`` of a calculator that gives none are its parameters
+            results = set(all_properties) & {"stresses", "energies", *value.implemented_properties}
+            state = {k: v for k, v in state.items() if k not in SCRATCH and k not in results}
         return _digest(kind, *(self.read(k, where) + self.read(state[k], f"{where}.{k}") for k in sorted(state)))
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ase import Atoms
 
 from atomsim.errors import InputError
-from atomsim.structures.charges import FormalCharges, formal_charges
+from atomsim.structures.charges import FormalCharges, formal_charges, redox_metals
 from atomsim.structures.hosts import checked_supercell, host_units, reachable_sizes
 from atomsim.structures.ordering_search import Counts, Ordering, OrderingSearch
 from atomsim.structures.superlattices import Superlattice
@@ -121,5 +121,8 @@ def _charges(
             f"formal charges {dict(given)} leave {parent.get_chemical_formula()} charged whatever the common states of "
             "the others are; correct them, or give all"
         )
+    if found is not None and ion in found.redox:  # it takes its charge with it: what stays is oxidised
+        stays = parent[[n for n, symbol in enumerate(parent.symbols) if symbol != ion]]
+        found = replace(found, redox=frozenset(redox_metals(stays)))
     # Without a neutral assignment the ions still repel one another, in a uniform background.
     return found or FormalCharges({ion: 1.0}, "ions alone", frozenset())

@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.cell import Cell
 from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -121,14 +122,15 @@ def _symmetrised(
         return cell, fractional
     metric = np.einsum("oji,jk,okl->il", found["rotations"], cell @ cell.T, found["rotations"])
     shift, used = np.zeros_like(fractional), 0
+    # only an atom of the same kind is near: kinds lie apart along a fourth coordinate
+    wide = [1.0, 1.0, 1.0, 4.0 * (kinds.max() + 1)]
+    tree = cKDTree(np.column_stack([fractional % 1.0 % 1.0, 2.0 * kinds]), boxsize=wide)
     for rotation, translation in zip(found["rotations"], found["translations"], strict=True):
-        offset = (fractional @ rotation.T + translation)[:, None] - fractional[None]
-        offset -= np.round(offset)
-        away = np.linalg.norm(offset @ cell, axis=2)
-        away[kinds[:, None] != kinds[None]] = np.inf
-        image = away.argmin(axis=1)
+        moved = fractional @ rotation.T + translation
+        image = tree.query(np.column_stack([moved % 1.0 % 1.0, 2.0 * kinds]))[1]
         if len(set(image.tolist())) == len(image):
-            shift[image] += offset[np.arange(len(image)), image]
+            offset = moved - fractional[image]
+            shift[image] += offset - np.round(offset)
             used += 1
     # an orthogonal frame of the mean metric that is turned like the one given
     mean = np.linalg.cholesky(metric / len(found["rotations"]))

@@ -11,8 +11,8 @@ from scipy.spatial import cKDTree
 
 from atomsim.constraints import require_unconstrained
 from atomsim.errors import AtomsimError
-from atomsim.structures.setting import heights
-from atomsim.structures.superlattices import distinct_superlattices
+from atomsim.structures.setting import SAME_LENGTH_A, heights
+from atomsim.structures.superlattices import compact_first, hermite_normal_forms, shortest_vectors
 
 IntArray = NDArray[np.int64]
 
@@ -34,8 +34,12 @@ def compact_supercell(cell: NDArray[np.float64], multiple: int) -> IntArray:
     """
     if multiple < 1:
         raise AtomsimError(f"no supercell of {multiple} cells; want at least 1")
-    identity = [np.eye(3, dtype=np.int64)]
-    return distinct_superlattices(cell, identity, multiple)[0].matrix
+    if multiple == 1:
+        return np.eye(3, dtype=np.int64)
+    forms = hermite_normal_forms(multiple)
+    shortest = shortest_vectors(cell, forms)
+    best = forms[shortest > shortest.max() - SAME_LENGTH_A]
+    return compact_first(cell, best, [1] * len(best))[0].matrix
 
 
 def expand(parent: Atoms, matrix: IntArray) -> tuple[Atoms, IntArray]:

@@ -15,6 +15,8 @@ import numpy as np
 from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
 
+from atomsim.structures.setting import cell_shifts
+
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
@@ -61,24 +63,66 @@ def distinct_superlattices(
     if multiple == 1:
         return [Superlattice(np.eye(3, dtype=np.int64), 1)]  # the cell itself, as it was given
     forms = hermite_normal_forms(multiple)
-    # two forms span one lattice if each is a whole-number combination of the other: A B⁻¹ is whole
-    inverse = np.round(multiple * np.linalg.inv(forms)).astype(np.int64)
-    left = np.ones(len(forms), dtype=bool)
+    images = _images(forms, np.unique(np.asarray(rotations, dtype=np.int64), axis=0))
+    first = np.flatnonzero(images.min(axis=0) == np.arange(len(forms)))  # of those alike: all have the same shape
+    return compact_first(cell, forms[first], [len(np.unique(images[:, n])) for n in first])
+
+
+def compact_first(cell: NDArray[np.float64], forms: IntArray, orientations: Sequence[int]) -> list[Superlattice]:
+    """Return superlattices reduced, those whose periodic images are farthest apart first."""
     found = []
     for n, form in enumerate(forms):
-        if not left[n]:
-            continue
-        turned = form @ np.unique(np.asarray(rotations, dtype=np.int64), axis=0).transpose(0, 2, 1)
-        alike = ((turned[:, None] @ inverse[None]) % multiple == 0).all(axis=(2, 3)).any(axis=0)
-        left &= ~alike
-        # of those alike, the first: all have the same shape
         reduced, operation = minkowski_reduce(form @ cell)
         matrix = np.asarray(operation @ form, dtype=np.int64)
         matrix = matrix if np.linalg.det(matrix @ cell) > 0 else -matrix
         lengths = np.linalg.norm(reduced, axis=1)
         score = (-round(float(lengths.min()), 6), round(float(lengths.sum()), 6), n)
-        found.append((score, Superlattice(matrix, int(alike.sum()))))
+        found.append((score, Superlattice(matrix, orientations[n])))
     return [lattice for _, lattice in sorted(found, key=lambda entry: entry[0])]
+
+
+def shortest_vectors(cell: NDArray[np.float64], forms: IntArray) -> NDArray[np.float64]:
+    """Return the length of the shortest vector of superlattices of one size, Å, (n_forms,)."""
+    multiple = round(abs(float(np.linalg.det(forms[0]))))
+    reduced, operation = minkowski_reduce(cell)
+    # no lattice of volume V has a shortest vector above 2^(1/6) V^(1/3): Hermite's constant
+    reach = 1.001 * 2 ** (1 / 6) * (multiple * abs(float(np.linalg.det(cell)))) ** (1 / 3)
+    shifts = cell_shifts(reduced, reach)
+    length = np.linalg.norm(shifts @ reduced, axis=1)
+    inverse = np.round(multiple * np.linalg.inv(forms)).astype(np.int64)
+    shortest, left = np.zeros(len(forms)), np.arange(len(forms))
+    for n in np.argsort(length, kind="stable")[1:]:  # without the zero
+        inside = ((shifts[n] @ operation @ inverse[left]) % multiple == 0).all(axis=1)
+        shortest[left[inside]] = length[n]
+        left = left[~inside]
+        if not len(left):
+            break
+    return shortest
+
+
+def _images(forms: IntArray, rotations: IntArray) -> IntArray:
+    """Return the number of the form of each superlattice as each rotation turns it, (n_rotations, n_forms)."""
+    base = int(forms.max()) + 1
+    digits = base ** np.arange(9, dtype=object) if base**9 > 2**62 else base ** np.arange(9, dtype=np.int64)
+    codes = forms.reshape(-1, 9) @ digits
+    order = np.argsort(codes)
+    turned = [_normal_form(forms @ rotation.T).reshape(-1, 9) @ digits for rotation in rotations]
+    return np.array([order[np.searchsorted(codes[order], one)] for one in turned], dtype=np.int64)
+
+
+def _normal_form(matrices: IntArray) -> IntArray:
+    """Return the Hermite normal forms of many bases, by Euclid's algorithm on their rows, (n, 3, 3)."""
+    rows = matrices.copy()
+    for pivot in (2, 1, 0):
+        for other in range(pivot):
+            while (unequal := np.flatnonzero(rows[:, other, pivot])).size:
+                small, large = rows[unequal, other], rows[unequal, pivot]
+                rows[unequal, pivot] = small
+                rows[unequal, other] = large - (large[:, pivot] // small[:, pivot])[:, None] * small
+        rows[:, pivot] *= np.sign(rows[:, pivot, pivot])[:, None]
+    for row, column in ((2, 1), (2, 0), (1, 0)):
+        rows[:, row] -= (rows[:, row, column] // rows[:, column, column])[:, None] * rows[:, column]
+    return rows
 
 
 def translation_permutations(fractional: NDArray[np.float64], parent_index: IntArray) -> IntArray:

@@ -17,7 +17,7 @@ TOLERANCES_A = (1e-3, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.1)
 LARGEST_NOISE_A = 0.05
 """Farthest that an atom is moved to make a structure symmetric, Å: what moves farther is a distortion and no noise."""
 EXACT_A = 1e-3
-"""Noise below which a structure is taken as it is, Å."""
+"""Tolerance of later searches: a structure with less noise, whose symmetry shows at it, is taken as it is, Å."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Symmetrised:
     """A structure in its space group."""
 
     atoms: Atoms
-    """With atoms and cell moved to where the symmetry has them; as given where that is less than ``EXACT_A``."""
+    """With atoms and cell moved to where the symmetry has them; as given where it is that to ``EXACT_A``."""
     space_group: str
     """Symbol and number, ``C2/c (15)``."""
     symprec_A: float
@@ -76,7 +76,7 @@ def _at(atoms: Atoms, tolerance: float) -> tuple[int, Symmetrised] | None:
     _, distances = find_mic(moved @ atoms.cell.array, atoms.cell, pbc=True)
     noise = float(distances.max() if len(distances) else 0.0)
     strain = float(np.abs(refined.cell.array - atoms.cell.array).max())
-    if max(noise, strain) > EXACT_A:
+    if max(noise, strain, tolerance) > EXACT_A:
         clean = atoms.copy()
         clean.set_cell(refined.cell)
         clean.set_positions(refined.positions)

@@ -61,7 +61,7 @@ class Settings(StepSettings):
     )
     symprec_A: Annotated[float | None, Later()] = Field(
         default=None,
-        gt=0,
+        ge=1e-3,
         le=0.5,
         description="tolerance of the parent's symmetry, Å; by default the structure's own noise decides, up to 0.1 Å",
     )

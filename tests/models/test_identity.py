@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,8 +39,9 @@ class Holding(Calculator):
 class Tiny(torch.nn.Module):
     """A network with a weight and a setting."""
 
-    def __init__(self, weight: float, power: int = 2) -> None:
+    def __init__(self, weight: float, power: int = 2, act: object = None) -> None:
         super().__init__()
+        self.act = act
         self.linear = torch.nn.Linear(2, 2)
         torch.nn.init.constant_(self.linear.weight, weight)
         torch.nn.init.zeros_(self.linear.bias)
@@ -64,6 +66,11 @@ def circle(number: int) -> SimpleNamespace:
         lambda v: {"model": Tiny(v)},
         lambda v: {"model": Tiny(1.0, power=int(v))},
         lambda v: {"models": [Tiny(1.0), Tiny(v)]},
+        lambda v: {"model": Tiny(1.0, act={2.0: torch.tanh, 3.0: torch.relu}[v])},
+        lambda v: {"model": Tiny(1.0, act={2.0: lambda x: x, 3.0: lambda x: -x}[v])},
+        lambda v: {"model": Tiny(1.0, act=partial(torch.clamp, max=v))},
+        lambda v: {"model": Tiny(1.0, act=SimpleNamespace(scale=v))},
+        lambda v: {"charges": [v, -v]},
         lambda v: {"deep": {"a": [SimpleNamespace(table={"x": (1, np.array([v]))})]}},
         lambda v: {"settings": {1, 2, v}},
         lambda v: {"path": Path(f"weights-{v}")},

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase.spacegroup import crystal
 
 from atomsim.analysis.redox import charge_balance
 from atomsim.structures.charges import formal_charges
@@ -98,3 +99,15 @@ def test_records_say_the_charges_and_where_they_are_from():
     tags = found.tags(found.orderings[0], "LiMO2")
     assert {s: tags["formal_charges"][s] for s in ("Mn", "Co", "Ni")} == {"Mn": 4, "Co": 3, "Ni": 2}
     assert tags["charges_from"] == "common states"
+
+
+def test_an_ion_that_is_a_redox_metal_leaves_the_others_to_balance_it():
+    spinel = crystal(
+        ("Cu", "Ti", "S"), [(1 / 8, 1 / 8, 1 / 8), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)],
+        spacegroup=227, setting=2, cellpar=[9.99, 9.99, 9.99, 90, 90, 90], primitive_cell=True,
+    )  # fmt: skip
+    charges = delithiate(spinel, "Cu", [0.25], max_atoms=14).charges
+    counts = Counter(spinel.get_chemical_symbols())
+    after = charges.after(charges.by_element["Cu"], counts)
+    assert after["Cu"] == charges.by_element["Cu"]
+    assert sum(after[s] * (n - (s == "Cu")) for s, n in counts.items()) == pytest.approx(0)

@@ -169,3 +169,14 @@ def test_choices_are_spread_over_the_sizes_of_cells():
     host = p2_nacoo2()
     orderings = delithiate(host, "Na", [0.5], orderings=3, max_atoms=3 * len(host)).orderings
     assert sorted(o.host_units for o in orderings) == [2, 4, 6]
+
+
+def test_large_superlattices_are_all_counted_and_the_most_compact_is_found():
+    crystal_ = bulk("LiF", "rocksalt", a=4.0)
+    cell = (crystal_.cell.array, crystal_.get_scaled_positions(), crystal_.numbers)
+    lattices = distinct_superlattices(crystal_.cell.array, spglib.get_symmetry(cell)["rotations"], 32)
+    assert sum(lattice.orientations for lattice in lattices) == len(hermite_normal_forms(32))
+    assert {lattice.cells for lattice in lattices} == {32}
+    shortest = [np.linalg.norm(lattice.matrix @ crystal_.cell.array, axis=1).min() for lattice in lattices]
+    compact = compact_supercell(crystal_.cell.array, 32) @ crystal_.cell.array
+    assert np.linalg.norm(compact, axis=1).min() == pytest.approx(max(shortest))  # 2 × 2 × 2 conventional cells or more

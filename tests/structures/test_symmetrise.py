@@ -64,3 +64,17 @@ def test_a_tolerance_that_is_given_is_used():
 def test_atoms_on_one_point_have_no_symmetry():
     with pytest.raises(InputError, match="no symmetry"):
         symmetrised(Atoms("Li2", positions=[(0, 0, 0), (0, 0, 0)], cell=[3, 3, 3], pbc=True))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3, 10])
+def test_noise_that_is_small_and_yet_hides_the_symmetry_is_removed(seed):
+    """Such noise is below what is moved elsewhere, but not below the tolerance of the search for orderings."""
+    exact = load_prototype("LiCoO2").primitive
+    noisy = exact.copy()
+    noise = np.random.default_rng(seed).normal(size=(len(noisy), 3))
+    noisy.positions += 5e-4 * noise / np.linalg.norm(noise, axis=1)[:, None]
+    found = symmetrised(noisy)
+    counts = [delithiate(host, "Li", [0.5], max_atoms=16).counts[0] for host in (exact, found.atoms)]
+    assert found.space_group == "R-3m (166)"
+    assert counts[0].distinct == counts[1].distinct
+    assert counts[0].total == counts[1].total
