@@ -119,16 +119,15 @@ def student(folder: Path, name: str, *, like: str = "mace-li-ru-s-o", text: str 
     return folder / f"{name}.toml"
 
 
-def test_a_distilled_folder_is_a_store_as_it_is(tmp_path, monkeypatch, capsys):
+def test_a_distilled_folder_is_a_store_as_it_is(tmp_path, monkeypatch):
     student(tmp_path / "distilled", "mine")
     monkeypatch.setenv("ATOMSIM_POTENTIALS", str(tmp_path / "distilled"))
     assert "mine" in card_names()
     assert "recipe" not in card_names()
     assert load_card("mine").state == "verified"
-    assert load_potential("mine", "cpu").name == "mine"
-    assert (
-        load_potential(tmp_path / "distilled" / "student.safetensors", "cpu").sha256 == load_card("mine").weights.sha256
-    )
+    (tmp_path / "other.model").write_bytes(b"no card pins these")
+    with pytest.raises(InputError, match="no card pins its sha256"):
+        load_potential(tmp_path / "other.model", "cpu")
     for command in (["potentials", "list"], ["doctor"]):
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
@@ -156,7 +155,6 @@ def test_what_is_no_card_is_passed_over_with_one_line(tmp_path, monkeypatch):
         assert result.exit_code == 0, result.output
         assert result.stderr.count("warning: passed over") == len(bad)
     assert load_potential("lj-test", "cpu").name == "lj-test"
-    assert load_potential(tmp_path / "store" / "student.safetensors", "cpu").name == "mine"
     for name in ("broken", "strange"):  # but who asks for it is told what is wrong
         with pytest.raises(InputError, match=f"{name}.toml"):
             load_card(name)
@@ -169,7 +167,6 @@ def test_weights_are_looked_for_beside_their_card(tmp_path, monkeypatch):
     monkeypatch.setenv("ATOMSIM_POTENTIALS", f"{tmp_path / 'one'}:{tmp_path / 'two'}")
     for name in ("sodium", "lithium"):  # both call their weights student.safetensors
         assert load_card(name).state == "verified"
-        assert load_potential(name, "cpu").sha256 == load_card(name).weights.sha256
     (tmp_path / "two" / "student.safetensors").unlink()
     (tmp_path / "one" / "student.safetensors").unlink()
     with pytest.raises(InputError, match=f"copy it beside its card {tmp_path / 'two'}"):
@@ -177,23 +174,39 @@ def test_weights_are_looked_for_beside_their_card(tmp_path, monkeypatch):
 
 
 def test_of_two_cards_of_one_name_the_first_is_used_and_that_is_said(tmp_path, monkeypatch, capsys):
+    name, shipped = "lj-test", catalog.folder("potentials") / "lj-test.toml"
+    plain = load_card(name)
+
+    def written(folder: Path, factor: float) -> Path:
+        folder.mkdir(parents=True)
+        parameters = {key: factor * value for key, value in plain.parameters.items()}
+        text = card_text(plain.model_copy(update={"parameters": parameters}))
+        (folder / f"{name}.toml").write_text(text, encoding="utf-8")
+        return folder / f"{name}.toml"
+
+    own, one, two = written(own_store(), 1.1), written(tmp_path / "one", 1.2), written(tmp_path / "two", 1.3)
+    assert (load_card(name).path, load_card(name).others) == (own, (shipped,))
+    monkeypatch.setenv("ATOMSIM_POTENTIALS", f"{tmp_path / 'one'}:{tmp_path / 'two'}")
+    assert (load_card(name).path, load_card(name).others) == (one, (two, own, shipped))
+    sums = {load_potential(name, "cpu").sha256 for _ in range(2)}
+    assert len(sums) == 1
+    note = f"several cards are named {name}: {one} is used, not {two}, {own}, {shipped}"
+    assert capsys.readouterr().err.count(note) == 1
+    for command in (["potentials", "list"], ["potentials", "show", name], ["doctor"]):
+        assert note in CliRunner().invoke(app, command).stderr
+    monkeypatch.delenv("ATOMSIM_POTENTIALS")
+    own.unlink()
+    assert load_potential(name, "cpu").sha256 not in sums  # the shipped one is another
+
+
+def test_a_student_under_a_shipped_name_is_the_one_that_is_used(tmp_path, monkeypatch):
     name = "mace-li-ru-s-o"
     weights = (catalog.folder("potentials") / "mace-na-ru-o.safetensors").read_bytes()
-    own = student(own_store(), name, text="own")
-    one = student(tmp_path / "one", name, text="one", like="mace-na-ru-o", weights=weights)
-    two = student(tmp_path / "two", name, text="two")
-    shipped = catalog.folder("potentials") / f"{name}.toml"
-    assert load_card(name).summary == "own"  # before what is shipped
-    monkeypatch.setenv("ATOMSIM_POTENTIALS", f"{tmp_path / 'one'}:{tmp_path / 'two'}")
+    path = student(tmp_path / "distilled", name, weights=weights)
+    monkeypatch.setenv("ATOMSIM_POTENTIALS", str(tmp_path / "distilled"))
     card = load_card(name)
-    assert (card.summary, card.path, card.others) == ("one", one, (two, own, shipped))
-    potential = load_potential(name, "cpu")
-    load_potential(name, "cpu")
-    assert potential.sha256 == hashlib.sha256(weights).hexdigest()
-    said = capsys.readouterr().err
-    assert said.count(f"{one} is used, not {two}, {own}, {shipped}") == 1
-    for command in (["potentials", "list"], ["potentials", "show", name], ["doctor"]):
-        assert f"{one} is used, not {two}" in CliRunner().invoke(app, command).stderr
+    assert (card.path, card.state) == (path, "verified")
+    assert card.weights.sha256 == hashlib.sha256(weights).hexdigest()
 
 
 def test_missing_cards():
