@@ -72,10 +72,11 @@ def card_of(
     return card_text(card)
 
 
-def where_it_ends(recipe: Recipe, left_out: int) -> str:
+def where_it_ends(recipe: Recipe, left_out: int | None) -> str:
     """Say which frames a student's errors are of, and that beyond them they are larger."""
+    many = "uncounted" if left_out is None else f"{left_out:,}"
     rattled = [s for s in recipe.systems if s.rattled]
-    bounds = [f"forces below {recipe.header.max_force_eV_per_A:g} eV/Å ({left_out} frames above it left out)"]
+    bounds = [f"forces below {recipe.header.max_force_eV_per_A:g} eV/Å ({many} frames above it left out)"]
     if rattled:
         most, strain = max(s.rattle_A for s in rattled), max(s.strain for s in rattled)
         bounds.insert(

@@ -214,7 +214,7 @@ def _check(architecture: Any, name: str) -> None:
 
 def _wanted(key: str, value: Any) -> str:
     """What a key of the header wants; empty if it has that."""
-    kind = _SHAPES[key]
+    kind: Any = _SHAPES[key]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         return f"a {kind.__name__}"
     if key in _RANGES and not _RANGES[key][0] <= value <= _RANGES[key][1]:  # nor NaN
