@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from atomsim.cards import PotentialCard, card_names, card_text, list_cards, load_card, read_card
+from atomsim.cards import PotentialCard, card_names, card_text, is_card, list_cards, load_card, read_card
 from atomsim.errors import AtomsimError, InputError
 from atomsim.fetch import os_errors_in_one_line, record, writable_store
 from atomsim.files import replacing, require_folder_name
@@ -72,7 +72,7 @@ def import_bundle(source: Path, *, pin: bool = False) -> list[str]:
         AtomsimError: if a file is not what its card pins, or the store cannot be written to.
     """
     with _unpacked(source) as folder:
-        cards = [read_card(path) for path in sorted(folder.glob("*.toml"))]
+        cards = [read_card(path) for path in sorted(folder.glob("*.toml")) if is_card(path)]
         if not cards:
             raise InputError(f"{source} holds no cards; give a folder or .zip of 'atomsim potentials export'")
         for card in cards:  # all are judged before one is taken

@@ -26,7 +26,9 @@ class Header(StepSettings):
 
     name: str = Field(description="short name of the campaign")
     title: str = Field(default="", description="title of the report")
-    potential: str = Field(default="chgnet-0.3.0", description="name of a potential or path of a .model file")
+    potential: str = Field(
+        default="chgnet-0.3.0", description="name of a potential or path of a .model file; NAME#HEAD for one head"
+    )
     dtype: Literal["float32", "float64"] | None = Field(
         default=None, description="precision; the potential's own if absent"
     )
@@ -167,7 +169,8 @@ def _header(
     given = {k: v for k, v in (("potential", potential), ("device", device)) if v is not None}
     try:
         header = Header.model_validate({**table, **given})
-        if potential is None and header.potential.endswith((".model", ".safetensors", ".pt", ".pth")):
+        file, _, _ = header.potential.rpartition("#") if "#" in header.potential else (header.potential, "", "")
+        if potential is None and file.endswith((".model", ".safetensors", ".pt", ".pth")):
             return header.model_copy(update={"potential": str(base_dir / header.potential)})
         return header  # noqa: TRY300
     except ValidationError as error:

@@ -1,22 +1,23 @@
 """Fetch a potential's weights once, and know that they are the right ones.
 
-pooch keeps the store: it compares the SHA-256 and only then moves a file to its place. ``download``
-brings the bytes. Where nobody published a SHA-256, that of the first download is recorded in a card
-of the user's own, if the user agrees. Nothing is unpickled here.
+``download`` brings the bytes to an unfinished file; only when that is whole and what the card pins does
+it take its place in the store, so a file that lies there is never lost to a failed download. Where nobody
+published a SHA-256, that of the first download is recorded in a card of the user's own, if the user agrees.
+Nothing is unpickled here.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 from atomsim.cards import PotentialCard, Weights, card_text, load_card, own_store, sha256_of, stores
-from atomsim.download import Part, Patience, Progress, require_private
+from atomsim.download import OtherFinishedError, Part, Patience, Progress, require_archive, require_private
 from atomsim.errors import AtomsimError, InputError
 
 
@@ -31,6 +32,8 @@ class Fetched:
     """False if it was here already."""
     card: Path | None = None
     """Where the SHA-256 was recorded; None if it was known."""
+    set_aside: Path | None = None
+    """Where another file of that name, which no card pinned, is kept; None if there was none."""
 
 
 def fetch(
@@ -54,27 +57,40 @@ def fetch(
         InputError: if there is no such card, it has nothing to fetch, or it has no SHA-256 and ``pin`` is false.
         AtomsimError: if the file cannot be had, or is not the one that the card pins; then nothing is kept.
     """
-    card = load_card(name)
-    weights = card.weights
-    if weights.origin != "url":
-        where = f"in the package {weights.package!r}" if weights.origin == "package" else "with atomsim itself"
-        raise InputError(f"{name} has nothing to fetch: it comes {where}; use it as it is")
-    if card.state == "verified":
-        assert card.weights_path is not None
-        return Fetched(card.weights_path, weights.sha256, card.weights_path.stat().st_size, new=False)
-    source = _source(weights, mirror)
-    if not weights.sha256:
-        _require_consent(name, source, mirror, pin=pin)
-    folder = _folder_to_write(card)
-    path = folder / f"{weights.file}.part"
-    part = Part(path, weights.sha256, weights.size_bytes, patience or Patience(), progress or _silent)
-    with os_errors_in_one_line(folder), _quiet_pooch():
-        if not weights.sha256:  # what lies there came from nobody knows where: consent is to the source only
-            (folder / weights.file).unlink(missing_ok=True)
-        path = _through_pooch(folder, weights, source, part)
-        digest, size = sha256_of(path), path.stat().st_size
-        recorded = None if weights.sha256 else record(card.pinned(digest, size), folder)
-    return Fetched(path, digest, size, new=True, card=recorded)
+    while True:
+        card = load_card(name)
+        weights = card.weights
+        if weights.origin != "url":
+            where = f"in the package {weights.package!r}" if weights.origin == "package" else "with its card"
+            raise InputError(f"{name} has nothing to fetch: it comes {where}; use it as it is")
+        if card.state == "verified":
+            assert card.weights_path is not None
+            return Fetched(card.weights_path, weights.sha256, card.weights_path.stat().st_size, new=False)
+        source = _source(weights, mirror)
+        if not weights.sha256:
+            _require_consent(name, source, mirror, pin=pin)
+        folder = _folder_to_write(card)
+        path = folder / f"{weights.file}.part"
+        part = Part(path, weights.sha256, weights.size_bytes, patience or Patience(), progress or _silent)
+        with os_errors_in_one_line(folder), contextlib.suppress(OtherFinishedError), part.opened() as file:
+            return _brought(card, source, part, file, folder)
+
+
+def _brought(card: PotentialCard, source: str, part: Part, file: IO[bytes], folder: Path) -> Fetched:
+    """Complete an unfinished file, verify it, and only then give it its place."""
+    digest = _verified(card.weights, source, part, file)
+    target, size = folder / card.weights.file, part.path.stat().st_size
+    if card.weights.sha256:
+        part.move(target)
+        return Fetched(target, digest, size, new=True)
+    # consent is to the source: what lay here came from nobody knows where, and may be the only copy
+    old = sha256_of(target) if target.is_file() else digest
+    aside = target.with_name(f"{target.name}.unpinned-{old[:8]}") if old != digest else None
+    recorded = record(card.pinned(digest, size), folder)  # before the lock goes with the unfinished file's name
+    if aside is not None:
+        target.replace(aside)
+    part.move(target)
+    return Fetched(target, digest, size, new=True, card=recorded, set_aside=aside)
 
 
 def record(card: PotentialCard, folder: Path) -> Path:
@@ -124,21 +140,31 @@ def _folder_to_write(card: PotentialCard) -> Path:
     return own_store() if here is not None else writable_store()
 
 
-def _through_pooch(folder: Path, weights: Weights, source: str, part: Part) -> Path:
-    import pooch
+def _verified(weights: Weights, source: str, part: Part, file: IO[bytes]) -> str:
+    """Complete an unfinished file and return its SHA-256.
 
-    known = f"sha256:{weights.sha256}" if weights.sha256 else None
-    store = pooch.create(path=folder, base_url="", registry={weights.file: known}, urls={weights.file: source})
-    while True:
+    Raises:
+        AtomsimError: if it is not what the card pins, or no whole archive where it pins nothing; then it is removed.
+    """
+    part.complete(source, file)
+    found = sha256_of(part.path)
+    if weights.sha256 and found != weights.sha256 and part.continued:
+        file.truncate(0)  # perhaps the beginning was of another file: once more, from zero
+        part.complete(source, file)
+        found = sha256_of(part.path)
+    if not weights.sha256:
         try:
-            return Path(store.fetch(weights.file, downloader=part))
-        except ValueError as error:  # pooch's word for another hash
-            if part.continued:  # perhaps the beginning was of another file: once more, from zero
-                continue
-            raise AtomsimError(
-                f"{source} is not the file that the card pins: found sha256 {part.sha256[:12]}…, "
-                f"wanted {weights.sha256[:12]}…; nothing kept; try again, or another --mirror"
-            ) from error
+            require_archive(part.path)
+        except AtomsimError:
+            part.forget()
+            raise
+    elif found != weights.sha256:
+        part.forget()
+        raise AtomsimError(
+            f"{source} is not the file that the card pins: found sha256 {found[:12]}…, "
+            f"wanted {weights.sha256[:12]}…; nothing kept; try again, or another --mirror"
+        )
+    return found
 
 
 def _silent(done: int, total: int | None) -> None:
@@ -160,16 +186,3 @@ def os_errors_in_one_line(folder: Path) -> Iterator[None]:
             f"cannot write to {folder}: {error.strerror or error}; set ATOMSIM_POTENTIALS to a folder "
             "with room that you can write to"
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet_pooch() -> Iterator[None]:
-    import pooch
-
-    logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

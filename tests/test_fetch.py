@@ -7,7 +7,10 @@ import hashlib
 import pickle
 import re
 import threading
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -223,7 +226,7 @@ def test_silence_is_not_waited_for_longer_than_told(store, server, payload, faul
 
 
 def test_the_next_run_goes_on_too(store, server, payload):
-    server.faults = [truncating] * 3
+    server.faults = [truncating, *[busy] * 3]
     with pytest.raises(AtomsimError, match="run the same command again to go on") as error:
         get(server)
     assert "\n" not in str(error.value)
@@ -259,6 +262,85 @@ def test_nothing_is_said_on_the_way(store, server, capfd):
     assert capfd.readouterr().err == ""
 
 
+def ignoring_conditions(server, handler, tag=None, extra=0):
+    """A partial answer of whatever lies there now, with or without saying that it is another file."""
+    start, size = int(re.match(r"bytes=(\d+)-", handler.headers["Range"])[1]), len(server.body) + extra
+    server.tag, kept = tag, server.tag
+    headers = [("Content-Range", f"bytes {start}-{size - 1}/{size}")]
+    answer(server, handler, server.body[start:] + bytes(extra), status=206, headers=headers)
+    server.tag = kept
+
+
+def changed_tag(server, handler):
+    ignoring_conditions(server, handler, tag='"second"')
+
+
+def without_tag(server, handler):
+    ignoring_conditions(server, handler, tag=None)
+
+
+def other_size(server, handler):
+    ignoring_conditions(server, handler, tag='"first"', extra=100)
+
+
+@pytest.mark.parametrize("fault", [changed_tag, without_tag, other_size])
+def test_two_files_of_one_address_are_never_joined(store, server, payload, tmp_path, fault):
+    write_card(store, None)
+    torch.save({"weights": torch.ones(100_000)}, tmp_path / "payload")
+    new = (tmp_path / "payload").read_bytes()
+    assert len(new) == len(payload)
+
+    def replaced(server, handler):
+        server.body = new
+        fault(server, handler)
+
+    server.faults = [truncating, replaced]
+    found = get(server, pin=True)
+    assert found.path.read_bytes() == new
+    assert load_card(NAME).weights.sha256 == hashlib.sha256(new).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"), [(absent, "404"), (page, "web page"), (disguised_page, "web page"), (understating, "bytes")]
+)
+def test_a_refusal_on_the_way_keeps_what_is_here(store, server, payload, fault, message):
+    server.faults = [truncating, fault]
+    with pytest.raises(AtomsimError, match=message):
+        get(server)
+    left = (store / f"{FILE}.part").stat().st_size
+    assert 0 < left < len(payload)
+    assert get(server).path.read_bytes() == payload
+    assert server.ranges[-1] == f"bytes={left}-"
+
+
+def test_attempts_that_get_on_do_not_count(store, server, payload):
+    def a_tenth(server, handler):
+        sound(server, handler, sent=0.1)
+
+    server.faults = [a_tenth] * 12
+    assert get(server, patience=replace(CALM, attempts=2, least_bytes=100)).path.read_bytes() == payload
+    assert len(server.ranges) == 13
+
+
+def test_a_server_that_drips_is_left_and_what_it_sent_is_kept(store, server, payload):
+    def dripping(server, handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(payload)))
+        handler.send_header("ETag", server.tag)
+        handler.end_headers()
+        for n in range(len(payload)):
+            if server.released.wait(0.002):
+                return
+            handler.wfile.write(payload[n : n + 1])
+
+    server.faults = [dripping]
+    with pytest.raises(AtomsimError, match=r"only [\d,]+ bytes came in .* run the same command again to go on"):
+        get(server, patience=replace(CALM, attempts=1, window_s=0.5))
+    left = (store / f"{FILE}.part").read_bytes()
+    assert 0 < len(left) < len(payload)
+    assert payload.startswith(left)
+
+
 @pytest.mark.parametrize("fault", [ignoring_ranges, another_range])
 def test_a_server_that_does_not_send_the_range(store, server, payload, fault):
     server.faults = [truncating, fault]
@@ -267,7 +349,7 @@ def test_a_server_that_does_not_send_the_range(store, server, payload, fault):
 
 def test_a_file_that_changed_between_two_attempts_is_not_mixed(store, server, payload):
     write_card(store, None)
-    server.faults = [truncating] * 3
+    server.faults = [truncating, *[busy] * 3]
     with pytest.raises(AtomsimError):
         get(server, pin=True)
     torch.save({"weights": torch.ones(90_000)}, store / "new")
@@ -406,11 +488,60 @@ def test_a_folder_as_mirror(store, tmp_path, payload):
     assert load_card(NAME).state == "verified"
 
 
-def test_two_processes_do_not_write_the_same_file(store, server):
+def test_who_comes_second_waits_and_finds_the_file_of_the_first(store, server, payload):
+    write_card(store, None)
+    slow = threading.Event()
+
+    def later(server, handler):
+        slow.wait(60)
+        sound(server, handler)
+
+    server.faults = [later]
+    with ThreadPoolExecutor(4) as pool:
+        several = [pool.submit(get, server, pin=True) for _ in range(4)]
+        while not server.ranges:
+            time.sleep(0.01)
+        slow.set()
+        found = [one.result() for one in several]
+    assert {one.path.read_bytes() for one in found} == {payload}
+    assert [one.new for one in found].count(True) == 1
+    assert len(server.ranges) == 1
+
+
+def test_who_waits_for_one_that_does_not_get_on_is_told_so(store, server):
     with (store / f"{FILE}.part").open("wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(AtomsimError, match="another process"):
-            get(server)
+        with pytest.raises(AtomsimError, match=r"another process holds .* not got on"):
+            get(server, patience=replace(CALM, other_s=0.2))
+
+
+@pytest.mark.parametrize("mirror", ["empty", "absent", "unreachable", "server without it", "page"])
+def test_a_file_put_by_hand_outlives_a_download_that_fails(store, server, tmp_path, mirror):
+    write_card(store, None)
+    (store / FILE).write_bytes(b"the only copy")
+    (tmp_path / "empty").mkdir()
+    where = {"empty": tmp_path / "empty", "absent": tmp_path / "absent", "unreachable": "http://127.0.0.1:9"}
+    server.faults = {"server without it": [absent], "page": [page]}.get(mirror, [])
+    with pytest.raises(AtomsimError):
+        fetch(NAME, mirror=str(where.get(mirror, server.url)), pin=True, patience=CALM)
+    assert (store / FILE).read_bytes() == b"the only copy"
+    assert {path.name for path in store.iterdir()} == {f"{NAME}.toml", FILE}
+
+
+def test_a_file_put_by_hand_is_kept_beside_another_that_is_pinned(store, server, payload):
+    write_card(store, None)
+    (store / FILE).write_bytes(b"the only copy")
+    found = get(server, pin=True)
+    assert found.path.read_bytes() == payload
+    assert found.set_aside.read_bytes() == b"the only copy"
+
+
+def test_a_store_can_be_its_own_mirror(store, payload):
+    write_card(store, None)
+    (store / FILE).write_bytes(payload)
+    assert fetch(NAME, mirror=str(store), pin=True).set_aside is None
+    assert load_card(NAME).state == "verified"
+    assert load_card(NAME).weights_path.read_bytes() == payload
 
 
 def test_a_shared_store_is_read_and_a_shipped_pin_is_not_overruled(store, tmp_path, monkeypatch, server, payload):

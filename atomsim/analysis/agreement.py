@@ -106,7 +106,7 @@ def _displacement(a: Atoms, b: Atoms) -> float:
 
 @dataclass(frozen=True)
 class Summary:
-    """Agreement over all structures, each of them counting once."""
+    """Agreement over all structures: each counts once, but in forces every component of every atom does."""
 
     structures: int
     energy_MAE_meV_per_atom: float
@@ -115,6 +115,9 @@ class Summary:
     energy_MAE_within_formula_meV_per_atom: float | None
     """Of energies relative to the mean of all structures of one reduced formula; None where none has two."""
     forces_MAE_meV_per_A: float
+    """Pooled: over all components of all atoms of all structures."""
+    forces_MAE_mean_of_structures_meV_per_A: float
+    """Each structure counting once, however many atoms it has."""
     forces_largest_meV_per_A: float
     stress_MAE_GPa: float
 
@@ -139,7 +142,9 @@ def summarise(rows: Sequence[Agreement]) -> Summary:
         energy_MAE_meV_per_atom=float(np.abs(off).mean()),
         energy_offset_meV_per_atom=float(off.mean()),
         energy_MAE_within_formula_meV_per_atom=float(np.mean(within)) if within else None,
-        forces_MAE_meV_per_A=1e3 * float(np.mean([r.forces_MAE_eV_per_A for r in rows])),
+        forces_MAE_meV_per_A=1e3
+        * float(np.average([r.forces_MAE_eV_per_A for r in rows], weights=[r.n_atoms for r in rows])),
+        forces_MAE_mean_of_structures_meV_per_A=1e3 * float(np.mean([r.forces_MAE_eV_per_A for r in rows])),
         forces_largest_meV_per_A=1e3 * max(r.forces_largest_eV_per_A for r in rows),
         stress_MAE_GPa=float(np.mean([r.stress_MAE_GPa for r in rows])),
     )

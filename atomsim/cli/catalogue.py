@@ -36,10 +36,15 @@ def list_potentials(as_json: Json = False) -> None:
     missing   to be fetched: 'atomsim potentials fetch NAME'
     unpinned  here, but nobody said what they should be; not opened
     changed   here, but not what the card pins; not opened
-    """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.cards import list_cards
 
-    rows = [{"name": c.name, "family": c.family, "weights": c.state, "summary": c.summary} for c in list_cards()]
+    Of two cards of one name the first is used: folders of ATOMSIM_POTENTIALS in their order, then
+    ~/.config/atomsim/potentials, then what is shipped.
+    """  # noqa: D301 - click's mark for lines that must not be joined
+    from atomsim.cards import survey_cards
+
+    cards, notes = survey_cards()
+    show.tell_of_cards(cards, notes)
+    rows = [{"name": c.name, "family": c.family, "weights": c.state, "summary": c.summary} for c in cards]
     _print_rows(rows, as_json)
 
 
@@ -54,7 +59,8 @@ def show_potential(name: Name, as_json: Json = False) -> None:
     from atomsim.cards import load_card
 
     card = load_card(name)
-    content = card.model_dump(mode="json") | {"weights_state": card.state}
+    show.tell_of_cards([card], [])
+    content = card.model_dump(mode="json") | {"weights_state": card.state, "card": str(card.path)}
     _print_facts(content, as_json)
 
 

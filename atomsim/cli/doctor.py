@@ -25,10 +25,12 @@ def doctor(as_json: Json = False) -> None:
 
     Exit code 1 if a potential's weights are not what its card pins.
     """
-    from atomsim.cards import list_cards
+    from atomsim.cards import survey_cards
     from atomsim.worker.engine import versions
 
-    potentials = {card.name: card.state for card in list_cards()}
+    cards, notes = survey_cards()
+    show.tell_of_cards(cards, notes)
+    potentials = {card.name: card.state for card in cards}
     content = {
         "versions": versions(),
         "platform": platform.platform(),

@@ -49,7 +49,12 @@ def relax(
     max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 500,
     pressure: Annotated[float, typer.Option(help="Target pressure, GPa.")] = 0.0,
     potential: Annotated[
-        str, typer.Option("--potential", "-p", help="Name ('atomsim potentials list') or path of a .model file.")
+        str,
+        typer.Option(
+            "--potential",
+            "-p",
+            help="Name ('atomsim potentials list') or path of a .model file; NAME#HEAD for one head.",
+        ),
     ] = "chgnet-0.3.0",
     device: Device = None,
     processes: Processes = None,

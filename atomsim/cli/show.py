@@ -16,12 +16,16 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from atomsim.campaign import Step
+    from atomsim.cards import PotentialCard
     from atomsim.records import Record
     from atomsim.worker import StepSummary
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 PotentialName = Annotated[
-    str | None, typer.Option("--potential", "-p", help="Name ('atomsim potentials list') or path of a .model file.")
+    str | None,
+    typer.Option(
+        "--potential", "-p", help="Name ('atomsim potentials list') or path of a .model file; NAME#HEAD for one head."
+    ),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Processes = Annotated[
@@ -32,6 +36,15 @@ TrustFile = Annotated[
     bool, typer.Option("--trust-file", help="Load a .model file that no card pins. Such a file can run any code.")
 ]
 Loader = Annotated[str | None, typer.Option("--loader", hidden=True)]
+
+
+def tell_of_cards(cards: Iterable[PotentialCard], notes: Iterable[str]) -> None:
+    """Say on standard error which files of stores are passed over, and which card of one name is used."""
+    for note in notes:
+        sys.stderr.write(f"warning: passed over: {note}\n")
+    for card in cards:
+        if card.rivals_note:
+            sys.stderr.write(f"note: {card.rivals_note}\n")
 
 
 def print_json(content: Any) -> None:

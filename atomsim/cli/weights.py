@@ -61,6 +61,8 @@ def fetch(
         if not as_json:
             recorded = f"; recorded in {found.card}" if found.card else ""
             sys.stdout.write(f"{found.path} ({found.size_bytes:,} bytes, sha256 {found.sha256}{recorded})\n")
+        if found.set_aside:
+            sys.stderr.write(f"note: another {found.path.name} lay there; it is kept as {found.set_aside}\n")
     if as_json:
         show.print_json(results)
 

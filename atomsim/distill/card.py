@@ -16,7 +16,13 @@ DIGITS = 4
 
 
 def card_of(
-    recipe: Recipe, teacher: Potential, student: Potential, weights: Path, errors: Mapping[str, float], frames: int
+    recipe: Recipe,
+    teacher: Potential,
+    student: Potential,
+    weights: Path,
+    errors: Mapping[str, float],
+    frames: int,
+    left_out: int = 0,
 ) -> str:
     """Return the card of a student as TOML that ``atomsim.cards.read_card`` reads back.
 
@@ -45,6 +51,8 @@ def card_of(
         energies=parent.energies if parent else f"those of {teacher.name}",
         limits=(
             f"For {'–'.join(recipe.symbols)} in structures like those it learned from; elsewhere wrong without a sign.",
+            where_it_ends(recipe, left_out),
+            "Trained again after an interruption it is another student: equality to the last bit is not promised.",
             f"Every limit of {teacher.name} is its own too, and its errors come on top ('errors').",
             "No magnetic moments.",
             *(parent.limits if parent else ()),
@@ -62,3 +70,16 @@ def card_of(
         errors={key: float(f"{value:.{DIGITS}g}") for key, value in errors.items() if value == value},
     )
     return card_text(card)
+
+
+def where_it_ends(recipe: Recipe, left_out: int | None) -> str:
+    """Say which frames a student's errors are of, and that beyond them they are larger."""
+    many = "uncounted" if left_out is None else f"{left_out:,}"
+    rattled = [s for s in recipe.systems if s.rattled]
+    bounds = [f"forces below {recipe.header.max_force_eV_per_A:g} eV/Å ({many} frames above it left out)"]
+    if rattled:
+        most, strain = max(s.rattle_A for s in rattled), max(s.strain for s in rattled)
+        bounds.insert(
+            0, f"displacements of up to {most:g} Å (standard deviation) and strains of up to {100 * strain:g} %"
+        )
+    return f"Its 'errors' are within its frames: {' and '.join(bounds)}. Beyond these expect several times as much."

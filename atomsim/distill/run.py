@@ -3,11 +3,16 @@
 OUT/
   recipe.toml run.json     what is done, and with which teacher
   labels/*.extxyz          frames with the teacher's energy, forces and stress, a file for each source
+  labels/*.left-out        how many of them had a force above the limit, where some had
   statistics.json          energies of single atoms and number of neighbours, fixed by the first frames
   training/ committee-*/   mace-torch's own folders
   NAME.safetensors         the student
   errors.json              its errors, part by part
   NAME.toml                its card
+
+Frames, and so labels, are equal however often it was killed. The student is not, to the last bit: mace-torch keeps
+weights and optimizer at each epoch, not the state of its random generator, so after an interruption it sees the frames
+in another order.
 """
 
 from __future__ import annotations
@@ -15,7 +20,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,11 +32,11 @@ from atomsim.distill.active import candidates, least_known, worst
 from atomsim.distill.card import card_of
 from atomsim.distill.labelling import label, largest_force, read_frames, write_frames
 from atomsim.distill.recipe import Recipe
-from atomsim.distill.sampling import frames_of, jobs_of, seed_of
+from atomsim.distill.sampling import all_frames_of, jobs_of, seed_of, within
 from atomsim.distill.training import Statistics, statistics, train, trained_model, write_training
 from atomsim.distill.validation import examine
-from atomsim.errors import InputError
-from atomsim.files import make_folder, require_folder_name, write_atomically
+from atomsim.errors import AtomsimError, InputError
+from atomsim.files import make_folder, replacing, require_folder_name, write_atomically
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
 from atomsim.models.mace import MacePotential, quiet_mace
@@ -69,7 +73,7 @@ def distill(
     require_folder_name(out)
     out = out.resolve()  # training runs in a folder of its own
     teacher = load_potential(recipe.header.teacher, device=device or recipe.header.device, trust_file=trust_file)
-    with _locked(out) as lock:
+    with _locked(out) as lock, _full_disk_in_one_line(out):
         _claim(recipe, teacher, out)
         collect(recipe, teacher, out, say)
         weights = learn(recipe, teacher, out, say, lock)
@@ -82,7 +86,7 @@ def _examined(recipe: Recipe, teacher: Potential, weights: Path, out: Path, say:
     write_atomically(out / "errors.json", json.dumps(errors, indent=1) + "\n")
     frames = sum(len(read_frames(p)) for p in sorted((out / "labels").glob("*.extxyz")) if not p.stem.endswith("-test"))
     card = out / f"{recipe.header.name}.toml"
-    write_atomically(card, card_of(recipe, teacher, student, weights, errors, frames))
+    write_atomically(card, card_of(recipe, teacher, student, weights, errors, frames, left_out(out)))
     say(f"{card}: copy it and {weights.name} to a folder of ATOMSIM_POTENTIALS to use {recipe.header.name} by name")
     return Distilled(weights, card, errors)
 
@@ -92,9 +96,17 @@ def collect(recipe: Recipe, teacher: Potential, out: Path, say: Say = lambda _: 
     for job in jobs_of(recipe):
         path = out / "labels" / f"{job.name}.extxyz"
         if not path.is_file():
-            frames = frames_of(job, recipe, teacher)
+            made = all_frames_of(job, recipe, teacher)
+            frames = within(made, recipe)
+            if len(frames) < len(made):
+                write_atomically(path.with_suffix(".left-out"), f"{len(made) - len(frames)}\n")
             write_frames(path, frames)
             say(f"{job.name}: {len(frames)} frames")
+
+
+def left_out(out: Path) -> int:
+    """Return how many frames had a force above the recipe's limit."""
+    return sum(int(path.read_text(encoding="utf-8")) for path in (out / "labels").glob("*.left-out"))
 
 
 def held_out(recipe: Recipe, out: Path) -> dict[str, list[Atoms]]:
@@ -222,7 +234,22 @@ def _claim(recipe: Recipe, teacher: Potential, out: Path) -> None:
     write_atomically(path, json.dumps(mark, indent=1) + "\n")
 
 
+@contextmanager
+def _full_disk_in_one_line(out: Path) -> Iterator[None]:
+    """Turn the operating system's errors into one line.
+
+    Raises:
+        AtomsimError: if something cannot be read or written.
+    """
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        raise AtomsimError(
+            f"cannot go on in {out}: {what}{error.strerror or error}; mend that, then run the same command again"
+        ) from error
+
+
 def _write_bytes(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(data)

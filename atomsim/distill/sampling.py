@@ -7,7 +7,7 @@ labelled. What the teacher is asked on the way (relaxations, bands, dynamics) is
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -67,6 +67,16 @@ def seed_of(recipe: Recipe, name: str) -> int:
 
 def frames_of(job: Job, recipe: Recipe, teacher: Surface) -> list[Atoms]:
     """Make and label the frames of a job; those with a force above the recipe's limit are left out."""
+    return within(all_frames_of(job, recipe, teacher), recipe)
+
+
+def within(frames: Sequence[Atoms], recipe: Recipe) -> list[Atoms]:
+    """Return the frames whose forces are below the recipe's limit."""
+    return [f for f in frames if largest_force(f) < recipe.header.max_force_eV_per_A]
+
+
+def all_frames_of(job: Job, recipe: Recipe, teacher: Surface) -> list[Atoms]:
+    """Make and label the frames of a job."""
     rng = np.random.default_rng(seed_of(recipe, job.name))
     if job.system is None:
         p = recipe.pairs
@@ -79,7 +89,7 @@ def frames_of(job: Job, recipe: Recipe, teacher: Surface) -> list[Atoms]:
         frames = SOURCES[job.kind](job.system, structures, teacher, rng, _share(job, recipe))
     for frame in frames:
         frame.info.update(config_type=job.domain, source=job.name)
-    return [f for f in frames if largest_force(f) < recipe.header.max_force_eV_per_A]
+    return frames
 
 
 def _share(job: Job, recipe: Recipe) -> float:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,13 @@ from ase.data import atomic_numbers
 from ase.neighborlist import neighbor_list
 
 from atomsim.distill.recipe import Recipe, Train
-from atomsim.errors import AtomsimError
+from atomsim.errors import AtomsimError, InputError
 from atomsim.io import write_extxyz
 from atomsim.machine import ending
 
 EPOCH = re.compile(r"Epoch (\d+): .*RMSE_E_per_atom= *([\d.]+) meV, RMSE_F= *([\d.]+) meV")
+CHECKPOINT = re.compile(r"_epoch-(\d+)(?:_swa)?\.pt$")
+FULL_DISK = ("No space left on device", "PytorchStreamWriter failed", "unexpected pos", "Disk quota exceeded")
 Say = Callable[[str], None]
 
 
@@ -162,11 +165,13 @@ def train(
         lock: descriptor of a locked file that the training holds too, should this process be killed.
 
     Raises:
+        InputError: if more epochs were trained here already: an earlier state cannot be had back.
         AtomsimError: if the training ends without a model; its last lines are in the message.
     """
     done = trained_model(folder, epochs)
     if done.is_file():
         return done
+    _require_not_beyond(folder, epochs)
     known_numbers = set(known.atomic_energies_eV)
     missing = [s for s in recipe.symbols if atomic_numbers[s] not in known_numbers]
     if missing:
@@ -199,9 +204,7 @@ def train(
             process.wait()
     model = folder / "student.model"
     if process.returncode != 0 or not model.is_file():
-        last = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()][-1:]
-        said = " ".join(last) or "no output"
-        raise AtomsimError(f"training failed ({ending(process.returncode)}): {said}; see {log}")
+        raise AtomsimError(f"training failed ({ending(process.returncode)}): {_complaint(log)}; see {log}")
     model.replace(done)
     return done
 
@@ -209,3 +212,26 @@ def train(
 def trained_model(folder: Path, epochs: int) -> Path:
     """Return where the model of an epoch is, once training has come there."""
     return folder / f"epoch-{epochs}.model"
+
+
+def _require_not_beyond(folder: Path, epochs: int) -> None:
+    """Refuse to call a longer training one of fewer epochs; a torn checkpoint is removed, it cannot be gone on with."""
+    reached = [int(path.stem.removeprefix("epoch-")) for path in folder.glob("epoch-*.model")]
+    for path in folder.glob("checkpoints/*.pt"):
+        if not zipfile.is_zipfile(path):
+            path.unlink()
+        elif found := CHECKPOINT.search(path.name):
+            reached.append(int(found[1]) + 1)  # counted from zero
+    if max(reached, default=0) > epochs:
+        raise InputError(
+            f"{folder} was trained for {max(reached)} epochs already: found epochs = {epochs}, wanted at least "
+            f"{max(reached)}; raise it, or choose another folder with --out"
+        )
+
+
+def _complaint(log: Path) -> str:
+    """Last line of a log; where it is a full disk's, in words that say so."""
+    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()][-50:]
+    if any(word in line for line in lines for word in FULL_DISK):
+        return f"no room is left to write in {log.parent}; make room, then run the same command again to go on"
+    return lines[-1] if lines else "no output"

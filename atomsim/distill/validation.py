@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from ase import Atoms
@@ -23,6 +25,7 @@ from atomsim.distill.labelling import label
 from atomsim.distill.recipe import Recipe
 from atomsim.distill.stability import heated, pair_distributions
 from atomsim.distill.structures import dimers
+from atomsim.files import write_atomically
 from atomsim.mep.barrier import PathSettings
 from atomsim.mep.hop_paths import HopRequest, compute
 from atomsim.mep.survey import SurveySettings, survey
@@ -49,36 +52,58 @@ def examine(
     folder: Path,
     say: Callable[[str], None] = lambda _: None,
 ) -> Errors:
-    """Return all errors of a student."""
+    """Return all errors of a student; a part is computed again where what it was asked has changed."""
     v = recipe.validate
-    parts: dict[str, Callable[[], Errors]] = {
-        "frames": lambda: frame_errors(held_out, student),
-        "lattices": lambda: lattice_errors(v.lattices, teacher, student),
-        **{f"voltage-{one.prototype}": _voltage(one, teacher, student) for one in v.voltage},
-        **{f"barriers-{one.prototype}": _barriers(one, teacher, student) for one in v.barriers},
-        "dimer": lambda: dimer_errors("O", teacher, student),
-        "dynamics": lambda: heated(recipe, student),
-        "rdf": lambda: pair_distributions(recipe, teacher, student),
+    systems = [s.model_dump(mode="json") for s in recipe.systems]
+    heat = [v.dynamics.model_dump(mode="json"), systems, recipe.header.seed]
+    parts: dict[str, tuple[object, Callable[[], Errors]]] = {
+        "frames": ({domain: len(f) for domain, f in held_out.items()}, lambda: frame_errors(held_out, student)),
+        "lattices": (v.lattices, lambda: lattice_errors(v.lattices, teacher, student)),
+        **{
+            f"voltage-{key}": (one.model_dump(mode="json"), partial(voltage_errors, one, teacher, student, key))
+            for key, one in _told_apart(v.voltage)
+        },
+        **{
+            f"barriers-{key}": (one.model_dump(mode="json"), partial(barrier_errors, one, teacher, student, key))
+            for key, one in _told_apart(v.barriers)
+        },
+        "dimer": ("O", lambda: dimer_errors("O", teacher, student)),
+        "dynamics": (heat, lambda: heated(recipe, student)),
+        "rdf": (heat, lambda: pair_distributions(recipe, teacher, student)),
     }
     errors: Errors = {}
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, part in parts.items():
+    for name, (asked, part) in parts.items():
         path = folder / f"{name}.json"
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        if found is None or found.pop("student") != student.sha256:
+        mark = {"student": student.sha256, "teacher": teacher.sha256, "asked": asked}
+        found = _kept(path, mark)
+        if found is None:
             found = {key: float(value) for key, value in part().items()}
-            path.write_text(json.dumps({"student": student.sha256, **found}, indent=1) + "\n", encoding="utf-8")
+            write_atomically(path, json.dumps({**mark, "errors": found}, indent=1) + "\n")
             say(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in found.items()))
         errors |= found
     return errors
 
 
-def _voltage(one: Voltage, teacher: Potential, student: Potential) -> Callable[[], Errors]:
-    return lambda: voltage_errors(one, teacher, student)
+def _kept(path: Path, mark: Mapping[str, object]) -> Errors | None:
+    """Errors of a part that were computed for the same student and question; None for a torn file too."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        same = all(content[key] == value for key, value in mark.items())
+        return {key: float(value) for key, value in content["errors"].items()} if same else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
-def _barriers(one: Barriers, teacher: Potential, student: Potential) -> Callable[[], Errors]:
-    return lambda: barrier_errors(one, teacher, student)
+Examined = TypeVar("Examined", Voltage, Barriers)
+
+
+def _told_apart(several: Sequence[Examined]) -> list[tuple[str, Examined]]:
+    """Name each by its prototype, the second of one prototype with a number."""
+    names = [one.prototype for one in several]
+    return [
+        (name if (before := names[:n].count(name)) == 0 else f"{name}-{before + 1}", one)
+        for n, (name, one) in enumerate(zip(names, several, strict=True))
+    ]
 
 
 def frame_errors(held_out: Mapping[str, Sequence[Atoms]], student: Potential) -> Errors:
@@ -139,7 +164,7 @@ def lattice_errors(prototypes: Sequence[str], teacher: Potential, student: Poten
     }
 
 
-def voltage_errors(one: Voltage, teacher: Potential, student: Potential) -> Errors:
+def voltage_errors(one: Voltage, teacher: Potential, student: Potential, key: str) -> Errors:
     """Relax orderings with both: their energies, the hull, the voltages from lowest to lowest."""
     host = load_prototype(one.prototype).primitive
     found = delithiate(
@@ -165,7 +190,6 @@ def voltage_errors(one: Voltage, teacher: Potential, student: Potential) -> Erro
     off = [abs(a.voltage - b.voltage) for a, b in zip(steps["student"], steps["teacher"], strict=True)]
     formation = {name: np.array(formation_hull(x, e).formation) for name, e in energies.items()}
     hulls = {name: formation_hull(x, e) for name, e in energies.items()}
-    key = one.prototype
     return {
         f"{key}_voltage_MAE_mV": 1e3 * float(np.mean(off)),
         f"{key}_voltage_largest_mV": 1e3 * max(off),
@@ -185,7 +209,7 @@ def _in_order(x: Sequence[float], ours: Sequence[float], theirs: Sequence[float]
     return 100.0 * float(np.mean(apart)) if apart else 100.0
 
 
-def barrier_errors(one: Barriers, teacher: Potential, student: Potential) -> Errors:
+def barrier_errors(one: Barriers, teacher: Potential, student: Potential, key: str) -> Errors:
     """Compute the shortest hops with both, in the host as the teacher relaxes it; both barriers of each count."""
     (relaxed,) = _relaxed([load_prototype(one.prototype).primitive], teacher)
     host = Atoms(relaxed.atoms.numbers, relaxed.atoms.positions, cell=relaxed.atoms.cell, pbc=True)
@@ -208,11 +232,11 @@ def barrier_errors(one: Barriers, teacher: Potential, student: Potential) -> Err
     both = sorted(set(ours) & set(theirs))
     off = [abs(ours[k].barrier - theirs[k].barrier) for k in both]
     off += [abs(ours[k].reverse_barrier - theirs[k].reverse_barrier) for k in both]
-    found = {f"{one.prototype}_barriers": float(len(both)), f"{one.prototype}_barriers_wanted": float(len(placed))}
+    found = {f"{key}_barriers": float(len(both)), f"{key}_barriers_wanted": float(len(placed))}
     if off:
-        found[f"{one.prototype}_barrier_MAE_meV"] = 1e3 * float(np.mean(off))
-        found[f"{one.prototype}_barrier_largest_meV"] = 1e3 * max(off)
-        found[f"{one.prototype}_barrier_mean_eV"] = float(np.mean([theirs[k].barrier for k in both]))
+        found[f"{key}_barrier_MAE_meV"] = 1e3 * float(np.mean(off))
+        found[f"{key}_barrier_largest_meV"] = 1e3 * max(off)
+        found[f"{key}_barrier_mean_eV"] = float(np.mean([theirs[k].barrier for k in both]))
     return found
 
 

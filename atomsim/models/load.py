@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,8 @@ def load_potential(
     """Load a potential, ready to evaluate batches on ``device``.
 
     Args:
-        name_or_path: name of a card ('atomsim potentials list'), path to a MACE ``.model`` file, or an ASE calculator,
-            which stays on its device and in its precision.
+        name_or_path: name of a card ('atomsim potentials list'), path to a MACE ``.model`` file, either with
+            ``#head`` behind it, or an ASE calculator, which stays on its device and in its precision.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``, N counting the
             visible devices.
         dtype: ``float32`` or ``float64``; the card's, or the file's own, if not given.
@@ -54,11 +55,13 @@ def load_potential(
         return _calculator(name_or_path, name, {"dtype": dtype, "head": head})
     if name:
         raise InputError(f"found name={name!r} for {name_or_path}, which has a name; leave it out")
+    name_or_path, head = _without_head(name_or_path, head)
     where = resolve_device(device)
     precision = _resolve_dtype(dtype)
     if _looks_like_path(name_or_path):
         return _load_file(Path(name_or_path).expanduser(), where, precision, trust_file=trust_file, head=head)
     card = load_card(str(name_or_path))
+    _say_once(card.rivals_note)
     if head is not None and card.family != "mace":
         raise InputError(f"{card.name} has no heads: found head={head!r}, wanted none; leave it out")
     if card.weights.origin == "none":
@@ -108,6 +111,27 @@ def _resolve_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     return DTYPES[str(dtype)]
 
 
+def _without_head(name_or_path: str | Path, head: str | None) -> tuple[str | Path, str | None]:
+    """Split ``file.model#head``, unless a file has that very name."""
+    text = str(name_or_path)
+    if "#" not in text or Path(text).expanduser().exists():
+        return name_or_path, head
+    rest, _, named = text.rpartition("#")
+    if not rest or not named or head not in (None, named):
+        raise InputError(f"found {text!r}{f' and head={head!r}' if head else ''}; wanted NAME#HEAD with one head")
+    return type(name_or_path)(rest), named
+
+
+_said: set[str] = set()
+
+
+def _say_once(note: str) -> None:
+    """Tell whoever runs this process, once."""
+    if note and note not in _said:
+        _said.add(note)
+        sys.stderr.write(f"note: {note}\n")
+
+
 def _looks_like_path(name_or_path: str | Path) -> bool:
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or os.sep in text or text.endswith((".model", ".pt", ".pth", STUDENT)):
@@ -122,7 +146,11 @@ def _pinned_weights(card: PotentialCard) -> bytes:
     if path is None or not path.is_file():
         if card.weights.origin == "url":
             raise InputError(f"weights of {card.name} are not on this machine: no {card.weights.file}; {fetch}")
-        source = f"package {card.weights.package!r}" if card.weights.origin == "package" else "potentials folder"
+        if card.weights.origin == "file":
+            raise InputError(
+                f"weights of {card.name} are missing: no {card.weights.file}; copy it beside its card {card.path}"
+            )
+        source = f"package {card.weights.package!r}"
         raise InputError(f"weights of {card.name} are missing: no {card.weights.file} in the {source}; reinstall it")
     if not pin:
         raise InputError(
@@ -131,7 +159,8 @@ def _pinned_weights(card: PotentialCard) -> bytes:
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if found != pin:
-        repair = fetch if card.weights.origin == "url" else "reinstall the package"
+        repairs = {"url": fetch, "file": f"copy the card's own {card.weights.file} beside {card.path}"}
+        repair = repairs.get(card.weights.origin, "reinstall the package")
         raise InputError(
             f"weights of {card.name} are not the published ones: found sha256 {found[:12]}…, "
             f"wanted {pin[:12]}…; {repair}, or give the file by path to use it as it is"
@@ -148,7 +177,7 @@ def _load_file(
         hint = nearest(path.name, card_names())
         raise InputError(f"cannot read the model file {path}: {error.strerror};{hint} check the path") from error
     digest = hashlib.sha256(data).hexdigest()
-    card = next((c for c in list_cards() if c.weights.sha256 == digest), None)
+    card = _card_of(path, digest, head)
     if card is not None:
         return _from_weights(card, data, device, dtype or DTYPES[card.dtype], head)
     if path.suffix == STUDENT:
@@ -161,13 +190,27 @@ def _load_file(
     return _mace(data, path.stem, digest, device, dtype, head)
 
 
+def _card_of(path: Path, digest: str, head: str | None) -> PotentialCard | None:
+    """Find the card of a file; of several heads of one file each can have its own card.
+
+    Raises:
+        InputError: if it could be one of several.
+    """
+    cards = [card for card in list_cards() if card.weights.sha256 == digest]
+    heads = sorted({card.head for card in cards})
+    if len(heads) > 1 and head is None:
+        names = ", ".join(f"{card.name} (head {card.head or 'default'})" for card in cards)
+        raise InputError(f"{path.name} is the file of several cards: {names}; name one of them, or {path.name}#HEAD")
+    return next((card for card in cards if head == card.head), cards[0] if cards else None)
+
+
 def _from_weights(
     card: PotentialCard, data: bytes, device: torch.device, dtype: torch.dtype, head: str | None
 ) -> Potential:
     if card.weights.file.endswith(STUDENT):
-        return _student(data, card.name, card.weights.sha256, device, dtype)
+        return _student(data, card.name, card.weights.sha256, device, dtype, card.numbers)
     if card.family == "mace":
-        return _mace(data, card.name, card.weights.sha256, device, dtype, head or card.head or None)
+        return _mace(data, card.name, card.weights.sha256, device, dtype, head or card.head or None, card.numbers)
     if card.family != "chgnet":
         raise _wrong_family(card, ("chgnet", "mace"), "with weights in a file")
     from atomsim.models.chgnet import Chgnet
@@ -191,22 +234,36 @@ def _analytic(card: PotentialCard, device: torch.device, dtype: torch.dtype) -> 
     return forms[card.family](**card.parameters, name=card.name, device=device, dtype=dtype, elements=card.numbers)
 
 
-def _student(data: bytes, name: str, sha256: str, device: torch.device, dtype: torch.dtype | None) -> Potential:
+def _student(
+    data: bytes,
+    name: str,
+    sha256: str,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    elements: frozenset[int] | None = None,
+) -> Potential:
     from atomsim.models.mace import MacePotential
     from atomsim.models.mace_student import from_safetensors
 
     model = from_safetensors(data, name)
-    return MacePotential(model, name=name, sha256=sha256, device=device, dtype=dtype or torch.float32)
+    precision = dtype or torch.float32
+    return MacePotential(model, name=name, sha256=sha256, device=device, dtype=precision, elements=elements)
 
 
 def _mace(
-    data: bytes, name: str, sha256: str, device: torch.device, dtype: torch.dtype | None, head: str | None
+    data: bytes,
+    name: str,
+    sha256: str,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    head: str | None,
+    elements: frozenset[int] | None = None,
 ) -> Potential:
     from atomsim.models.mace import MacePotential, quiet_mace
 
     with quiet_mace():
         model = _unpickle(data, name)
-    return MacePotential(model, name=name, sha256=sha256, device=device, dtype=dtype, head=head)
+    return MacePotential(model, name=name, sha256=sha256, device=device, dtype=dtype, head=head, elements=elements)
 
 
 def _unpickle(data: bytes, name: str) -> Any:

@@ -54,6 +54,7 @@ class MacePotential:
         dtype: torch.dtype | None = None,
         head: str | None = None,
         kernel: str = "auto",
+        elements: Iterable[int] | None = None,
     ) -> None:
         """Take a copy of a model.
 
@@ -67,9 +68,10 @@ class MacePotential:
             head: which head of a multi-head model; needed if none is called "default".
             kernel: ``auto``, ``fast``, ``reference``, ``compiled`` or ``cueq``. All but ``reference``
                 are compared with it before they are used.
+            elements: atomic numbers that it may be used for, of those that the model has; all if not given.
 
         Raises:
-            InputError: if the model is of another kind, or there is no such head or kernel.
+            InputError: if the model is of another kind, has none of the elements, or no such head or kernel.
             AtomsimError: if a kernel asked for by name cannot be had or does not agree with the reference.
         """
         _require_supported(model)
@@ -78,6 +80,9 @@ class MacePotential:
         self.cutoff = float(model.r_max)
         self.heads: tuple[str, ...] = tuple(getattr(model, "heads", None) or ("Default",))
         self.head = _choose_head(self.heads, head, name)
+        self._allowed = frozenset(int(z) for z in (model.atomic_numbers if elements is None else elements))
+        if not self._allowed & {int(z) for z in model.atomic_numbers}:
+            raise InputError(f"{name} has none of the elements that its card names; correct the card")
         self.file_sha256 = sha256 or fingerprint(model)
         self.name, self.sha256 = name, self.file_sha256
         if len(self.heads) > 1:
@@ -111,7 +116,13 @@ class MacePotential:
         head = self.heads[self.head] if len(self.heads) > 1 else None
         model = self.model if self._unrounded is None else self._unrounded
         return MacePotential(
-            model, name=self.name, sha256=self.file_sha256, device=self.device, dtype=torch.float64, head=head
+            model,
+            name=self.name,
+            sha256=self.file_sha256,
+            device=self.device,
+            dtype=torch.float64,
+            head=head,
+            elements=self._allowed,
         )
 
     def prune(self, elements: Iterable[int]) -> MacePotential:
@@ -142,7 +153,7 @@ class MacePotential:
 
     def _use(self, model: Any, kernel: str) -> None:
         self.model = model
-        self.elements = frozenset(int(z) for z in model.atomic_numbers)
+        self.elements = frozenset(int(z) for z in model.atomic_numbers) & self._allowed
         self.kernel, self._kernel, self.kernel_note = choose(kernel, model, self.head, self.name)
         # on a CPU a search is one per cent of an evaluation: a skin would only add state
         self._skin = SkinList(self.cutoff) if self.device.type == "cuda" else None

@@ -20,7 +20,7 @@ from atomsim.models.mace_wall import unwalled, walled
 
 KIND = "atomsim-mace-1"
 """Key of the architecture in the header; one key only, as the order of several is not fixed."""
-_SHAPES = {
+_SHAPES: dict[str, type] = {
     "r_max": float,
     "num_bessel": int,
     "num_polynomial_cutoff": int,
@@ -38,6 +38,19 @@ _SHAPES = {
     "wall": float,
 }
 """Everything that decides the architecture, and its type."""
+_RANGES = {
+    "r_max": (0.5, 20.0),
+    "num_bessel": (1, 100),
+    "num_polynomial_cutoff": (1, 50),
+    "max_ell": (0, 6),
+    "num_interactions": (1, 10),
+    "correlation": (1, 5),
+    "avg_num_neighbors": (1e-3, 1e4),
+    "wall": (0.0, 1.0),
+}
+"""What a number of the header may be: a cutoff of 1e9 Å would be searched for neighbours without end."""
+_MOST_CHANNELS = 4096
+_IRREPS = re.compile(r"\s*(\d{1,5})x(\d{1,2})[eo]\s*")
 _BLOCK = re.compile(r"RealAgnostic(Density)?(Residual)?InteractionBlock")
 
 
@@ -173,6 +186,8 @@ def _with_weights(model: Any, tensors: Mapping[str, Tensor], name: str) -> Any:
     if strange:
         raise InputError(f"{name}: weights and architecture do not fit: {strange[0]}; copy or train it again")
     for key, value in tensors.items():
+        if not value.isfinite().all():
+            raise InputError(f"{name}: {key} is not finite; copy or train it again")
         if known[key].numel() != value.numel():
             raise InputError(
                 f"{name}: {key} has shape {tuple(value.shape)}, its architecture wants {tuple(known[key].shape)}; "
@@ -186,9 +201,34 @@ def _with_weights(model: Any, tensors: Mapping[str, Tensor], name: str) -> Any:
 def _check(architecture: Any, name: str) -> None:
     if not isinstance(architecture, dict) or set(architecture) != set(_SHAPES):
         raise InputError(f"{name}: no complete architecture in its header; copy or train it again")
-    for key, kind in _SHAPES.items():
-        if not isinstance(architecture[key], kind) or (kind is int and not 0 < architecture[key] < 1000):
-            raise InputError(f"{name}: architecture has {key} = {architecture[key]!r}; copy or train it again")
+    for key in _SHAPES:
+        wanted = _wanted(key, architecture[key])
+        if wanted:
+            raise InputError(
+                f"{name}: architecture has {key} = {architecture[key]!r}, wanted {wanted}; copy or train it again"
+            )
     for key in ("interaction", "interaction_first"):
         if not _BLOCK.fullmatch(architecture[key]):
             raise InputError(f"{name}: unknown block {architecture[key]!r}; a newer atomsim may know it")
+
+
+def _wanted(key: str, value: Any) -> str:
+    """What a key of the header wants; empty if it has that."""
+    kind: Any = _SHAPES[key]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        return f"a {kind.__name__}"
+    if key in _RANGES and not _RANGES[key][0] <= value <= _RANGES[key][1]:  # nor NaN
+        return f"{_RANGES[key][0]} to {_RANGES[key][1]}"
+    if key == "atomic_numbers" and (not _whole(value, 118) or sorted(set(value)) != value):
+        return "rising atomic numbers"
+    if key == "radial_MLP" and (not _whole(value, _MOST_CHANNELS) or len(value) > 10):
+        return "a few widths"
+    if key in ("hidden_irreps", "MLP_irreps"):
+        parts = [_IRREPS.fullmatch(part) for part in value.split("+")]
+        if not all(p and 0 < int(p[1]) <= _MOST_CHANNELS and int(p[2]) <= _RANGES["max_ell"][1] for p in parts):
+            return "irreps such as 32x0e"
+    return ""
+
+
+def _whole(values: list[Any], most: int) -> bool:
+    return bool(values) and all(type(v) is int and 0 < v <= most for v in values)

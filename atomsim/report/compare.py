@@ -49,7 +49,9 @@ def write_comparison(
     all_in_all = summarise(rows)
     headlines = [
         Number("Energy", f"{all_in_all.energy_MAE_meV_per_atom:.1f}", "meV/atom", "mean absolute difference"),
-        Number("Forces", f"{all_in_all.forces_MAE_meV_per_A:.0f}", "meV/Å", "mean absolute difference of components"),
+        Number(
+            "Forces", f"{all_in_all.forces_MAE_meV_per_A:.0f}", "meV/Å", "mean absolute difference, over all components"
+        ),
         Number("Stress", f"{all_in_all.stress_MAE_GPa:.2f}", "GPa", "mean absolute difference"),
     ]
     if sound:

@@ -47,6 +47,14 @@ def test_many_structures_and_another_zero_of_energy():
         summarise([])
 
 
+def test_forces_are_pooled_over_components_and_the_mean_of_structures_is_another_number():
+    one, many = OXIDE[:1], OXIDE.repeat((2, 1, 1))
+    rows = [agreement(str(len(a)), said(a, 0.0), said(a, 0.0, 0.3)) for a in (one, many)]
+    found = summarise(rows)
+    assert found.forces_MAE_meV_per_A == pytest.approx(600 / (3 * 17))
+    assert found.forces_MAE_mean_of_structures_meV_per_A == pytest.approx((100 + 300 / 48) / 2)
+
+
 def test_relaxed_structures_differ_by_strain_and_displacement():
     strained = OXIDE.copy()
     strained.set_cell(OXIDE.cell.array * [[1.02], [1.0], [1.0]], scale_atoms=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -11,7 +12,7 @@ from ase.io import read
 
 from atomsim.distill.recipe import load_recipe
 from atomsim.distill.training import Statistics, arguments, statistics, train, write_training
-from atomsim.errors import AtomsimError
+from atomsim.errors import AtomsimError, InputError
 
 RECIPE = """
 [distill]
@@ -78,3 +79,41 @@ def test_frames_are_divided_and_keep_their_labels(tmp_path):
 def test_an_element_without_a_frame_is_told(recipe, tmp_path):
     with pytest.raises(AtomsimError, match="no frame contains O"):
         train(recipe, Statistics({3: -1.0}, 30.0), tmp_path, seed=1, epochs=1, device="cpu")
+
+
+KNOWN = Statistics({3: -1.0, 8: -4.0}, 30.0)
+
+
+@pytest.mark.parametrize("trace", ["epoch-8.model", "checkpoints/student_run-3_epoch-7.pt"])
+def test_fewer_epochs_than_were_trained_are_refused(recipe, tmp_path, trace):
+    path = tmp_path / "training" / trace
+    path.parent.mkdir(parents=True)
+    torch.save({"epoch": 7}, path)
+    with pytest.raises(InputError, match="trained for 8 epochs already: found epochs = 4, wanted at least 8"):
+        train(recipe, KNOWN, tmp_path / "training", seed=1, epochs=4, device="cpu")
+
+
+def program(tmp_path, monkeypatch, text: str) -> None:
+    """Stands for Python, and so for mace-torch's program."""
+    path = tmp_path / "program"
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(path))
+
+
+def test_a_disk_that_is_full_in_training_is_told_so(recipe, tmp_path, monkeypatch):
+    program(tmp_path, monkeypatch, "echo 'RuntimeError: unexpected pos 960064 vs 959954'; echo; echo done; exit 1")
+    (tmp_path / "training").mkdir()
+    with pytest.raises(AtomsimError, match=r"no room is left to write in .*training; make room") as error:
+        train(recipe, KNOWN, tmp_path / "training", seed=1, epochs=4, device="cpu")
+    assert "\n" not in str(error.value)
+
+
+def test_a_torn_checkpoint_is_not_gone_on_with(recipe, tmp_path, monkeypatch):
+    program(tmp_path, monkeypatch, "ls checkpoints; touch student.model")
+    torn, whole = (tmp_path / "training" / "checkpoints" / f"student_run-3_epoch-{n}.pt" for n in (2, 1))
+    torn.parent.mkdir(parents=True)
+    torch.save({"epoch": 1}, whole)
+    torn.write_bytes(whole.read_bytes()[:100])
+    assert train(recipe, KNOWN, tmp_path / "training", seed=1, epochs=4, device="cpu").is_file()
+    assert (whole.is_file(), torn.is_file()) == (True, False)

@@ -14,6 +14,7 @@ from random_mace import random_mace
 
 from atomsim import catalog
 from atomsim.batch import Batch
+from atomsim.campaign import load_campaign
 from atomsim.cards import card_text, list_cards, load_card, own_store, sha256_of
 from atomsim.errors import InputError
 from atomsim.models.interface import Potential
@@ -111,6 +112,57 @@ def test_a_fetched_mace_has_the_head_that_its_card_speaks_of(tmp_path, monkeypat
     assert torch.equal(energy[None], energy["r2scan"])
     assert not torch.allclose(energy[None], energy["pbe"], atol=1e-3)
     assert load_potential("two", "cpu").name == "two/r2scan"
+
+
+def own_mace(folder: Path, monkeypatch, names: dict[str, str], *, elements=("Li", "O"), heads=None) -> Path:
+    """One file of random weights, and a card for each name with its head."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+    own_store().mkdir(parents=True)
+    path = own_store() / "two.model"
+    torch.save(random_mace([3, 8, 11], heads=heads), path)
+    for name, head in names.items():
+        weights = {"origin": "file", "file": path.name, "sha256": sha256_of(path)}
+        changes = {"name": name, "head": head, "dtype": "float64", "weights": weights, "elements": elements}
+        card = load_card("mace-mh-1")
+        card = card.model_validate(card.model_dump() | changes)
+        (own_store() / f"{name}.toml").write_text(card_text(card), encoding="utf-8")
+    return path
+
+
+def test_elements_that_a_card_leaves_out_are_refused(tmp_path, monkeypatch):
+    path = own_mace(tmp_path, monkeypatch, {"sodium": ""}, elements=("Na",))
+    loaded = load_potential("sodium", "cpu")
+    for potential in (loaded, load_potential(path, "cpu"), loaded.double):
+        assert potential.elements == {11}
+        with pytest.raises(InputError, match="Li"):
+            potential(WATER_SALT)
+    assert loaded(Batch.pack([Atoms("Na2", positions=[[0, 0, 0], [2.5, 0, 0]])])).energy.isfinite().all()
+    with pytest.raises(InputError, match="Li"):
+        loaded.prune([3])
+
+
+def test_a_head_is_named_behind_the_file(tmp_path, monkeypatch):
+    path = own_mace(tmp_path, monkeypatch, {"first": "pbe", "second": "r2scan"}, heads=["pbe", "r2scan"])
+    first, second = load_potential("first", "cpu"), load_potential("second", "cpu")
+    assert (first.name, second.name) == ("first/pbe", "second/r2scan")
+    assert first.sha256 != second.sha256
+    for spelled, card in ((f"{path}#pbe", first), (f"{path}#r2scan", second), ("first#r2scan", second)):
+        found = load_potential(spelled, "cpu")
+        assert found.sha256 == card.sha256
+        assert torch.equal(found(WATER_SALT).energy, card(WATER_SALT).energy)
+    with pytest.raises(InputError, match=r"file of several cards: first \(head pbe\), second .*two.model#HEAD"):
+        load_potential(path, "cpu")
+    with pytest.raises(InputError, match="no head 'pbee'; did you mean 'pbe'"):
+        load_potential(f"{path}#pbee", "cpu")
+    with pytest.raises(InputError, match="wanted NAME#HEAD with one head"):
+        load_potential(f"{path}#pbe", "cpu", head="r2scan")
+
+
+def test_a_campaign_names_a_head_behind_the_file(tmp_path):
+    text = '[campaign]\nname = "heads"\npotential = "two.model#pbe"\n[[step]]\nname = "a"\nkind = "structures"\n'
+    (tmp_path / "heads.toml").write_text(text + 'structures = ["Li2O"]\n', encoding="utf-8")
+    campaign = load_campaign(tmp_path / "heads.toml")
+    assert campaign.header.potential == str(tmp_path / "two.model#pbe")
 
 
 def test_bad_names_and_files(tmp_path):

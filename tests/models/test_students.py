@@ -41,6 +41,11 @@ def plain_model() -> torch.nn.Module:
     )
 
 
+@cache
+def plain_file() -> bytes:
+    return to_safetensors(plain_model())
+
+
 def batch() -> Batch:
     crystal = load_prototype("Li2RuO3").primitive
     crystal.rattle(0.1, seed=1)
@@ -73,6 +78,40 @@ def header_changed(data: bytes, **changes) -> bytes:
     header["__metadata__"][key] = json.dumps(json.loads(header["__metadata__"][key]) | changes)
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + data[8 + size :]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("r_max", value) for value in (float("nan"), -1.0, 0.0, 1e9, float("inf"), True, 5)),
+        ("avg_num_neighbors", 0.0),
+        ("wall", 3.0),
+        ("num_bessel", 999),
+        ("max_ell", 40),
+        ("num_interactions", 500),
+        ("hidden_irreps", "9999999x0e"),
+        ("hidden_irreps", "anything"),
+        ("atomic_numbers", [3, 3, 16, 44]),
+        ("atomic_numbers", [3, 8, 16, 400]),
+        ("radial_MLP", [10**9]),
+        ("radial_MLP", ["16"]),
+    ],
+)
+def test_a_header_beyond_all_reason_is_refused_at_once(key, value):
+    with pytest.raises(InputError, match=f"architecture has {key} = .*, wanted ") as error:
+        from_safetensors(header_changed(plain_file(), **{key: value}))
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    from safetensors.torch import load, save
+
+    data = plain_file()
+    size = int.from_bytes(data[:8], "little")
+    tensors = load(data)
+    tensors[next(iter(tensors))].view(-1)[0] = float("nan")
+    with pytest.raises(InputError, match="is not finite"):
+        from_safetensors(save(tensors, metadata=json.loads(data[8 : 8 + size])["__metadata__"]))
 
 
 @pytest.mark.parametrize(
