@@ -1,4 +1,4 @@
-"""The metal–oxygen shell: lengths, number, distortion, bond valence."""
+"""The metal–anion shell: lengths, number, distortion, bond valence."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from ase.neighborlist import neighbor_list
 
+from atomsim.structures.charges import held_charges
+
 SHELL_CUTOFF = 2.6
 """Å; above every M–O bond of an MO₄ or MO₆ unit (1.7–2.3 Å), below the next shell (≈ 3.3 Å)."""
+RADII = {"N": 1.46, "O": 1.40, "F": 1.33, "S": 1.84, "Cl": 1.81, "Se": 1.98, "Br": 1.96, "Te": 2.21, "I": 2.20}
+"""Ionic radii of anions with six neighbours, Å: Shannon 1976, Acta Cryst. A 32, 751."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,12 @@ class Shell:
     """All lengths, Å, sorted."""
 
 
+def anions_of(atoms: Atoms) -> list[str]:
+    """Return the elements of a structure that are anions in it, alphabetically: the S of a sulfide, not of a sulfate."""
+    charges = held_charges(atoms)
+    return sorted(s for s in set(atoms.symbols) if s in RADII and charges.get(s, -1) < 0)
+
+
 def metal_shell(atoms: Atoms, element: str, anions: Sequence[str] = ("O",), cutoff: float = SHELL_CUTOFF) -> Shell:
     """Measure the anion shell of one element.
 
@@ -37,10 +47,11 @@ def metal_shell(atoms: Atoms, element: str, anions: Sequence[str] = ("O",), cuto
         atoms: the structure.
         element: symbol of the central atoms.
         anions: symbols of the neighbours that count.
-        cutoff: longest bond, Å.
+        cutoff: longest bond to oxygen, Å; to another anion it differs by the difference of their radii.
     """
     centres = [k for k, s in enumerate(atoms.symbols) if s == element]
-    i, d = neighbor_list("id", atoms, {(element, anion): cutoff for anion in anions})
+    reach = {(element, a): cutoff + RADII[a] - RADII["O"] for a in anions}
+    i, d = neighbor_list("id", atoms, reach) if reach else (np.zeros(0, int), np.zeros(0))
     shells = [d[i == k] for k in centres]
     filled = [s for s in shells if len(s)]
     means = [s.mean() for s in filled]

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from atomsim.analysis.coordination import bond_valence_sums, metal_shell
+from atomsim.analysis.coordination import anions_of, bond_valence_sums, metal_shell
 from atomsim.analysis.lattice import d_spacing, lattice_of, layers, map_reflection, parent_cell, space_group
 from atomsim.analysis.oxygen import oxygen_pairs
 from atomsim.analysis.redox import DISAGREE, charge_balance, mean_moments, moment_state, redox_metals
 from atomsim.analysis.xrd import bragg_angle
+from atomsim.errors import InputError
 
 SYMPRECS = (0.01, 0.1)
 """Å. The first finds what is symmetric to numerical noise, the second what is symmetric but for relaxation noise."""
@@ -126,10 +127,10 @@ def _oxygen(atoms: Atoms, host_units: float) -> dict[str, Any]:
 
 
 def _shell(atoms: Atoms, metal: str) -> dict[str, float | None]:
-    shell = metal_shell(atoms, metal, anions=(_anion(atoms),))
+    shell = metal_shell(atoms, metal, anions_of(atoms))
     known = bool(shell.lengths)
     return {
-        "coordination": shell.coordination,
+        "coordination": shell.coordination if known else None,
         "mean_length_A": shell.mean_length if known else None,
         "distortion": shell.distortion if known else None,
     }
@@ -139,19 +140,19 @@ def _layer(atoms: Atoms, metals: Sequence[str], setting: Setting, radiation: str
     if setting.reflection is None:
         return None
     hkl = map_reflection(setting.reflection, setting.cell_map)
-    stack = layers(atoms, hkl, metals, _anion(atoms))
     d = d_spacing(atoms.cell.array, hkl)
+    try:
+        angle = bragg_angle(d, radiation)
+    except InputError:  # the columns of the layers stay empty, and a note says why
+        return None
+    stack = layers(atoms, hkl, metals, anions_of(atoms))
     return {
         "hkl": list(setting.reflection),
         "d_A": d,
-        "two_theta_deg": bragg_angle(d, radiation),
+        "two_theta_deg": angle,
         "slab_A": stack.slab if stack else None,
         "gap_A": stack.gap if stack else None,
     }
-
-
-def _anion(atoms: Atoms) -> str:
-    return "O" if "O" in atoms.symbols else "S"
 
 
 def _mean_or_none(values: np.ndarray | None) -> float | None:

@@ -92,7 +92,7 @@ def electrode_table(
         "xrd": {"radiation": radiation, "patterns": [_pattern(entries[k], radiation) for k in reversed(lowest)]},
         "OO_histogram_edges_A": HISTOGRAM_EDGES.round(6).tolist(),
         "comparison": compare(electrode, parent),
-        "notes": notes(rows),
+        "notes": notes(rows, _reflection(entries), radiation),
     }
 
 
@@ -106,8 +106,16 @@ def formula_unit(entry: Entry, ion: str, x: float) -> str:
     return "".join(s if abs(n - 1) < 1e-6 else f"{s}{round(n, 4):g}" for s, n in ordered.items() if n > 1e-6)
 
 
-def notes(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """Return what a reader must know before believing the rows, as ``{"topic", "text"}``."""
+def notes(
+    rows: Sequence[dict[str, Any]], reflection: Sequence[int] | None = None, radiation: str = ""
+) -> list[dict[str, str]]:
+    """Return what a reader must know before believing the rows, as ``{"topic", "text"}``.
+
+    Args:
+        rows: one for each structure, ion-rich first.
+        reflection: of the layers, if they were to be followed.
+        radiation: X-ray line.
+    """
     found = []
     outside = [r for r in rows if any(m["without_estimate"] for m in r["oxidation"]["from_moments"].values())]
     if outside:
@@ -135,6 +143,11 @@ def notes(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     unmapped = [r["label"] for r in rows if r["lattice"] is None]
     if unmapped:
         found.append(("lattice", f"no way back to the parent's setting for {_listed(unmapped)}: no lattice, no layers"))
+    followed = [r["label"] for r in rows if r["lattice"] is not None and r["layer"] is None]
+    if reflection and followed:
+        hkl = " ".join(str(h) for h in reflection)
+        text = f"the layer reflection ({hkl}) has no angle with {radiation} in {_listed(followed)}: no layers there"
+        found.append(("lattice", f"{text}; another reflection can be given, and the step alone is run again"))
     return [{"topic": topic, "text": text} for topic, text in found]
 
 
@@ -158,6 +171,10 @@ def _rows(entries: Sequence[Entry], hull: Hull, lowest: Sequence[int], radiation
             }
         )
     return rows
+
+
+def _reflection(entries: Sequence[Entry]) -> tuple[int, int, int] | None:
+    return next((e.setting.reflection for e in entries if e.setting and e.setting.reflection), None)
 
 
 def _capacity(formula: str, electrons: float) -> dict[str, Any]:
@@ -186,7 +203,12 @@ def _pattern(entry: Entry, radiation: str) -> dict[str, Any]:
 
 def _moments_text(outside: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> str:
     metals = sorted({m for r in outside for m, s in r["oxidation"]["from_moments"].items() if s["without_estimate"]})
-    means = [r["oxidation"]["moments_muB"][m] for r in rows for m in metals if r["oxidation"]["moments_muB"]]
+    means = [
+        r["oxidation"]["moments_muB"][m]
+        for r in outside
+        for m in metals
+        if r["oxidation"]["from_moments"].get(m, {}).get("without_estimate")
+    ]
     return (
         f"the potential's moments on {', '.join(metals)} ({np.min(means):.2f}–{np.max(means):.2f} μB on average) "
         f"lie outside the spin-only references in {len(outside)} of {len(rows)} structures: they give no oxidation "

@@ -79,7 +79,9 @@ def d_spacing(cell: np.ndarray, hkl: Sequence[float] | np.ndarray) -> float:
     return float(1.0 / np.linalg.norm(np.linalg.inv(np.asarray(cell, float)) @ np.asarray(hkl, float)))
 
 
-def layers(atoms: Atoms, hkl: Sequence[float] | np.ndarray, metals: Sequence[str], anion: str = "O") -> Layers | None:
+def layers(
+    atoms: Atoms, hkl: Sequence[float] | np.ndarray, metals: Sequence[str], anions: Sequence[str] = ("O",)
+) -> Layers | None:
     """Measure slab and ion layer along a reflection (child's indices) that steps by one metal layer.
 
     An anion's height above its nearest metal layer is taken from phases, so that layers may run through
@@ -88,11 +90,11 @@ def layers(atoms: Atoms, hkl: Sequence[float] | np.ndarray, metals: Sequence[str
     phase = atoms.get_scaled_positions(wrap=False) @ np.asarray(hkl, float)
     symbols = np.array(list(atoms.symbols))
     metal = np.exp(2j * np.pi * phase[np.isin(symbols, list(metals))])
-    anions = phase[symbols == anion]
+    heights = phase[np.isin(symbols, list(anions))]
     # |⟨e^{iφ}⟩| is 1 for perfect layers and 0 for metals spread evenly; 0.9 allows ±0.07 d of buckling.
-    if len(metal) == 0 or len(anions) == 0 or abs(metal.mean()) < 0.9:
+    if len(metal) == 0 or len(heights) == 0 or abs(metal.mean()) < 0.9:
         return None
-    height = anions - np.angle(metal.mean()) / (2 * np.pi)
+    height = heights - np.angle(metal.mean()) / (2 * np.pi)
     height -= np.round(height)
     d = d_spacing(atoms.cell.array, hkl)
     slab = 2.0 * float(np.abs(height).mean()) * d
@@ -108,6 +110,25 @@ def space_group(atoms: Atoms, symprec: float) -> SpaceGroup | None:
     """
     found = _dataset(atoms, symprec)
     return None if found is None else SpaceGroup(str(found.international), int(found.number), symprec)
+
+
+def is_extinct(atoms: Atoms, hkl: Sequence[float] | np.ndarray, symprec: float) -> bool:
+    """Whether the space group forbids a reflection: F(h) = F(hR) exp(2πi h·t) for each operation (R, t).
+
+    Args:
+        atoms: structure, periodic along all directions; its cell may be a supercell.
+        hkl: indices in its cell; where they are not whole, a centring of the setting they come from forbids them.
+        symprec: how far atoms may lie from where symmetry puts them, Å.
+    """
+    h = np.asarray(hkl, float)
+    if np.abs(h - np.round(h)).max() > 1e-4:
+        return True
+    found = _dataset(atoms, symprec)
+    if found is None:
+        return False
+    invariant = np.abs(h @ np.asarray(found.rotations, float) - h).max(axis=1) < 1e-4
+    phases = np.asarray(found.translations)[invariant] @ h
+    return bool((np.abs(phases - np.round(phases)) > 0.02).any())
 
 
 def _dataset(atoms: Atoms, symprec: float) -> spglib.SpglibDataset | None:

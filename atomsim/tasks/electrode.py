@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import Field, field_validator
 
 from atomsim.errors import InputError
 from atomsim.records import Record, Task, task_id
 from atomsim.tasks.base import Context, Inputs, StepName, StepSettings, count_statuses, record_of
 from atomsim.tasks.electrode_inputs import NEEDED_TAGS, check_no_pressure, check_one_potential, reference_of, sort_out
+from atomsim.tasks.electrode_setting import check_reflection, setting_of
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
-    from atomsim.analysis.describe import Setting
     from atomsim.analysis.electrode import Entry
     from atomsim.models.interface import Surface
     from atomsim.models.shared import Shared
@@ -68,7 +65,8 @@ def check_inputs(settings: Settings, inputs: Inputs) -> None:
         inputs: records that stand in for those of the steps it takes from, not yet relaxed.
 
     Raises:
-        InputError: if nothing is delithiated, the ion's charge is not known, or the reference is not its metal.
+        InputError: if nothing is delithiated, the ion's charge is not known, the reference is not its metal, or the
+            host has no such layer reflection.
     """
     from atomsim.analysis.redox import ion_charge
 
@@ -81,6 +79,7 @@ def check_inputs(settings: Settings, inputs: Inputs) -> None:
     for record in fit[:1]:
         ion_charge(record.tags["ion"])
         reference_of(inputs[settings.reference], record.tags["ion"])
+        check_reflection(record, settings.layer_reflection, settings.radiation)
 
 
 def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
@@ -191,40 +190,9 @@ def _entry(record: Record, settings: Settings) -> Entry:
         energy=record.values["energy_eV"],
         x=float(tags["x"]),
         host_units=float(tags["host_units"]),
-        setting=_setting(tags, record.atoms, settings),
+        setting=setting_of(tags, record.atoms, settings.layer_reflection),
         tags=tags,
     )
-
-
-def _setting(tags: dict[str, Any], atoms: Atoms, settings: Settings) -> Setting | None:
-    """Return the way from a child's cell to the prototype's, or else to the cell that ``supercell`` counts."""
-    from atomsim.analysis.describe import Setting
-    from atomsim.analysis.published import layer_reflection
-
-    if "supercell" not in tags:
-        return None
-    name = tags.get("prototype")
-    known = settings.layer_reflection or (layer_reflection(name) if name else None)
-    reflection = None if known is None else (known[0], known[1], known[2])
-    cell_map = np.asarray(tags["supercell"], float)
-    prototype = _prototype(name) if name else None
-    if prototype is None:
-        return Setting(cell_map, reflection)
-    published = prototype.cell.array
-    counted = np.asarray(tags.get("parent_cell", published), float)  # e.g. the primitive cell, in the same setting
-    cell_map = cell_map @ counted @ np.linalg.inv(published)
-    hosts = [sum(s != tags["ion"] for s in structure.symbols) for structure in (atoms, prototype)]
-    # Without this the supercell counts another cell than the prototype's: no lattice is better than a wrong one.
-    return Setting(cell_map, reflection) if abs(abs(np.linalg.det(cell_map)) * hosts[1] - hosts[0]) < 1e-3 else None
-
-
-def _prototype(name: str) -> Atoms | None:
-    from atomsim.structures.prototypes import load_prototype
-
-    try:
-        return load_prototype(name).atoms
-    except InputError:
-        return None
 
 
 def _reference_facts(reference: Record | None) -> dict[str, Any] | None:

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 KIND = "relax"
 NEEDS_POTENTIAL = True
 
+LIMITS = ("max_steps",)
+"""Settings that may be raised in a run that has begun: what ended before the limit stays as it is."""
+
 
 class Settings(StepSettings):
     """Keys of a ``relax`` step."""

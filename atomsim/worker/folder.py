@@ -36,6 +36,7 @@ from atomsim.records import Ledger, Record, Task, task_id
 from atomsim.tasks import kind_of
 from atomsim.tasks.base import usable
 from atomsim.units import GPA
+from atomsim.worker.changes import changes
 from atomsim.worker.chunks import read_step
 from atomsim.worker.engine import versions
 
@@ -89,9 +90,19 @@ class RunFolder:
             raise InputError(f"{path} has another format than this atomsim {__version__} reads ({FORMAT})")
         return info
 
-    def write_tasks(self, folder: str, inputs_sha256: str, tasks: Sequence[Task]) -> None:
-        """Write the tasks of a step, all or none."""
-        header = {"inputs_sha256": inputs_sha256, "tasks": len(tasks)}
+    def write_tasks(
+        self, folder: str, inputs_sha256: str, tasks: Sequence[Task], instead_of: Mapping[str, str] | None = None
+    ) -> None:
+        """Write the tasks of a step, all or none.
+
+        Args:
+            folder: of the step.
+            inputs_sha256: of what they were made from.
+            tasks: of the step.
+            instead_of: tasks whose records no longer count, by the task that takes their place.
+        """
+        header: dict[str, Any] = {"inputs_sha256": inputs_sha256, "tasks": len(tasks)}
+        header |= {"instead_of": dict(instead_of)} if instead_of else {}
         lines = [json.dumps(header), *(json.dumps(vars(t), sort_keys=True, allow_nan=False) for t in tasks)]
         write_atomically(self.step(folder) / "tasks.jsonl", "\n".join(lines) + "\n")
 
@@ -107,6 +118,14 @@ class RunFolder:
             return None
         stale = inputs_sha256 is not None and header["inputs_sha256"] != inputs_sha256
         return None if stale or header["tasks"] != len(tasks) else tasks
+
+    def instead_of(self, folder: str) -> dict[str, str]:
+        """Return the tasks whose records no longer count, by the task that takes their place."""
+        try:
+            with (self.step(folder) / "tasks.jsonl").open(encoding="utf-8") as file:
+                return dict(json.loads(file.readline()).get("instead_of", {}))
+        except (OSError, ValueError):
+            return {}
 
     def done(self, folder: str) -> dict[str, Record]:
         """Return a step's records by task, whichever machines wrote them."""
@@ -160,9 +179,13 @@ def open_run(folder: RunFolder, campaign: Campaign, potential: Mapping[str, Any]
     path = folder.path
     if (path / "run.json").exists():
         info = folder.read_info()
-        _same(folder, info, campaign, potential)
-        if (path / "campaign.toml").read_text(encoding="utf-8") == campaign.text:
+        changed = _same(folder, info, campaign, potential)
+        if (path / "campaign.toml").read_text(encoding="utf-8") == campaign.text and not changed:
             return info
+        if changed:
+            when = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            info["changes"] = [*info.get("changes", []), *({"when": when, "what": text} for text in changed)]
+            folder.say(f"the campaign has changed: {'; '.join(changed)}")
     else:
         others = sorted(p.name for p in path.iterdir() if p.name not in {".lock", "campaign.toml", "log.txt"})
         if others := [name for name in others if not name.endswith(".tmp")]:
@@ -238,51 +261,23 @@ def _describe_step(step: Step) -> dict[str, Any]:
 
 def _same(
     folder: RunFolder, before: Mapping[str, Any], campaign: Campaign, potential: Mapping[str, Any] | None
-) -> None:
+) -> list[str]:
+    """Refuse another campaign or potential; return what has changed and may."""
     path = folder.path
-    if before["identity"] != campaign.identity() and not _only_begins_anew(folder, before, campaign):
-        raise InputError(
-            f"{path} holds another campaign: {_difference(before, campaign)}; "
-            "choose another folder with --out, or undo the change to go on here"
-        )
+    found = changes(folder, before, campaign) if before["identity"] != campaign.identity() else []
+    for change in found:
+        if not change.allowed:
+            raise InputError(
+                f"{path} holds another campaign: {change.text}; "
+                "choose another folder with --out, or undo the change to go on here"
+            )
     was, now = before["potential"], potential
     if was and now and was["sha256"] != now["sha256"]:
         raise InputError(
             f"{path} was made with {was['name']} (weights sha256 {was['sha256'][:12]}), this is {now['name']} "
             f"({now['sha256'][:12]}); choose another folder with --out, or use the same weights to go on here"
         )
-
-
-def _only_begins_anew(folder: RunFolder, before: Mapping[str, Any], campaign: Campaign) -> bool:
-    """Whether only settings of steps differ that have no record yet: what they advise when refused can be followed."""
-    old, new = before["content"], json.loads(json.dumps(campaign.content()))
-    alike = all(old[key] == new[key] for key in ("dtype", "seed")) and before["name"] == campaign.header.name
-    kinds = [[(s["name"], s["kind"]) for s in content["steps"]] for content in (old, new)]
-    if not alike or kinds[0] != kinds[1] or folder.on_cluster:
-        return False
-    pairs = zip(campaign.steps, old["steps"], new["steps"], strict=True)
-    return all(was == now or not folder.done(step.folder) for step, was, now in pairs)
-
-
-def _difference(before: Mapping[str, Any], campaign: Campaign) -> str:
-    """Name the first thing that differs."""
-    old, new = before["content"], json.loads(json.dumps(campaign.content()))
-    if before["name"] != campaign.header.name:
-        return f"{before['name']!r}, not {campaign.header.name!r}"
-    for key in ("dtype", "seed"):
-        if old[key] != new[key]:
-            return f"{key} was {old[key]!r}, now {new[key]!r}"
-    if [s["name"] for s in old["steps"]] != [s["name"] for s in new["steps"]]:
-        return f"its steps were {', '.join(s['name'] for s in old['steps'])}"
-    for was, now in zip(old["steps"], new["steps"], strict=True):
-        keys = sorted(was["settings"].keys() | now["settings"].keys())
-        for key in keys:
-            if was["settings"].get(key) != now["settings"].get(key):
-                found = f"{was['settings'].get(key)!r}, now {now['settings'].get(key)!r}"
-                return f"in step {now['name']!r} {key} was {found}"
-        if was["files"] != now["files"]:
-            return f"a file that step {now['name']!r} reads has changed"
-    return "the kind of a step has changed"
+    return [change.text for change in found]
 
 
 def annotated(record: Record) -> Atoms:

@@ -6,6 +6,7 @@ ledgers, so ending it at any moment loses at most the records that were not yet 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,10 @@ from atomsim.worker.folder import RunFolder, export, inputs_hash, open_run
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Potential
+
+
+LIMITED = frozenset({"max_steps"})
+"""Statuses of tasks that a limit of effort ended: a higher one may bring them further."""
 
 
 class Progress(Protocol):
@@ -122,9 +127,38 @@ class Run:
         made_from = inputs_hash(inputs, decides)
         tasks = self.folder.read_tasks(step.folder, made_from)
         if tasks is None:
-            tasks = step.module.expand(step.settings, inputs, context)
-            self.folder.write_tasks(step.folder, made_from, tasks)
+            tasks, instead_of = _take_over(self.folder, step, step.module.expand(step.settings, inputs, context))
+            self.folder.write_tasks(step.folder, made_from, tasks, instead_of)
         return tasks
+
+
+def _take_over(folder: RunFolder, step: Step, tasks: Sequence[Task]) -> tuple[list[Task], dict[str, str]]:
+    """Keep the earlier task of each structure whose result a raised limit does not touch.
+
+    Returns:
+        The tasks, and those whose records no longer count, by the task that takes their place.
+    """
+    earlier = {task.label: task for task in folder.read_tasks(step.folder) or []}
+    done = folder.done(step.folder) if earlier else {}
+    kept: list[Task] = []
+    instead_of = folder.instead_of(step.folder)
+    for task in tasks:
+        old = earlier.get(task.label)
+        if old is None or old.id == task.id or old.id not in done:
+            kept.append(task)
+        elif step.module.NEEDS_POTENTIAL and _alike(old, task) and done[old.id].status not in LIMITED:
+            kept.append(old)
+        else:
+            kept.append(task)
+            instead_of[task.id] = old.id
+    now = {task.id for task in kept}
+    return kept, {new: old for new, old in instead_of.items() if new in now}
+
+
+def _alike(one: Task, other: Task) -> bool:
+    """Whether two tasks differ by the settings that they were made with alone, as written to a file."""
+    bare = [json.dumps(vars(replace(task, id="")), sort_keys=True) for task in (one, other)]
+    return bare[0] == bare[1]
 
 
 def run_campaign(
@@ -253,7 +287,10 @@ def _run_tasks(run: Run, step: Step, tasks: Sequence[Task], inputs: Inputs) -> N
         log=run.folder.log,
         on_calls=run.progress.force_calls,
     )
+    instead_of = run.folder.instead_of(step.folder)
     for record in run_job(job, run.engine, run.potential if needs else None):
+        if record.task in instead_of:
+            record = replace(record, provenance=record.provenance | {"instead_of": instead_of[record.task]})
         ledger.append(record)
         if not record.good:
             run.folder.say(f"{step.name} {record.label}: {record.status} {record.message}")

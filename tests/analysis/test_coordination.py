@@ -6,6 +6,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from atomsim.analysis.coordination import bond_valence_sums, metal_shell
+from atomsim.analysis.describe import describe
 
 
 def octahedron(lengths):
@@ -53,3 +54,20 @@ def test_arrays_and_constraints_do_not_disturb():
     atoms.set_array("magmoms", np.zeros(2))
     atoms.set_array("forces", np.zeros((2, 3)))
     assert len(bond_valence_sums(atoms, "Mg")) == 1
+
+
+@pytest.mark.parametrize(("anion", "length"), [("F", 2.0), ("Cl", 2.5), ("S", 2.6), ("Se", 2.7), ("Te", 2.9), ("O", 2.1)])
+def test_a_metal_has_six_neighbours_in_rock_salt_whatever_the_anion(anion, length):
+    row = describe(bulk(f"Fe{anion}", "rocksalt", a=2 * length, cubic=True), 4, None)
+    assert row["shells"]["Fe"]["coordination"] == 6
+    assert row["shells"]["Fe"]["mean_length_A"] == pytest.approx(length)
+
+
+def test_all_anions_of_an_oxyfluoride_count():
+    atoms = bulk("MnO", "rocksalt", a=4.3, cubic=True)
+    atoms.symbols[np.flatnonzero(atoms.symbols == "O")[:2]] = "F"
+    assert describe(atoms, 4, None)["shells"]["Mn"]["coordination"] == 6
+
+
+def test_a_shell_that_cannot_be_seen_has_no_number():
+    assert describe(bulk("Fe", "bcc", a=2.87), 1, None)["shells"]["Fe"]["coordination"] is None

@@ -285,3 +285,31 @@ def test_summary_is_plain_json(made):
     summary = json.loads(json.dumps(electrode.summarise(made.settings, made.records)))
     assert summary["hull_x"] == [0.0, 0.5, 1.0, 1.5, 2.0]
     assert summary["excluded"] == 1
+
+
+def check_reflection(reflection, **settings):
+    """What ``atomsim check`` does of the electrode step, for LiCoO2."""
+    records = delithiated("LiCoO2", Context(step="orderings"), x_per_formula_unit=[0.5], max_atoms=8)
+    chosen = electrode.Settings(structures="relaxed", reference="metal", layer_reflection=reflection, **settings)
+    electrode.check_inputs(chosen, {"relaxed": records, "metal": [metal()]})
+
+
+@pytest.mark.parametrize(
+    ("reflection", "radiation", "why"),
+    [([0, 0, 24], "CuKa", "shorter wavelength"), ([0, 0, 4], "CuKa", "extinguished"), ([1, 0, 0], "MoKa", "R-3m")],
+)
+def test_a_layer_reflection_that_cannot_be_is_refused_before_anything_is_relaxed(reflection, radiation, why):
+    with pytest.raises(InputError, match=why):
+        check_reflection(reflection, radiation=radiation)
+
+
+@pytest.mark.parametrize("reflection", [[0, 0, 3], [0, 0, -6], [1, 0, 4], None])
+def test_a_layer_reflection_that_can_be_passes_the_check(reflection):
+    check_reflection(reflection)
+
+
+def test_a_reflection_without_an_angle_costs_its_columns_and_no_more():
+    values = values_of(layer_reflection=[0, 0, 24])
+    assert {r["layer"] for r in values["structures"]} == {None}
+    assert any("(0 0 24)" in note["text"] for note in values["notes"])
+    assert values["hull"] == values_of()["hull"]
