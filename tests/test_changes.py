@@ -33,10 +33,10 @@ class Counting(Silent):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Argon near to its minimum and far from it."""
-    for name, a in (("near", 5.3), ("far", 6.6)):
-        atoms = bulk("Ar", "fcc", a, cubic=True)
-        atoms.rattle(0.01 if name == "near" else 0.15, seed=1)
+    """Helium near to its minimum and far from it."""
+    for name, noise in (("near", 0.0), ("far", 0.1)):
+        atoms = bulk("He", "fcc", 3.3, cubic=True)
+        atoms.rattle(noise, seed=1)
         write(tmp_path / f"{name}.extxyz", atoms)
     return tmp_path
 

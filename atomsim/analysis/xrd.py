@@ -32,8 +32,21 @@ class Pattern:
         return np.exp(-0.5 * offsets**2) @ self.intensity
 
 
+LARGEST_D_A, SMALLEST_D_A = 8.84, 1.2
+"""Spacings that a pattern shows, Å: 10 to 80° for CuKa, and the same lines for any other wavelength."""
+
+
+def angles_shown(radiation: str = "CuKa") -> tuple[float, float]:
+    """Return the range of 2θ that shows the same lines with any wavelength, whole degrees: 10 to 80 for CuKa."""
+    wavelength = float(_calculator(radiation).wavelength)
+    low, high = (
+        2 * np.degrees(np.arcsin(min(1.0, wavelength / (2 * d)))) for d in (LARGEST_D_A, SMALLEST_D_A)
+    )
+    return float(np.floor(low)), float(min(180.0, np.ceil(high)))
+
+
 def powder_pattern(
-    atoms: Atoms, radiation: str = "CuKa", two_theta: tuple[float, float] = (10.0, 80.0), weakest: float = 0.1
+    atoms: Atoms, radiation: str = "CuKa", two_theta: tuple[float, float] | None = None, weakest: float = 0.1
 ) -> Pattern:
     """Simulate a powder pattern with pymatgen's XRDCalculator.
 
@@ -43,7 +56,7 @@ def powder_pattern(
     Args:
         atoms: the structure.
         radiation: name of the line as pymatgen knows it: ``CuKa`` (mean, 1.54184 Å), ``MoKa`` …
-        two_theta: range of angles, degrees.
+        two_theta: range of angles, degrees; by default that of ``angles_shown``.
         weakest: peaks below this intensity (of 100) are left out.
 
     Raises:
@@ -52,7 +65,8 @@ def powder_pattern(
     from pymatgen.io.ase import AseAtomsAdaptor
 
     bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    found = _calculator(radiation).get_pattern(AseAtomsAdaptor.get_structure(bare), two_theta_range=two_theta)
+    shown = two_theta or angles_shown(radiation)
+    found = _calculator(radiation).get_pattern(AseAtomsAdaptor.get_structure(bare), two_theta_range=shown)
     angles, intensity = np.asarray(found.x, float), np.asarray(found.y, float)
     seen = intensity >= weakest
     return Pattern(angles[seen], intensity[seen], radiation)

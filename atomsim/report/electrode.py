@@ -137,10 +137,12 @@ def _tables(values: Values) -> list[Block]:
 def structures_table(values: Values) -> Table:
     """Every structure that took part."""
     metals = sorted({m for r in values["structures"] for m in r["shells"]})
-    heads = [("Structure", ""), ("x", "g"), ("E (eV/f.u.)", ".4f"), ("above hull (meV/atom)", ".1f")]
-    heads += [("V (Å³/f.u.)", ".2f"), ("a (Å)", ".3f"), ("b (Å)", ".3f"), ("c (Å)", ".3f"), ("β (°)", ".2f")]
-    heads += [("d layer (Å)", ".3f"), ("2θ layer (°)", ".2f"), ("space group, 0.01 Å", ""), ("0.1 Å", "")]
-    heads += [("shortest O–O (Å)", ".3f"), *((f"O–O {name}", "d") for name in CLASSES)]
+    heads = [("Structure", ""), ("x", "g"), ("f.u. in the cell", "g"), ("E (eV/f.u.)", ".4f")]
+    heads += [("formation (eV/f.u.)", ".4f"), ("above hull (meV/atom)", ".1f"), ("V (Å³/f.u.)", ".2f")]
+    heads += [(f"{axis} (Å)", ".3f") for axis in "abc"] + [(f"{angle} (°)", ".2f") for angle in "αβγ"]
+    heads += [("d layer (Å)", ".3f"), ("slab (Å)", ".3f"), ("gap (Å)", ".3f"), ("2θ layer (°)", ".2f")]
+    heads += [("space group, 0.01 Å", ""), ("0.1 Å", ""), ("shortest O–O (Å)", ".3f")]
+    heads += [(f"O–O {name}", "d") for name in CLASSES] + [(f"O–O {name} per f.u.", ".3g") for name in CLASSES]
     for m in metals:
         heads += [(f"CN {m}", ".2f"), (f"{m}–X (Å)", ".3f"), (f"distortion {m}", ".4f"), (f"|m| {m} (μB)", ".3f")]
         heads += [(f"{m} state, moments", ".2f"), (f"{m} state, bond valence", ".2f")]
@@ -152,7 +154,8 @@ def structures_table(values: Values) -> Table:
         "All structures",
         [Column(title, form) for title, form in heads],
         rows,
-        caption="Marked: on the hull. Lattice in the parent's setting; O–O counts are pairs in the cell.",
+        caption="Marked: on the hull. Lattice in the parent's setting; O–O counts are pairs in the cell, whose "
+        "sizes differ, and pairs per formula unit (f.u.).",
         flagged=marked,
     )
 
@@ -160,10 +163,13 @@ def structures_table(values: Values) -> Table:
 def _structure_row(r: Values, metals: Sequence[str]) -> list[Cell]:
     lattice, layer, oxidation = r["lattice"] or {}, r["layer"] or {}, r["oxidation"]
     moments = oxidation["moments_muB"] or {}
-    row: list[Cell] = [r["label"], r["x"], r["energy_per_fu_eV"], r["above_hull_meV_per_atom"], r["volume_per_fu_A3"]]
-    row += [lattice.get(key) for key in ("a_A", "b_A", "c_A", "beta_deg")]
-    row += [layer.get("d_A"), layer.get("two_theta_deg"), r["space_group"]["0.01"], r["space_group"]["0.1"]]
-    row += [r["shortest_OO_A"], *(r["OO_counts"][name] for name in CLASSES)]
+    row: list[Cell] = [r["label"], r["x"], r["host_units"], r["energy_per_fu_eV"], r["formation_eV_per_fu"]]
+    row += [r["above_hull_meV_per_atom"], r["volume_per_fu_A3"]]
+    row += [lattice.get(key) for key in ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")]
+    row += [layer.get(key) for key in ("d_A", "slab_A", "gap_A", "two_theta_deg")]
+    row += [r["space_group"]["0.01"], r["space_group"]["0.1"], r["shortest_OO_A"]]
+    row += [r["OO_counts"][name] for name in CLASSES]
+    row += [r["OO_counts"][name] / r["host_units"] for name in CLASSES]
     for m in metals:
         shell = r["shells"].get(m, {})
         row += [shell.get("coordination"), shell.get("mean_length_A"), shell.get("distortion"), moments.get(m)]

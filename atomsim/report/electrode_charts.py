@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from atomsim.analysis.oxygen import CLASSES
-from atomsim.analysis.xrd import Pattern
+from atomsim.analysis.xrd import Pattern, angles_shown
 from atomsim.report.blocks import Chart, Label, Line, Panel, Series
 from atomsim.report.style import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, along, host_label, span
 
 Values = Mapping[str, Any]
 PROFILE_FWHM = 0.25
 """Degrees; width of the simulated lines."""
+OPEN = "Line: the lowest structure at each x; open points: the other orderings."
 HISTOGRAM_SIGMA = 0.02
 """Å; width that an O–O length is drawn with."""
 
@@ -92,9 +93,7 @@ def lattice_chart(values: Values) -> Chart:
         colors = {"a_A": BLUE, "b_A": GREEN, "c_A": VERMILION}
         parameters = [_relative(mapped, key, color) for key, color in colors.items()]
         panels.append(Panel("change of a, b, c (%)", parameters, [Line("y", 0.0)]))
-    caption = (
-        "Lowest structure at each x on the line, the other orderings as open points; a, b, c in the parent's setting."
-    )
+    caption = f"{OPEN} a, b, c in the parent's setting."
     return Chart("lattice", "Lattice", _x_label(values), panels, caption, _x_range(values), height=520)
 
 
@@ -106,14 +105,15 @@ def layer_chart(values: Values) -> Chart | None:
         return None
     flat = [{**r, **r["layer"]} for r in rows]
     flat_low = [{**r, **r["layer"]} for r in low]
+    radiation = values["xrd"]["radiation"]
     hkl = "".join(str(h) for h in low[0]["layer"]["hkl"])
     published = [e for e in values["comparison"] if e["quantity"] == "layer_spacing"]
     lines = [Line("y", e["reference"], f"measured, {_place(e)}: {e['reference']:g} Å") for e in published]
     panels = [
         Panel(f"d({hkl}) (Å)", _cloud(flat, flat_low, "d_A", BLUE), lines),
-        Panel(f"2θ({hkl}) (°)", _cloud(flat, flat_low, "two_theta_deg", VERMILION)),
+        Panel(f"2θ({hkl}) (°), {radiation}", _cloud(flat, flat_low, "two_theta_deg", VERMILION)),
     ]
-    caption = f"The ({hkl}) plane of the parent followed through every supercell; {values['xrd']['radiation']}."
+    caption = f"The ({hkl}) plane of the parent followed through every supercell; {radiation}. {OPEN}"
     return Chart("layers", "Layer spacing", _x_label(values), panels, caption, _x_range(values), height=520)
 
 
@@ -148,7 +148,7 @@ def shortest_chart(values: Values) -> Chart | None:
         Panel("shortest O–O (Å)", _cloud(rows, low, "shortest_OO_A", PURPLE), borders),
         Panel("pairs < 2.4 Å per f.u.", _cloud(counted, counted_low, "short", PURPLE)),
     ]
-    caption = "Below 2.4 Å oxygen atoms bind to each other: the sign of oxygen redox, or of oxygen loss."
+    caption = "Below 2.4 Å oxygen atoms bind to each other: the sign of oxygen redox, or of oxygen loss. " + OPEN
     return Chart("shortest", "Shortest O–O", _x_label(values), panels, caption, _x_range(values), height=520)
 
 
@@ -162,7 +162,7 @@ def moments_chart(values: Values) -> Chart | None:
     panels = [Panel(f"⟨|m|⟩ {m} (μB)", _cloud(rows, low, m, BLUE)) for m in metals]
     if all("O" in r for r in rows):
         panels.append(Panel("⟨|m|⟩ O (μB)", _cloud(rows, low, "O", VERMILION)))
-    caption = "As the potential predicts them: a proxy of the electrons, learned from structures."
+    caption = f"As the potential predicts them: a proxy of the electrons, learned from structures. {OPEN}"
     height = 260 + 130 * len(panels)
     return Chart("moments", "Magnetic moments", _x_label(values), panels, caption, _x_range(values), height)
 
@@ -173,17 +173,21 @@ def oxidation_chart(values: Values) -> Chart | None:
     if not low:
         return None
     balance = [(r["x"], r["oxidation"]["charge_balance"]) for r in low]
-    series = [Series("charge balance (all O²⁻)", *_columns(balance), "line+points", INK)]
-    for metal in sorted({m for r in low for m in r["shells"]}):
+    metals = sorted({m for r in low for m in r["shells"]})
+    mean = f"mean of {', '.join(metals)}" if len(metals) > 1 else "all O²⁻"
+    series = [Series(f"charge balance ({mean})", *_columns(balance), "line+points", INK)]
+    for metal, color in zip(metals, along(len(metals)) if len(metals) > 1 else [BLUE], strict=True):
         moments = _known([(r["x"], r["oxidation"]["from_moments"].get(metal, {}).get("state")) for r in low])
         valence = _known([(r["x"], r["oxidation"]["bond_valence"].get(metal)) for r in low])
         if moments:
-            series.append(Series(f"{metal}, moments", *_columns(moments), "line+points", BLUE, dashed=True))
+            series.append(Series(f"{metal}, moments", *_columns(moments), "line+points", color, dashed=True))
         if valence:
-            series.append(Series(f"{metal}, bond valence", *_columns(valence), "line+points", GREEN, hollow=True))
+            series.append(Series(f"{metal}, bond valence", *_columns(valence), "line+points", color, hollow=True))
+    miss = ", by more than one for Ru" if "Ru" in metals else ""
     caption = (
-        "Independent estimates. Bond valence is read for its trend, its absolute value misses by more than one for Ru; "
-        "where it stops following charge balance, that hints at oxygen giving the electrons."
+        "Independent estimates; one colour for each metal: dashed from moments, open points from bond valence. Bond "
+        f"valence is read for its trend, as its absolute value may miss{miss}; where it stops following charge "
+        "balance, that hints at the anions giving the electrons. Lowest structure at each x."
     )
     panel = Panel("oxidation state", series)
     title = "Oxidation state of the metal"
@@ -195,8 +199,9 @@ def xrd_chart(values: Values) -> Chart | None:
     patterns = [p for p in values["xrd"]["patterns"] if p["two_theta_deg"]]
     if not patterns:
         return None
-    grid = np.arange(10.0, 80.0, 0.05)
     radiation = values["xrd"]["radiation"]
+    low, high = angles_shown(radiation)
+    grid = np.arange(low, high, 0.05)
     curves = []
     for found in patterns:
         pattern = Pattern(np.asarray(found["two_theta_deg"]), np.asarray(found["intensity"]), radiation)
@@ -206,7 +211,7 @@ def xrd_chart(values: Values) -> Chart | None:
     caption = (
         f"Lowest structure at each x, {radiation}, lines {PROFILE_FWHM}° wide; no strain, texture or thermal motion."
     )
-    return Chart("xrd", "Powder diffraction", "2θ (°)", [panel], caption, (10.0, 80.0), height=560, wide=True)
+    return Chart("xrd", "Powder diffraction", f"2θ (°), {radiation}", [panel], caption, (low, high), height=560, wide=True)
 
 
 def _ridges(
@@ -227,7 +232,11 @@ def _ridges(
 def _cloud(rows: Sequence[Values], low: Sequence[Values], key: str, color: str) -> list[Series]:
     """All structures as open points, the lowest at each x as a line."""
     others = [r for r in rows if not r["lowest_at_x"]]
-    found = [Series("", *_xy(others, key), color=GREY, hollow=True, hover=_hover(others, key))] if others else []
+    found = []
+    if others:
+        found.append(
+            Series("other orderings", *_xy(others, key), color=GREY, hollow=True, hover=_hover(others, key))
+        )
     return [*found, Series("", *_xy(low, key), "line+points", color, hover=_hover(low, key))]
 
 

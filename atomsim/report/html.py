@@ -11,6 +11,8 @@ from atomsim.report.blocks import Block, Cell, Chart, Column, Notice, Number, Se
 from atomsim.report.plotly_chart import plotly_json
 
 HERE = Path(__file__).parent
+PAPER_COLUMNS = 12
+"""As many columns fit onto A4."""
 
 
 def page(
@@ -28,7 +30,9 @@ def page(
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(printed=printed, numeric=numeric, numeric_column=numeric_column)
+    environment.filters.update(
+        printed=printed, numeric=numeric, numeric_column=numeric_column, printed_parts=printed_parts
+    )
     environment.tests.update(shown=_shown)
     charts = {f"{s.key}-{b.key}": plotly_json(b) for s in sections for b in s.blocks if isinstance(b, Chart)}
     return environment.get_template("page.html.j2").render(
@@ -67,6 +71,17 @@ def numeric(cell: Cell) -> bool:
 def numeric_column(table: Table, number: int) -> bool:
     """Whether a heading is set flush right: its first value is a number."""
     return numeric(next((row[number] for row in table.rows if row[number] is not None), None))
+
+
+def printed_parts(table: Table) -> list[list[int]]:
+    """Return the columns of each part that a table too wide for paper is printed in; empty where it fits.
+
+    Every part begins with the first column, which names the rows.
+    """
+    rest = range(1, len(table.columns))
+    if len(table.columns) <= PAPER_COLUMNS:
+        return []
+    return [[0, *rest[n : n + PAPER_COLUMNS - 1]] for n in range(0, len(rest), PAPER_COLUMNS - 1)]
 
 
 def _shown(block: Block | Any) -> bool:

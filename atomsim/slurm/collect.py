@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from atomsim.errors import InputError
-from atomsim.files import replacing
+from atomsim.files import replacing, write_atomically
 from atomsim.records import Record
 from atomsim.worker.folder import read_run
 
 FORMATS = ("csv", "db", "parquet")
+LONGEST_CELL = 1000
+"""Characters of a CSV cell; longer contents go to ``records.nested.jsonl``. Excel cuts cells at 32,767."""
 
 
 def collect(run: Path, formats: Sequence[str] = ("csv", "db")) -> list[Path]:
     """Write all records of a run as a table and as an ASE database.
+
+    What is too long for a cell of ``records.csv`` goes to ``records.nested.jsonl``, one record a line.
 
     Args:
         run: folder of a run, submitted or local, finished or not.
@@ -43,6 +49,8 @@ def collect(run: Path, formats: Sequence[str] = ("csv", "db")) -> list[Path]:
         with replacing(path) as unfinished:
             writers[name](unfinished, records)
         written.append(path)
+        if name == "csv":
+            written += _write_nested(folder / "records.nested.jsonl", records)
     return written
 
 
@@ -69,8 +77,32 @@ def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
     return list(columns)
 
 
+def _is_long(value: Any) -> bool:
+    return isinstance(value, str) and len(value) > LONGEST_CELL
+
+
+def _write_nested(path: Path, records: Sequence[Record]) -> list[Path]:
+    """Write what was too long for a cell, with what finds its row: step, label, task."""
+    lines = []
+    for record in records:
+        contents = {"tag." + key: value for key, value in record.tags.items()} | record.values
+        row = row_of(record)
+        long = {key: contents.get(key, row[key]) for key in row if _is_long(row[key])}
+        if long:
+            identity = {"step": record.step, "label": record.label, "task": record.task}
+            lines.append(json.dumps(identity | long) + "\n")
+    if not lines:
+        path.unlink(missing_ok=True)
+        return []
+    write_atomically(path, "".join(lines))
+    return [path]
+
+
 def _write_csv(path: Path, records: Sequence[Record]) -> None:
-    rows = [row_of(record) for record in records]
+    rows = [
+        {key: "in records.nested.jsonl" if _is_long(value) else value for key, value in row_of(record).items()}
+        for record in records
+    ]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, _columns(rows))
         writer.writeheader()
@@ -82,6 +114,29 @@ def _write_parquet(path: Path, records: Sequence[Record]) -> None:
 
     rows = [row_of(record) for record in records]
     pandas.DataFrame(rows, columns=_columns(rows)).to_parquet(path)
+
+
+def _searchable(record: Record) -> dict[str, float]:
+    """Return the numbers among tags and values under names that ASE can select by.
+
+    Names that ASE keeps for itself get ``tag_`` or ``value_`` in front.
+    """
+    from ase.db.core import reserved_keys
+    from ase.formula import Formula
+
+    found: dict[str, float] = {}
+    for prefix, content in (("value_", record.values), ("tag_", record.tags)):
+        for key, value in content.items():
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                continue
+            name = re.sub(r"\W", "_", key)
+            try:
+                Formula(name, strict=True)
+                taken = True
+            except ValueError:
+                taken = name in reserved_keys or name in found or not name[:1].isalpha()
+            found[prefix + name if taken else name] = value
+    return found
 
 
 def _write_db(path: Path, records: Sequence[Record]) -> None:
@@ -103,7 +158,8 @@ def _write_db(path: Path, records: Sequence[Record]) -> None:
                 atoms.calc = SinglePointCalculator(atoms, energy=record.values["energy_eV"], **arrays)
             database.write(
                 atoms,
-                key_value_pairs={
+                key_value_pairs=_searchable(record)
+                | {
                     "step": f"s-{record.step}",
                     "label": f"{record.step}/{record.label}",
                     "task": f"t-{record.task}",
