@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
-from ase.spacegroup import crystal
 
 from atomsim.records import Record, Task, atoms_to_json
+from atomsim.structures.prototypes import load_prototype
 from atomsim.tasks import electrode
 from atomsim.tasks.base import Context
 
@@ -34,16 +34,8 @@ def energy_per_unit(x: float) -> float:
 
 
 def host() -> Atoms:
-    """Li2RuO3 in the small C2/m cell of Li2MnO3, 4 formula units, layers normal to c* with the period d(001)."""
-    sites = {
-        "Ru": [(0, 0.167, 0)],
-        "Li": [(0, 0.5, 0), (0, 0, 0.5), (0, 0.66, 0.5)],
-        "O": [(0.22, 0, 0.227), (0.254, 0.321, 0.223)],
-    }
-    symbols = [s for s, xyz in sites.items() for _ in xyz]
-    basis = [xyz for found in sites.values() for xyz in found]
-    atoms = crystal(symbols, basis, spacegroup=12, cellpar=[5.02, 8.76, 5.16, 90, 109.0, 90])
-    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    """Li2RuO3, the primitive cell of C2/c, 4 formula units, layers normal to c* with the period d(002)."""
+    return load_prototype("Li2RuO3").primitive
 
 
 def delithiated(x: float, rng: np.random.Generator) -> Atoms:
@@ -138,7 +130,7 @@ def electrode_step(inputs: dict[str, list[Record]] | None = None, **settings) ->
     """Run an electrode step as the worker does."""
     inputs = inputs or {"relaxed": structures(), "metal": [metal()]}
     chosen = electrode.Settings(
-        **({"structures": "relaxed", "reference": "metal", "layer_reflection": [0, 0, 1]} | settings)
+        **({"structures": "relaxed", "reference": "metal", "layer_reflection": [0, 0, 2]} | settings)
     )
     context = Context(step="electrode")
     tasks = electrode.expand(chosen, inputs, context)

@@ -13,7 +13,7 @@ from ase import Atoms
 from atomsim.analysis.describe import HISTOGRAM_EDGES, Setting, describe
 from atomsim.analysis.hull import Hull, formation_hull, lowest_at_each_x
 from atomsim.analysis.oxygen import CLASSES
-from atomsim.analysis.published import Electrode, compare
+from atomsim.analysis.published import Electrode, compare, recognised
 from atomsim.analysis.redox import ion_charge
 from atomsim.analysis.voltage import VoltageStep, molar_mass_g_per_mol, specific_capacity, voltage_steps
 from atomsim.analysis.xrd import powder_pattern
@@ -46,7 +46,13 @@ CARRIED = ("parent", "ordering", "multiplicity", "ewald_eV")
 
 
 def electrode_table(
-    entries: Sequence[Entry], ion: str, x_max: float, parent: str, ion_energy_eV: float | None, radiation: str
+    entries: Sequence[Entry],
+    ion: str,
+    x_max: float,
+    parent: str,
+    ion_energy_eV: float | None,
+    radiation: str,
+    prototype: str | None = None,
 ) -> dict[str, Any]:
     """Analyse relaxed structures of one host.
 
@@ -54,9 +60,11 @@ def electrode_table(
         entries: at least one structure, all of the same host.
         ion: symbol of the ion that leaves.
         x_max: ions per host unit when full.
-        parent: name of the parent that published values are looked up for.
+        parent: name of the parent, for a person.
         ion_energy_eV: energy of the ion's metal, eV per atom, from the same potential; None leaves voltages out.
         radiation: X-ray line.
+        prototype: that the structures were made from, whose published values are looked up; by default the one whose
+            crystal the fullest structure is.
 
     Returns:
         Plain JSON: ``structures``, ``hull``, ``voltage``, ``capacity``, ``xrd``, ``comparison``, ``notes`` …
@@ -91,7 +99,7 @@ def electrode_table(
         "capacity": _capacity(formula, charge * (max(x) - min(x))),
         "xrd": {"radiation": radiation, "patterns": [_pattern(entries[k], radiation) for k in reversed(lowest)]},
         "OO_histogram_edges_A": HISTOGRAM_EDGES.round(6).tolist(),
-        "comparison": compare(electrode, parent),
+        "comparison": compare(electrode, prototype or recognised(entries[0].atoms, ion, formula)),
         "notes": notes(rows, _reflection(entries), radiation),
     }
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from ase import Atoms
 
 from atomsim.analysis.hull import SAME_X, Hull
 from atomsim.analysis.voltage import VoltageStep, hull_voltage, ions_below, specific_capacity
 from atomsim.errors import InputError
+from atomsim.structures.prototypes import load_prototype, prototype_names
 
 SHIFT_NOISE = 0.02
 """Degrees of 2θ; a smaller computed shift has no direction."""
@@ -51,8 +53,45 @@ def layer_reflection(parent: str) -> tuple[int, int, int] | None:
     return None if hkl is None else (hkl[0], hkl[1], hkl[2])
 
 
-def compare(electrode: Electrode, parent: str) -> list[dict[str, Any]]:
-    """Compare with every value published for a parent (by its name, or else by its formula).
+def recognised(atoms: Atoms, ion: str, formula: str) -> str | None:
+    """Return the prototype with published values whose crystal this is, whatever it is called; None if it is none.
+
+    Args:
+        atoms: a relaxed structure, ions may be missing: the hosts are compared (pymatgen's StructureMatcher, which
+            allows for strain and for displacements of 0.3 of the mean distance of atoms).
+        ion: symbol of the ion that leaves.
+        formula: with all ions, which must be the prototype's.
+    """
+    from pymatgen.core import Composition
+
+    whole = Composition(formula).reduced_composition
+    for name, entry in _data()["parents"].items():
+        if not entry.get("values") or name not in prototype_names():
+            continue
+        prototype = load_prototype(name).primitive
+        counts = prototype.symbols.formula.count()
+        if Composition(counts).reduced_composition.almost_equals(whole, rtol=1e-3) and _same_host(
+            atoms, prototype, ion
+        ):
+            return str(name)
+    return None
+
+
+def _same_host(one: Atoms, other: Atoms, ion: str) -> bool:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    hosts = []
+    for atoms in (one, other):
+        bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+        hosts.append(AseAtomsAdaptor.get_structure(bare[[s != ion for s in bare.symbols]]))
+    # noise hides the primitive cell of a relaxed supercell: one is also laid out in the other's
+    matchers = (StructureMatcher(primitive_cell=False, attempt_supercell=True), StructureMatcher())
+    return any(matcher.fit(*hosts) for matcher in matchers)
+
+
+def compare(electrode: Electrode, parent: str | None) -> list[dict[str, Any]]:
+    """Compare with every value published for a prototype, or for the formula where no prototype stands for it.
 
     Returns:
         Rows with ``what``, ``quantity`` and ``at`` (its arguments), ``computed``,
@@ -61,7 +100,9 @@ def compare(electrode: Electrode, parent: str) -> list[dict[str, Any]]:
         does not reach, and ``note`` says why.
     """
     parents = _data()["parents"]
-    entries = parents.get(parent, parents.get(electrode.formula, {})).get("values", [])
+    # the formula of a crystal alone does not say that it is that crystal
+    of_formula = {} if electrode.formula in prototype_names() else parents.get(electrode.formula, {})
+    entries = parents.get(parent, of_formula).get("values", [])
     return [_compare_one(electrode, dict(entry)) for entry in entries]
 
 

@@ -160,6 +160,7 @@ def _analyse(task: Task, settings: Settings, inputs: Inputs, context: Context) -
         parent=str(fullest.tags["parent"]),
         ion_energy_eV=None if reference is None else reference.values["energy_per_atom_eV"],
         radiation=settings.radiation,
+        prototype=fullest.tags.get("prototype"),
     )
     if why_not:
         table["notes"].insert(0, {"topic": "reference", "text": why_not})

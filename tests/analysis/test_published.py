@@ -1,11 +1,12 @@
 """Published values beside computed ones."""
 
+import numpy as np
 import pytest
 
 from atomsim.analysis import published
 from atomsim.analysis.hull import formation_hull
 from atomsim.analysis.lattice import layers
-from atomsim.analysis.published import Electrode, compare, layer_reflection
+from atomsim.analysis.published import Electrode, compare, layer_reflection, recognised
 from atomsim.analysis.redox import redox_metals
 from atomsim.analysis.voltage import voltage_steps
 from atomsim.structures.prototypes import list_prototypes, load_prototype
@@ -109,10 +110,28 @@ def test_what_cannot_be_computed_says_why():
     assert "outside the hull" in short["note"]
 
 
-def test_a_formula_stands_for_a_parent_that_came_from_a_file():
-    assert compare(electrode(), "my-cell") == compare(electrode(), "Li2RuO3")
-    assert compare(electrode(formula="Li2Ru0.8S0.2O3.2"), "amorphous-07")[0]["reference"] == 141.0
-    assert compare(electrode(formula="Li2TiO3"), "my-cell") == []
+def test_a_formula_stands_for_what_has_no_crystal_structure_alone():
+    assert compare(electrode(formula="Li2Ru0.8S0.2O3.2"), None)[0]["reference"] == 141.0
+    assert compare(electrode(formula="Li2TiO3"), None) == []
+    assert compare(electrode(), None) == []  # a Li2RuO3 that may be rock salt
+
+
+@pytest.mark.parametrize(
+    ("name", "copies", "left_out"), [("Li2RuO3", (1, 1, 1), 0), ("Li2RuO3", (1, 2, 1), 3), ("TiS2", (2, 2, 1), 0)]
+)
+def test_a_crystal_is_known_by_its_structure_relaxed_and_partly_emptied_or_not(name, copies, left_out):
+    atoms = load_prototype(name).primitive.repeat(copies)
+    formula = atoms.get_chemical_formula("reduce")
+    del atoms[np.flatnonzero(atoms.symbols == "Li")[:left_out].tolist()]
+    atoms.rattle(0.05, seed=3)
+    atoms.set_cell(atoms.cell.array @ np.diag([1.02, 1.01, 0.98]), scale_atoms=True)
+    assert recognised(atoms, "Li", formula) == name
+
+
+@pytest.mark.parametrize("name", ["Li2RuO3-rocksalt", "Li2RuO3-R-3", "LiCoO2"])
+def test_another_crystal_is_not_taken_for_it(name):
+    atoms = load_prototype(name).primitive
+    assert recognised(atoms, "Li", atoms.get_chemical_formula("reduce")) in (None, name)
 
 
 def test_every_entry_names_a_known_quantity_and_source():

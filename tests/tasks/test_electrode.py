@@ -313,3 +313,15 @@ def test_a_reflection_without_an_angle_costs_its_columns_and_no_more():
     assert {r["layer"] for r in values["structures"]} == {None}
     assert any("(0 0 24)" in note["text"] for note in values["notes"])
     assert values["hull"] == values_of()["hull"]
+
+
+def test_a_file_is_compared_for_what_it_holds_whatever_its_name(tmp_path):
+    write(tmp_path / "Li2RuO3.cif", load_prototype("LiCoO2").atoms)
+    write(tmp_path / "mine.cif", load_prototype("Li2RuO3").primitive)
+    write(tmp_path / "rock.cif", load_prototype("Li2RuO3-rocksalt").atoms)
+    context, compared = Context(step="orderings", base_dir=tmp_path), {}
+    for name, x in (("Li2RuO3", 1.0), ("mine", 2.0), ("rock", 2.0)):
+        records = delithiated(f"{name}.cif", context, x_per_formula_unit=[x], max_atoms=48)
+        compared[name] = values_of({"relaxed": records, "metal": [metal()]}, layer_reflection=None)["comparison"]
+    assert compared["Li2RuO3"] == compared["rock"] == []
+    assert len(compared["mine"]) > 5
