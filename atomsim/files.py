@@ -86,6 +86,21 @@ def make_folder(path: Path) -> None:
         raise AtomsimError(f"cannot make the folder {path}: {error.strerror}; choose another with -o") from error
 
 
+def make_folder_in(run: Path, folder: Path) -> None:
+    """Make a folder within that of a run.
+
+    Raises:
+        AtomsimError: if the run's folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AtomsimError(
+            f"cannot write in {run}: {error.strerror}; 'atomsim status' reads it, for reports and tables copy it to "
+            "where you may write"
+        ) from error
+
+
 def require_folder_name(path: Path) -> None:
     """Refuse the name of a file, a pipe or a device where a folder is wanted.
 

@@ -16,7 +16,9 @@ from atomsim.worker import Engine, RunSummary, read_run, run_campaign
 from atomsim.worker.run import Silent
 
 HEAD = '[campaign]\nname = "changes"\npotential = "lj-test"\nseed = 1\n'
-METAL = '[[step]]\nname = "relaxed"\nkind = "relax"\nstructures = "*.extxyz"\nfmax_eV_per_A = 0.02\ncheck_minimum = false\n'
+METAL = (
+    '[[step]]\nname = "relaxed"\nkind = "relax"\nstructures = "*.extxyz"\nfmax_eV_per_A = 0.02\ncheck_minimum = false\n'
+)
 NEXT = '[[step]]\nname = "next"\nkind = "relax"\nstructures = "relaxed"\ncell = false\n'
 
 

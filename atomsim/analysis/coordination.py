@@ -35,7 +35,7 @@ class Shell:
 
 
 def anions_of(atoms: Atoms) -> list[str]:
-    """Return the elements of a structure that are anions in it, alphabetically: the S of a sulfide, not of a sulfate."""
+    """Return the elements that are anions in a structure, alphabetically: the S of a sulfide, not of a sulfate."""
     charges = held_charges(atoms)
     return sorted(s for s in set(atoms.symbols) if s in RADII and charges.get(s, -1) < 0)
 

@@ -39,9 +39,7 @@ LARGEST_D_A, SMALLEST_D_A = 8.84, 1.2
 def angles_shown(radiation: str = "CuKa") -> tuple[float, float]:
     """Return the range of 2θ that shows the same lines with any wavelength, whole degrees: 10 to 80 for CuKa."""
     wavelength = float(_calculator(radiation).wavelength)
-    low, high = (
-        2 * np.degrees(np.arcsin(min(1.0, wavelength / (2 * d)))) for d in (LARGEST_D_A, SMALLEST_D_A)
-    )
+    low, high = (2 * np.degrees(np.arcsin(min(1.0, wavelength / (2 * d)))) for d in (LARGEST_D_A, SMALLEST_D_A))
     return float(np.floor(low)), float(min(180.0, np.ceil(high)))
 
 

@@ -84,6 +84,10 @@ class PlainProgress:
     def __init__(self) -> None:
         self.total = self.done = 0
 
+    def preparing(self, step: Step) -> None:
+        """Say what takes time without a force call."""
+        self.say(f"step {step.number} {step.name} ({step.kind}): finding its tasks")
+
     def step_started(self, step: Step, total: int, done: int) -> None:
         """Say how much there is to do."""
         self.total, self.done = total, done
@@ -129,6 +133,11 @@ class LiveProgress:
         self.task: TaskID | None = None
         self.calls = 0
         self.start = time.monotonic()
+
+    def preparing(self, step: Step) -> None:
+        """Say what takes time without a force call, above the bars."""
+        line = f"step {step.number} {step.name} ({step.kind}): finding its tasks"
+        self.bar.console.print(escape(line), highlight=False)
 
     def step_started(self, step: Step, total: int, done: int) -> None:
         """Add a bar."""

@@ -211,7 +211,9 @@ def xrd_chart(values: Values) -> Chart | None:
     caption = (
         f"Lowest structure at each x, {radiation}, lines {PROFILE_FWHM}° wide; no strain, texture or thermal motion."
     )
-    return Chart("xrd", "Powder diffraction", f"2θ (°), {radiation}", [panel], caption, (low, high), height=560, wide=True)
+    return Chart(
+        "xrd", "Powder diffraction", f"2θ (°), {radiation}", [panel], caption, (low, high), height=560, wide=True
+    )
 
 
 def _ridges(
@@ -234,9 +236,7 @@ def _cloud(rows: Sequence[Values], low: Sequence[Values], key: str, color: str) 
     others = [r for r in rows if not r["lowest_at_x"]]
     found = []
     if others:
-        found.append(
-            Series("other orderings", *_xy(others, key), color=GREY, hollow=True, hover=_hover(others, key))
-        )
+        found.append(Series("other orderings", *_xy(others, key), color=GREY, hollow=True, hover=_hover(others, key)))
     return [*found, Series("", *_xy(low, key), "line+points", color, hover=_hover(low, key))]
 
 

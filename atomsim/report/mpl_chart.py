@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from atomsim.files import make_folder_in, replacing
 from atomsim.report.blocks import Chart, Panel, Series
 from atomsim.report.style import GREY, INK, span
 
@@ -35,7 +36,7 @@ def save_figures(chart: Chart, folder: Path, stem: str) -> list[Path]:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder_in(folder.parent, folder)
     paths = [folder / f"{stem}.png", folder / f"{stem}.svg"]
     with mpl.rc_context(RC):
         size = (9.0 if chart.wide else 6.2, chart.height / PIXELS_PER_INCH)
@@ -46,8 +47,9 @@ def save_figures(chart: Chart, folder: Path, stem: str) -> list[Path]:
         axes[-1].set_xlabel(chart.x_label)
         if chart.x_range:
             axes[-1].set_xlim(*chart.x_range)
-        figure.savefig(paths[0], dpi=200)
-        figure.savefig(paths[1], metadata={"Date": None})
+        for path, how in zip(paths, ({"dpi": 200}, {"metadata": {"Date": None}}), strict=True):
+            with replacing(path) as unfinished:
+                figure.savefig(unfinished, format=path.suffix[1:], **how)
     return paths
 
 

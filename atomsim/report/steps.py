@@ -29,8 +29,8 @@ COUNTS = ("total", "distinct", "enumerated", "chosen", "coverage")
 """Counts of a ``delithiate`` step, in the order of the table."""
 
 WHAT_TO_DO = {
-    "max_steps": "Not converged, and not used in any analysis: raise max_steps and run the same command again; the other "
-    "structures keep their records.",
+    "max_steps": "Not converged, and not used in any analysis: raise max_steps and run the same command again; "
+    "the other structures keep their records.",
     "saddle": "Stopped at a saddle point: relax again with noise_A > 0.",
     "exploded": "The structure flew apart: look at its start, or use another potential.",
     "not_a_number": "Energy or forces were not numbers: the potential does not know such geometry.",

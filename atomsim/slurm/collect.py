@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from atomsim.errors import InputError
-from atomsim.files import replacing, write_atomically
+from atomsim.files import make_folder_in, replacing, write_atomically
 from atomsim.records import Record
 from atomsim.worker.folder import read_run
 
@@ -32,6 +32,7 @@ def collect(run: Path, formats: Sequence[str] = ("csv", "db")) -> list[Path]:
 
     Raises:
         InputError: if a format is unknown or its package is missing.
+        AtomsimError: if the run's folder cannot be written.
     """
     for name in formats:
         if name not in FORMATS:
@@ -41,7 +42,7 @@ def collect(run: Path, formats: Sequence[str] = ("csv", "db")) -> list[Path]:
     _, steps = read_run(run)
     records = [record for each in steps.values() for record in each]
     folder = run / "exports"
-    folder.mkdir(exist_ok=True)
+    make_folder_in(run, folder)
     writers = {"csv": _write_csv, "db": _write_db, "parquet": _write_parquet}
     written = []
     for name in formats:

@@ -50,7 +50,8 @@ def check_reflection(record: Record, reflection: Sequence[int] | None, radiation
         found = space_group(host, symprec)
         raise InputError(
             f"layer_reflection ({name}) is extinguished by the host's space group "
-            f"{found.symbol if found else ''} in the parent's setting; name an order that its layers show, or leave it out"
+            f"{found.symbol if found else ''} in the parent's setting; name an order that its layers "
+            "show, or leave it out"
         )
 
 
@@ -63,7 +64,9 @@ def _filled(record: Record) -> Atoms:
     atoms = record.atoms
     left = left_sites(record.tags)
     if left:
-        ions = Atoms([left["ion"]] * len(left["vacancies"]), scaled_positions=left["vacancies"], cell=atoms.cell, pbc=True)
+        ions = Atoms(
+            [left["ion"]] * len(left["vacancies"]), scaled_positions=left["vacancies"], cell=atoms.cell, pbc=True
+        )
         atoms = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True) + ions
     return atoms
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from atomsim import __version__
 from atomsim.campaign import Campaign, Step
-from atomsim.errors import InputError, InUseError
+from atomsim.errors import AtomsimError, InputError, InUseError
 from atomsim.files import make_folder, write_atomically
 from atomsim.metadata import merged
 from atomsim.records import Ledger, Record, Task, task_id
@@ -150,9 +150,17 @@ class RunFolder:
 
         Raises:
             InUseError: if another process runs here; the message names it.
+            AtomsimError: if the folder cannot be written.
         """
         make_folder(self.path)
-        with (self.path / ".lock").open("a+", encoding="utf-8") as file:
+        try:
+            lock = (self.path / ".lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise AtomsimError(
+                f"cannot write in {self.path}: {error.strerror}; copy it to where you may write, or choose another "
+                "folder with --out"
+            ) from error
+        with lock as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

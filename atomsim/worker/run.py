@@ -30,6 +30,10 @@ LIMITED = frozenset({"max_steps"})
 class Progress(Protocol):
     """What a run tells whoever watches it."""
 
+    def preparing(self, step: Step) -> None:
+        """The tasks of a step are looked for, without a force call: enumeration may take long."""
+        ...
+
     def step_started(self, step: Step, total: int, done: int) -> None:
         """A step begins; ``done`` of its ``total`` tasks have records already."""
         ...
@@ -49,6 +53,9 @@ class Progress(Protocol):
 
 class Silent:
     """Watches and says nothing."""
+
+    def preparing(self, step: Step) -> None:
+        """Say nothing."""
 
     def step_started(self, step: Step, total: int, done: int) -> None:
         """Say nothing."""
@@ -127,6 +134,7 @@ class Run:
         made_from = inputs_hash(inputs, decides)
         tasks = self.folder.read_tasks(step.folder, made_from)
         if tasks is None:
+            self.progress.preparing(step)
             tasks, instead_of = _take_over(self.folder, step, step.module.expand(step.settings, inputs, context))
             self.folder.write_tasks(step.folder, made_from, tasks, instead_of)
         return tasks

@@ -56,7 +56,9 @@ def test_arrays_and_constraints_do_not_disturb():
     assert len(bond_valence_sums(atoms, "Mg")) == 1
 
 
-@pytest.mark.parametrize(("anion", "length"), [("F", 2.0), ("Cl", 2.5), ("S", 2.6), ("Se", 2.7), ("Te", 2.9), ("O", 2.1)])
+@pytest.mark.parametrize(
+    ("anion", "length"), [("F", 2.0), ("Cl", 2.5), ("S", 2.6), ("Se", 2.7), ("Te", 2.9), ("O", 2.1)]
+)
 def test_a_metal_has_six_neighbours_in_rock_salt_whatever_the_anion(anion, length):
     row = describe(bulk(f"Fe{anion}", "rocksalt", a=2 * length, cubic=True), 4, None)
     assert row["shells"]["Fe"]["coordination"] == 6

@@ -10,10 +10,13 @@ import pytest
 from browser import visit
 from electrode_records import POTENTIAL, electrode_step, metal, structures
 
+from atomsim.analysis.electrode import notes
 from atomsim.records import Record
 from atomsim.report import write_report
 from atomsim.report.blocks import Chart
-from atomsim.report.electrode_charts import hull_chart
+from atomsim.report.electrode import structures_table, voltage_table
+from atomsim.report.electrode_charts import hull_chart, oxidation_chart, xrd_chart
+from atomsim.report.html import printed_parts
 from atomsim.report.mpl_chart import save_figures
 from atomsim.report.steps import part_of
 
@@ -191,3 +194,55 @@ def test_matplotlib_is_left_as_it_was(made, tmp_path):
     before = dict(mpl.rcParams)
     save_figures(hull_chart(made.records[0].values), tmp_path, "hull")
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize("radiation", ["CuKa", "MoKa", "CrKa"])
+def test_the_layer_reflection_lies_in_the_pattern_whatever_the_wavelength(radiation):
+    values = electrode_step(radiation=radiation).records[0].values
+    chart = xrd_chart(values)
+    assert radiation in chart.x_label  # which the figures carry without the caption
+    full = values["structures"][0]
+    angle = full["layer"]["two_theta_deg"]
+    (pattern,) = [p for p in values["xrd"]["patterns"] if p["label"] == full["label"]]
+    assert chart.x_range[0] < angle < chart.x_range[1]
+    assert min(abs(line - angle) for line in pattern["two_theta_deg"]) < 0.01
+
+
+def test_each_metal_has_a_colour_of_its_own_and_is_named_where_it_is_alone(made):
+    values = made.records[0].values
+    assert "Ru" in oxidation_chart(values).caption
+    rows = [r | {"oxidation": r["oxidation"] | {"from_moments": {}}} for r in values["structures"]]
+    for r in rows:
+        r["shells"] = dict.fromkeys(("Co", "Mn", "Ni"), r["shells"]["Ru"])
+        r["oxidation"]["bond_valence"] = {"Co": 3.0, "Mn": 4.0, "Ni": 2.0}
+    chart = oxidation_chart(values | {"structures": rows})
+    assert len({series.color for series in chart.panels[0].series}) == 4  # and charge balance
+    assert "Ru" not in chart.caption
+
+
+def test_the_table_of_structures_has_every_measured_quantity(run, made):
+    rows = table(run, "electrode-tables-structures.csv")
+    wanted = made.records[0].values["structures"]
+    for row, values in zip(rows, wanted, strict=True):
+        assert float(row["α (°)"]) == values["lattice"]["alpha_deg"]
+        assert float(row["γ (°)"]) == values["lattice"]["gamma_deg"]
+        assert float(row["formation (eV/f.u.)"]) == values["formation_eV_per_fu"]
+        assert float(row["slab (Å)"]) + float(row["gap (Å)"]) == pytest.approx(float(row["d layer (Å)"]))
+        counts = [float(row[f"O–O lattice{unit}"]) for unit in (" per f.u.", "")]
+        assert counts[0] * float(row["f.u. in the cell"]) == pytest.approx(counts[1])
+
+
+def test_every_column_of_a_wide_table_is_printed_on_paper(made):
+    wide = structures_table(made.records[0].values)
+    parts = printed_parts(wide)
+    assert all(part[0] == 0 and len(part) <= 12 for part in parts)
+    assert [n for part in parts for n in part[1:]] == list(range(1, len(wide.columns)))
+    assert printed_parts(voltage_table(made.records[0].values)) == []
+
+
+def test_a_warning_gives_the_moments_of_the_structures_that_it_counts(made):
+    rows = made.records[0].values["structures"]
+    inside = [r | {"oxidation": r["oxidation"] | {"from_moments": {}, "moments_muB": {"Ru": 9.9}}} for r in rows[:2]]
+    (text,) = [n["text"] for n in notes([*inside, *rows[2:]]) if "outside the spin-only" in n["text"]]
+    assert "9.9" not in text
+    assert f"{len(rows) - 2} of {len(rows)}" in text

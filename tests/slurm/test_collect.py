@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import errno
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest_slurm import CAMPAIGN
 from test_faults import Submitted
 
 from atomsim.campaign import Campaign, load_campaign
+from atomsim.errors import AtomsimError
+from atomsim.records import to_line
+from atomsim.report import write_report
 from atomsim.slurm.collect import collect
 from atomsim.worker import Engine, read_run, run_campaign
 from atomsim.worker.chunks import LOCAL
+from atomsim.worker.status import read_status
 
 Reference = Callable[[Campaign], dict[str, list[dict]]]
 
@@ -50,3 +58,66 @@ def test_every_task_id_can_be_collected(tmp_path: Path, task: str, submitted: Su
     submitted.finish()
     record = replace(read_run(submitted.out)[1]["relaxed"][0], task=task)
     _write_db(tmp_path / "x.db", [record])
+
+
+def delithiated(tmp_path: Path) -> Path:
+    """A run of orderings whose tags are longer than a cell of a table may be."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[campaign]\nname = "x"\n[[step]]\nname = "orderings"\nkind = "delithiate"\nparent = "LiCoO2"\n'
+        "x_per_formula_unit = [0.5]\norderings = 2\nmax_atoms = 16\n"
+    )
+    run_campaign(load_campaign(path), tmp_path / "run", Engine(None, processes=0))
+    return tmp_path / "run"
+
+
+def test_no_cell_is_too_long_and_nothing_is_lost(tmp_path: Path) -> None:
+    out = delithiated(tmp_path)
+    ledger = out / "steps" / "01-orderings" / LOCAL
+    records = [replace(r, values=r.values | {"long": [0.5] * 50_000}) for r in read_run(out)[1]["orderings"]]
+    ledger.write_text("".join(to_line(r) for r in records))
+    table, nested = collect(out, ["csv"])
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))  # refuses cells of more than 131,072 characters
+    assert max(len(cell) for row in rows for cell in row.values()) < 32_767
+    assert [json.loads(line)["long"] for line in nested.read_text().splitlines()] == [[0.5] * 50_000] * len(rows)
+
+
+def test_orderings_are_found_by_x_and_number_in_the_database(tmp_path: Path) -> None:
+    from ase.db import connect
+
+    out = delithiated(tmp_path)
+    with connect(collect(out, ["db"])[0]) as database:
+        assert database.count("x=0.5,ordering=0") == 1
+        assert database.count("x>0.6") == 0
+        assert database.count("x_max>=1") == len(read_run(out)[1]["orderings"])
+
+
+def test_a_run_that_cannot_be_written_is_read_and_the_rest_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = delithiated(tmp_path)
+    make, opened = Path.mkdir, Path.open
+
+    def refused(path: Path) -> None:
+        if path.is_relative_to(out):
+            raise OSError(errno.EROFS, "Read-only file system")
+
+    def mkdir(path: Path, *args: Any, **options: Any) -> None:
+        refused(path)
+        make(path, *args, **options)
+
+    def open_(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        if set(mode) & set("wa+x"):
+            refused(path)
+        return opened(path, mode, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    monkeypatch.setattr(Path, "open", open_)
+    assert read_status(out)[0].done == 2
+    with pytest.raises(AtomsimError, match="cannot write in"):
+        collect(out)
+    with pytest.raises(AtomsimError, match="cannot"):
+        write_report(out, *read_run(out))
+    with pytest.raises(AtomsimError, match="cannot write in"):
+        run_campaign(load_campaign(tmp_path / "mine.toml"), out, Engine(None, processes=0))
