@@ -87,7 +87,7 @@ def _same_host(one: Atoms, other: Atoms, ion: str) -> bool:
         hosts.append(AseAtomsAdaptor.get_structure(bare[[s != ion for s in bare.symbols]]))
     # noise hides the primitive cell of a relaxed supercell: one is also laid out in the other's
     matchers = (StructureMatcher(primitive_cell=False, attempt_supercell=True), StructureMatcher())
-    return any(matcher.fit(*hosts) for matcher in matchers)
+    return any(matcher.fit(hosts[0], hosts[1]) for matcher in matchers)
 
 
 def compare(electrode: Electrode, parent: str | None) -> list[dict[str, Any]]:

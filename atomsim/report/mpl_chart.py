@@ -47,7 +47,8 @@ def save_figures(chart: Chart, folder: Path, stem: str) -> list[Path]:
         axes[-1].set_xlabel(chart.x_label)
         if chart.x_range:
             axes[-1].set_xlim(*chart.x_range)
-        for path, how in zip(paths, ({"dpi": 200}, {"metadata": {"Date": None}}), strict=True):
+        options: tuple[dict[str, Any], ...] = ({"dpi": 200}, {"metadata": {"Date": None}})
+        for path, how in zip(paths, options, strict=True):
             with replacing(path) as unfinished:
                 figure.savefig(unfinished, format=path.suffix[1:], **how)
     return paths
