@@ -13,6 +13,8 @@ CHANGED_MUB = 0.4
 """A moment that changes by more along the path says that a metal changes its oxidation state, μB."""
 BELOW_EV = 0.01
 """An image lower than the end on its side by more says that the end is not the bottom of its basin, eV."""
+RESOLVED_EV = 1e-3
+"""A saddle above an end by less is none: a force that counts as small moves energies on soft modes by as much, eV."""
 LOW_OVERLAP = 0.3
 """Below this the unstable mode is not the motion along the path."""
 D_METALS = frozenset([*range(21, 31), *range(39, 49), *range(72, 81)])
@@ -26,7 +28,7 @@ def path_flags(path: Path, segments: Sequence[Path] = ()) -> list[str]:
         segments: the hops that it consists of, where there is more than one.
     """
     found = []
-    if without_saddle(path):
+    if path.status == "converged" and without_saddle(path):
         found.append("no saddle between the ends")
     if path.status == "unproven":
         found.append("no first-order saddle")
@@ -54,8 +56,9 @@ def _below_an_end(path: Path) -> bool:
 
 
 def without_saddle(path: Path) -> bool:
-    """Whether a converged path is highest at one of its ends."""
-    return path.proof is None and path.status == "converged" and path.highest in (0, len(path.images) - 1)
+    """Whether the path is highest at an end, or not higher there by what energies and forces can resolve."""
+    inside = 0 < path.highest < len(path.images) - 1
+    return not inside or min(path.barrier, path.reverse_barrier) < RESOLVED_EV
 
 
 def moment_change(path: Path) -> tuple[float, int] | None:

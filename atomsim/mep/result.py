@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomsim.errors import InputError
-from atomsim.mep.flags import path_flags
+from atomsim.mep.flags import path_flags, without_saddle
 from atomsim.mep.path import FloatArray, Path, PathSettings
 from atomsim.mep.rates import DEFAULT_PREFACTOR, rate
 from atomsim.relaxation import Relaxation
@@ -214,7 +214,9 @@ class Question:
             messages.append("no barrier is given; check that atoms that move have a way around the others")
         elif path.status == "converged" and _barriers(path) is None and not self.trouble:
             status = "unproven"
-            name, way = ("end", "rises towards it") if path.highest else ("start", "falls from it")
+            name, way = (
+                ("end", "rises towards it") if path.energies[-1] > path.energies[0] else ("start", "falls from it")
+            )
             messages.append(NO_SADDLE.format(name=name, way=way))
         return status, "; ".join(messages)
 
@@ -227,7 +229,7 @@ def attempted(path: MinimumEnergyPath, attempt_Hz: float | None, calls: int) -> 
 def _barriers(path: Path) -> tuple[float, float] | None:
     """Forward and reverse barrier, eV; None where the energies are those of no path, or highest at an end."""
     usable = path.status in ("converged", "unproven", "max_steps") and bool(np.isfinite(path.energies).all())
-    if not usable or path.highest in (0, len(path.images) - 1):
+    if not usable or without_saddle(path):
         return None
     return path.barrier, path.reverse_barrier
 

@@ -169,8 +169,8 @@ def choose(energy: FloatArray, descriptors: Callable[[IntArray], FloatArray], co
         Indices of the chosen, ascending, (min(count, n_orderings),).
     """
     n = len(energy)
-    if n <= count:
-        return np.arange(n)
+    if n <= count or count < 1:
+        return np.arange(min(n, max(count, 0)))
     pool = max(count, min((n + 1) // 2, 10 * count))
     descriptor = descriptors(np.arange(pool))
     chosen = [0]
