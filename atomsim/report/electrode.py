@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from atomsim.analysis.hull import SAME_X
 from atomsim.analysis.oxygen import CLASSES
 from atomsim.records import Record
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Table, Text
@@ -44,7 +45,7 @@ def _one(step: str, values: Values) -> Part:
     blocks: list[Block] = [*charts(values)]
     policy = Text("Energy reference and corrections", values["energy_policy"], listed=True)
     sections = [
-        Section(step, f"{title}: from full to empty", [*blocks, policy], _lead(values)),
+        Section(step, f"{title}: {_span(values)}", [*blocks, policy], _lead(values)),
         Section(f"{step}-tables", f"{title}: tables", _tables(values)),
     ]
     if values["comparison"]:
@@ -201,11 +202,26 @@ def xrd_export(values: Values) -> Table:
     return Table("xrd", "Bragg peaks", columns, rows, shown=False)
 
 
+def _covered(values: Values) -> tuple[float, float]:
+    """Highest and lowest x that a structure was found at."""
+    found = [float(r["x"]) for r in values["structures"]]
+    return max(found), min(found)
+
+
+def _span(values: Values) -> str:
+    high, low = _covered(values)
+    whole = high >= values["x_max"] - SAME_X and low <= SAME_X
+    return "from full to empty" if whole else f"from x = {high:g} to x = {low:g}"
+
+
 def _lead(values: Values) -> str:
     vertices = ", ".join(f"{v['x']:g}" for v in sorted(values["hull"], key=lambda v: -v["x"]))
+    high, low = _covered(values)
+    lost = ["the full host"] * (high < values["x_max"] - SAME_X) + ["the empty host"] * (low > SAME_X)
+    missing = f" No usable structure of {' and of '.join(lost)}: the hull ends before it." if lost else ""
     return (
         f"{len(values['structures'])} relaxed structures of {subscripted(values['formula'])} at "
-        f"{len(values['lowest'])} compositions; phases on the hull at x = {vertices}."
+        f"{len(values['lowest'])} compositions; phases on the hull at x = {vertices}.{missing}"
     )
 
 

@@ -57,6 +57,22 @@ def table(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.parametrize(
+    ("kept", "title", "words"),
+    [
+        (lambda x: True, "from full to empty", ""),
+        (lambda x: x > 0, "to x = 0.5", "No usable structure of the empty host"),
+        (lambda x: x < 2, "from x = 1.5", "No usable structure of the full host"),
+    ],
+)
+def test_a_range_without_its_ends_is_not_called_full_to_empty(kept, title, words):
+    given = {"relaxed": [r for r in structures() if kept(r.tags["x"])], "metal": [metal()]}
+    made = electrode_step(given)
+    section = part_of("electrode", made.records).sections[0]
+    assert title in section.title
+    assert words in section.lead
+
+
 def test_page_in_a_browser_draws_every_chart_without_a_complaint_or_a_request(run, tmp_path):
     found = visit(run / "report.html", tmp_path)
     assert found.console == []
