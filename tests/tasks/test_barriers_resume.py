@@ -78,7 +78,7 @@ def test_a_hop_that_was_killed_goes_on_and_ends_the_same(folder: Path) -> None:
     assert not read_run(folder / "run")[1]["hops"]
 
     assert start(folder, "run", "kept", "count-after").wait() == 0
-    # the call under way when it was killed is lost, and the one whose file was being written: of a band three images each
+    # the call under way when it was killed is lost, and the one whose file was being written; of a band each is three
     assert evaluated(folder, "count-after") <= whole - before + 2 * 3
     (expected,) = read_run(folder / "whole")[1]["hops"]
     (found,) = read_run(folder / "run")[1]["hops"]
