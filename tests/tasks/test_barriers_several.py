@@ -106,7 +106,7 @@ def test_attempt_frequencies_of_the_shell_and_of_all_atoms_are_near_each_other(t
     for number, word in enumerate(("true", '"full"')):
         folder = tmp_path / str(number)
         folder.mkdir()
-        write(folder / "copper.extxyz", bulk("Cu", "fcc", a=3.59))
+        write(folder / "copper.extxyz", bulk("Cu", "fcc", a=3.62))  # pressed more, its saddle has a mode next to zero
         (record,) = run(folder, RATES.replace("PREFACTORS", word))
         assert record.status == "converged"
         assert record.values["prefactor_from"] == "vineyard"

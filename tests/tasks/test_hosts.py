@@ -80,7 +80,7 @@ def test_the_child_inherits_the_curvature_of_its_own_atoms():
 def test_with_it_the_same_minimum_is_reached():
     surface = load_potential("lj-test", "cpu")
     task = child([0], "a")
-    settings = RelaxSettings(fmax_eV_per_A=0.002, cell=False)
+    settings = RelaxSettings(fmax_eV_per_A=0.002, cell=False, check_minimum=False)  # kicks lead elsewhere
     atoms = structure_of(task)
     known = inherited([atoms], surface, settings)
     ((_, with_host),) = iter_relax([atoms], surface, settings, hessians={0: known[0].hessian})
