@@ -87,7 +87,10 @@ def atomsim(*arguments: str | Path) -> Result:
 def one_line(result: Result) -> str:
     """The message of a refusal."""
     assert result.exit_code != 0
-    message = str(result.exception) if isinstance(result.exception, InputError) else result.stderr.strip()
+    if isinstance(result.exception, InputError):
+        message = str(result.exception)
+    else:  # progress stands above it
+        (message,) = [line for line in result.stderr.splitlines() if line.strip().startswith("error:")]
     assert "\n" not in message
     return message
 
