@@ -11,7 +11,7 @@ import torch
 from atomsim.batch import Batch
 from atomsim.errors import AtomsimError
 from atomsim.models.interface import Surface
-from atomsim.neighbors import neighbor_list
+from atomsim.models.neighbors import neighbor_list
 
 Meter = Callable[[Surface, Batch], float]
 """Peak memory of one evaluation beyond what was in use before it, bytes."""

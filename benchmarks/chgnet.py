@@ -18,7 +18,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from atomsim.batch import Batch
 from atomsim.machine import tune_process
-from atomsim.models import chgnet
+from atomsim.models.chgnet import potential as chgnet
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
 from benchmarks.cells import rattled

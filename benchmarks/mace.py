@@ -18,8 +18,10 @@ import torch
 
 from atomsim.batch import Batch
 from atomsim.machine import tune_process
-from atomsim.models import mace, mace_fast, mace_kernels
-from atomsim.models.mace import MacePotential, quiet_mace
+from atomsim.models.mace import fast as mace_fast
+from atomsim.models.mace import kernels as mace_kernels
+from atomsim.models.mace import potential as mace
+from atomsim.models.mace.potential import MacePotential, quiet_mace
 from benchmarks.cells import rattled
 from benchmarks.paired import Row, cpu_clock, cuda_clock, paired, per_call_arguments, report, share_outside
 

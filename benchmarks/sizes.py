@@ -19,7 +19,7 @@ from ase import Atoms
 from atomsim.batch import Batch
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
-from atomsim.models.mace import MacePotential
+from atomsim.models.mace.potential import MacePotential
 from benchmarks import chgnet, mace
 from benchmarks.cells import large, mixed_bag
 from benchmarks.paired import Row, arguments, paired, report

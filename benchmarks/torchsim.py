@@ -29,7 +29,7 @@ from atomsim.batching import Capacity
 from atomsim.models.combine import Sum
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
-from atomsim.models.mace import MacePotential
+from atomsim.models.mace.potential import MacePotential
 from atomsim.relaxation import RelaxSettings, iter_relax
 from benchmarks.cells import rattled
 from benchmarks.mace import scaled_model

@@ -135,8 +135,8 @@ def test_loads_add_up():
 
 
 def test_angles_are_counted_as_chgnet_makes_them():
-    from atomsim.models.graph import bond_graph
-    from atomsim.neighbors import neighbor_list
+    from atomsim.models.chgnet.graph import bond_graph
+    from atomsim.models.neighbors import neighbor_list
 
     batch = Batch.join(assortment(5))
     graph = bond_graph(batch, neighbor_list(batch, CUTOFF), SHORT)

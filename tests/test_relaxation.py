@@ -24,7 +24,7 @@ from atomsim.models.ase import PotentialCalculator
 from atomsim.models.combine import Sum
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
-from atomsim.models.mace import MacePotential
+from atomsim.models.mace.potential import MacePotential
 from atomsim.relaxation import METHODS, RelaxSettings, relax
 from atomsim.structures.prototypes import load_prototype
 

@@ -39,8 +39,8 @@ from atomsim.errors import AtomsimError, InputError
 from atomsim.files import make_folder, replacing, require_folder_name, write_atomically
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
-from atomsim.models.mace import MacePotential, quiet_mace
-from atomsim.models.mace_student import from_safetensors, to_safetensors
+from atomsim.models.mace.potential import MacePotential, quiet_mace
+from atomsim.models.mace.safetensors import from_safetensors, to_safetensors
 
 Say = Callable[[str], None]
 

@@ -15,7 +15,7 @@ from atomsim.batch import Batch, Evaluation
 from atomsim.batching import Capacity
 from atomsim.errors import InputError
 from atomsim.mep.band import Band, ElasticBand
-from atomsim.neighbors import neighbor_list
+from atomsim.models.neighbors import neighbor_list
 from atomsim.optimize.drive import Stop, drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.noise import seeded_noise

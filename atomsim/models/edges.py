@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.neighbors import Neighbors
+from atomsim.models.neighbors import Neighbors
 
 
 def evaluate_pairs(batch: Batch, pairs: Neighbors, atom_energies: Callable[[Tensor], Tensor]) -> Evaluation:

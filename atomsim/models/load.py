@@ -213,7 +213,7 @@ def _from_weights(
         return _mace(data, card.name, card.weights.sha256, device, dtype, head or card.head or None, card.numbers)
     if card.family != "chgnet":
         raise _wrong_family(card, ("chgnet", "mace"), "with weights in a file")
-    from atomsim.models.chgnet import Chgnet
+    from atomsim.models.chgnet.potential import Chgnet
 
     weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)["model"]["state_dict"]
     return Chgnet(weights, card.name, card.weights.sha256, device, dtype, elements=card.numbers)
@@ -242,8 +242,8 @@ def _student(
     dtype: torch.dtype | None,
     elements: frozenset[int] | None = None,
 ) -> Potential:
-    from atomsim.models.mace import MacePotential
-    from atomsim.models.mace_student import from_safetensors
+    from atomsim.models.mace.potential import MacePotential
+    from atomsim.models.mace.safetensors import from_safetensors
 
     model = from_safetensors(data, name)
     precision = dtype or torch.float32
@@ -259,7 +259,7 @@ def _mace(
     head: str | None,
     elements: frozenset[int] | None = None,
 ) -> Potential:
-    from atomsim.models.mace import MacePotential, quiet_mace
+    from atomsim.models.mace.potential import MacePotential, quiet_mace
 
     with quiet_mace():
         model = _unpickle(data, name)

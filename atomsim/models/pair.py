@@ -19,7 +19,7 @@ from atomsim.cards import ALL_ELEMENTS
 from atomsim.errors import InputError
 from atomsim.models.edges import evaluate_pairs
 from atomsim.models.interface import refuse_unknown_elements
-from atomsim.neighbors import Neighbors, SkinList
+from atomsim.models.neighbors import Neighbors, SkinList
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ import torch
 from ase.data import covalent_radii
 
 from atomsim.batch import Batch
-from atomsim.neighbors import neighbor_list
+from atomsim.models.neighbors import neighbor_list
 
 OVERLAP = 0.4
 """Atoms nearer than this fraction of the sum of their covalent radii have fallen into a hole of the potential."""

@@ -15,7 +15,7 @@ from ase.data import covalent_radii
 from torch import Tensor
 
 from atomsim.batch import Batch
-from atomsim.neighbors import neighbor_list
+from atomsim.models.neighbors import neighbor_list
 from atomsim.optimize.space import Space, strain_scale
 
 STIFFNESS = 4.0

@@ -52,7 +52,7 @@ def test_statistics_come_back_from_their_text(tmp_path):
 
 
 def test_every_argument_is_one_that_mace_knows(recipe, tmp_path):
-    from atomsim.models.mace import quiet_mace
+    from atomsim.models.mace.potential import quiet_mace
 
     with quiet_mace():
         from mace.tools import build_default_arg_parser

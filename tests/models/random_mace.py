@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from atomsim.models.mace import quiet_mace
+from atomsim.models.mace.potential import quiet_mace
 
 
 def random_mace(

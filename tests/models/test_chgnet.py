@@ -96,7 +96,7 @@ def test_a_batch_on_a_gpu_equals_single_systems_on_a_cpu():
 
 
 def test_says_which_kernel_computes_it(monkeypatch):
-    from atomsim.models import chgnet
+    from atomsim.models.chgnet import potential as chgnet
 
     potential = load_potential("chgnet-0.3.0", "cpu")
     monkeypatch.setattr(chgnet, "reason", lambda: "")

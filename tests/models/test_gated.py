@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from atomsim.models import gated
-from atomsim.models.kernels import library, reason
+from atomsim.models.chgnet import gated
+from atomsim.models.chgnet.kernels import library, reason
 
 needs_kernels = pytest.mark.skipif(library() is None, reason=f"no compiled kernels: {reason()}")
 
@@ -65,14 +65,14 @@ def test_gathered(activate, size, monkeypatch):
 def test_loading_them_leaves_denormals_alone():
     """Linking with -ffast-math would make the whole process flush them to zero."""
     code = (
-        "import numpy as np; from atomsim.models.kernels import library; assert library() is not None; "
+        "import numpy as np; from atomsim.models.chgnet.kernels import library; assert library() is not None; "
         "x = np.float32(1e-38); assert x * np.float32(0.1) > 0"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_without_a_compiler_everything_runs_in_torch(monkeypatch):
-    from atomsim.models import kernels
+    from atomsim.models.chgnet import kernels
 
     monkeypatch.setenv("ATOMSIM_KERNELS", "off")
     assert kernels._load.__wrapped__() == (None, "ATOMSIM_KERNELS is off")

@@ -18,8 +18,8 @@ from random_mace import random_mace
 from atomsim.batch import Batch
 from atomsim.errors import AtomsimError, InputError
 from atomsim.models.load import load_potential
-from atomsim.models.mace import MacePotential, quiet_mace
-from atomsim.models.mace_prune import keep_elements
+from atomsim.models.mace.potential import MacePotential, quiet_mace
+from atomsim.models.mace.prune import keep_elements
 
 OXIDE = [8, 3, 44, 25]
 NAMES = {torch.float32: "float32", torch.float64: "float64"}
@@ -142,7 +142,7 @@ def test_a_model_that_cannot_be_cut_exactly_is_refused(monkeypatch):
         pruned.scale_shift.scale *= 1.01
         return pruned
 
-    monkeypatch.setattr("atomsim.models.mace.keep_elements", scaled)
+    monkeypatch.setattr("atomsim.models.mace.potential.keep_elements", scaled)
     with pytest.raises(AtomsimError, match="use it whole"):
         MacePotential(random_mace(OXIDE)).prune([3, 8])
 

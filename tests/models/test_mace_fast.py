@@ -13,8 +13,8 @@ from random_mace import random_mace
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import AtomsimError, InputError
-from atomsim.models import mace_fast
-from atomsim.models.mace import ATOMS_ON_A_CPU, MacePotential, quiet_mace
+from atomsim.models.mace import fast as mace_fast
+from atomsim.models.mace.potential import ATOMS_ON_A_CPU, MacePotential, quiet_mace
 
 OXIDE = [8, 3, 44, 25]
 

@@ -19,11 +19,11 @@ from atomsim.batch import Batch, Evaluation
 from atomsim.cards import list_cards
 from atomsim.errors import InputError
 from atomsim.models.ase import AsePotential
+from atomsim.models.checks import check_contract
 from atomsim.models.combine import Sum
-from atomsim.models.contract import check_contract
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
-from atomsim.models.mace import MacePotential
+from atomsim.models.mace.potential import MacePotential
 from atomsim.models.pair import LennardJones
 
 OXIDE = [8, 3, 44, 25]

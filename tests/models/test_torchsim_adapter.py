@@ -12,7 +12,7 @@ from crystals import assorted
 
 from atomsim.batch import Batch
 from atomsim.errors import AtomsimError, InputError
-from atomsim.models.contract import check_contract
+from atomsim.models.checks import check_contract
 from atomsim.models.pair import LennardJones
 from atomsim.models.torchsim import TorchSimPotential
 

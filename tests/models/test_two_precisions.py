@@ -83,7 +83,7 @@ def test_chgnet_and_mace_offer_their_own_double_precision():
     from crystals import assorted
     from random_mace import random_mace
 
-    from atomsim.models.mace import MacePotential
+    from atomsim.models.mace.potential import MacePotential
 
     chgnet = load_potential("chgnet-0.3.0", "cpu", "float32")
     mace = MacePotential(random_mace([3, 8]).double(), dtype=torch.float32)

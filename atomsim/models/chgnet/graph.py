@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from atomsim.batch import Batch
-from atomsim.neighbors import Neighbors
+from atomsim.models.neighbors import Neighbors
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from atomsim.errors import InputError
-from atomsim.models.mace import quiet_mace
-from atomsim.models.mace_wall import unwalled, walled
+from atomsim.models.mace.potential import quiet_mace
+from atomsim.models.mace.wall import unwalled, walled
 
 KIND = "atomsim-mace-1"
 """Key of the architecture in the header; one key only, as the order of several is not fixed."""

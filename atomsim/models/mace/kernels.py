@@ -20,11 +20,11 @@ from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation, take_scoped
 from atomsim.errors import AtomsimError, InputError, nearest
+from atomsim.models.chgnet.graph import one_direction
 from atomsim.models.edges import forces_and_stress
-from atomsim.models.graph import one_direction
-from atomsim.models.mace_fast import FastMace, path_message
-from atomsim.models.mace_weights import NotStandardError
-from atomsim.neighbors import Neighbors, neighbor_list
+from atomsim.models.mace.fast import FastMace, path_message
+from atomsim.models.mace.weights import NotStandardError
+from atomsim.models.neighbors import Neighbors, neighbor_list
 
 KERNELS = ("auto", "fast", "reference", "compiled", "cueq")
 

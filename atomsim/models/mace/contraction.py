@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atomsim.models.mace_weights import Forms
+from atomsim.models.mace.weights import Forms
 
 
 def contract(forms: Forms, spans: tuple[slice, ...], x: Tensor) -> list[Tensor]:

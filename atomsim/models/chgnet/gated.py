@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atomsim.models.kernels import library
+from atomsim.models.chgnet.kernels import library
 
 EPSILON = 1e-5
 """Added to the variance of a layer norm; torch's default, with which CHGNet was trained."""

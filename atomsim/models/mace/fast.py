@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 
 from atomsim.batch import Batch
-from atomsim.models.mace_product import contract
-from atomsim.models.mace_table import Table, neighbor_table
-from atomsim.models.mace_weights import (
+from atomsim.models.mace.contraction import contract
+from atomsim.models.mace.neighbor_table import Table, neighbor_table
+from atomsim.models.mace.weights import (
     Forms,
     Mix,
     NotStandardError,
@@ -41,7 +41,7 @@ from atomsim.models.mace_weights import (
     linear,
     radial_layers,
 )
-from atomsim.neighbors import Neighbors
+from atomsim.models.neighbors import Neighbors
 
 Blocks = list[Tensor]
 """Features of atoms, one tensor (n_atoms, 2l + 1, channels) per irrep."""

@@ -26,9 +26,9 @@ import torch
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import AtomsimError, InputError, nearest
 from atomsim.models.interface import refuse_unknown_elements
-from atomsim.models.mace_kernels import AGREE, choose, evaluate_kernel, probe
-from atomsim.models.mace_prune import keep_elements
-from atomsim.neighbors import SkinList, neighbor_list
+from atomsim.models.mace.kernels import AGREE, choose, evaluate_kernel, probe
+from atomsim.models.mace.prune import keep_elements
+from atomsim.models.neighbors import SkinList, neighbor_list
 
 SUPPORTED = ("MACE", "ScaleShiftMACE")
 """Classes of MACE models with an energy and nothing but geometry as input."""

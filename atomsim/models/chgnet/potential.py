@@ -27,11 +27,11 @@ import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.models.gated import centred, gated_norm, gathered, rows, segment_sum
-from atomsim.models.graph import BondGraph, bond_graph
+from atomsim.models.chgnet.gated import centred, gated_norm, gathered, rows, segment_sum
+from atomsim.models.chgnet.graph import BondGraph, bond_graph
+from atomsim.models.chgnet.kernels import reason
 from atomsim.models.interface import refuse_unknown_elements
-from atomsim.models.kernels import reason
-from atomsim.neighbors import SkinList, neighbor_list
+from atomsim.models.neighbors import SkinList, neighbor_list
 
 Weights = dict[str, Tensor]
 

@@ -12,7 +12,7 @@ from ase.build import bulk
 from ase.neighborlist import primitive_neighbor_list
 
 from atomsim.batch import Batch
-from atomsim.neighbors import SkinList, _pairs_warp, _sorted, neighbor_list
+from atomsim.models.neighbors import SkinList, _pairs_warp, _sorted, neighbor_list
 
 
 def random_cell(rng: np.random.Generator, pbc: bool | list[bool] = True) -> Atoms:

@@ -1,0 +1,1 @@
+"""CHGNet, computed with its weights in another order."""

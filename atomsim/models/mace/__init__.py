@@ -1,0 +1,1 @@
+"""MACE: pruning, precomputed tables, kernels, students."""
