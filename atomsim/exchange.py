@@ -11,7 +11,7 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
-from atomsim.batching import in_one_line
+from atomsim.batching.capacity import in_one_line
 from atomsim.errors import InputError, nearest
 from atomsim.metadata import as_it_came, as_read
 from atomsim.models.interface import Potential, Surface

@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomsim.batch import Batch
-from atomsim.batching import Capacity, device_capacity, in_one_line
+from atomsim.batching.capacity import Capacity, device_capacity, in_one_line
 from atomsim.checks import check_flag, check_number, check_whole
 from atomsim.constraints import symmetry_of, without_symmetry
 from atomsim.errors import InputError, nearest

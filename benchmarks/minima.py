@@ -24,7 +24,7 @@ from ase.build import bulk, make_supercell
 from torch import Tensor
 
 from atomsim.batch import Batch
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.mep.curvature import Proof, prove
 from atomsim.models.interface import Potential, Surface
 from atomsim.models.load import load_potential

@@ -13,9 +13,9 @@ import torch
 from ase import Atoms
 
 from atomsim.batch import Batch
-from atomsim.cards import list_cards
 from atomsim.machine import tune_process
 from atomsim.models.load import load_potential
+from atomsim.registry.cards import list_cards
 from atomsim.structures.prototypes import load_prototype
 from benchmarks.chgnet import calculator
 from benchmarks.paired import Row, cuda_clock, paired, report

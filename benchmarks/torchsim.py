@@ -25,7 +25,7 @@ from torch_sim.models.interface import ModelInterface
 from torch_sim.models.mace import MaceModel
 
 from atomsim.batch import Batch
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.models.combine import Sum
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential

@@ -17,7 +17,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from typer.testing import CliRunner
 
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.cli import app
 from atomsim.errors import InputError
 from atomsim.models.ase import PotentialCalculator

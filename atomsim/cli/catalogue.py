@@ -40,7 +40,7 @@ def list_potentials(as_json: Json = False) -> None:
     Of two cards of one name the first is used: folders of ATOMSIM_POTENTIALS in their order, then
     ~/.config/atomsim/potentials, then what is shipped.
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.cards import survey_cards
+    from atomsim.registry.cards import survey_cards
 
     cards, notes = survey_cards()
     show.tell_of_cards(cards, notes)
@@ -56,7 +56,7 @@ def show_potential(name: Name, as_json: Json = False) -> None:
     Example:
       atomsim potentials show chgnet-0.3.0
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.cards import load_card
+    from atomsim.registry.cards import load_card
 
     card = load_card(name)
     show.tell_of_cards([card], [])

@@ -25,7 +25,7 @@ def doctor(as_json: Json = False) -> None:
 
     Exit code 1 if a potential's weights are not what its card pins.
     """
-    from atomsim.cards import survey_cards
+    from atomsim.registry.cards import survey_cards
     from atomsim.worker.engine import versions
 
     cards, notes = survey_cards()

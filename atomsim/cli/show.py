@@ -16,8 +16,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from atomsim.campaign import Step
-    from atomsim.cards import PotentialCard
     from atomsim.records import Record
+    from atomsim.registry.cards import PotentialCard
     from atomsim.worker import StepSummary
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

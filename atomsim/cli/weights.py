@@ -14,7 +14,7 @@ from atomsim.cli import show
 from atomsim.cli.show import Json
 
 if TYPE_CHECKING:
-    from atomsim.download import Progress
+    from atomsim.registry.download import Progress
 
 Pin = Annotated[
     bool,
@@ -49,8 +49,8 @@ def fetch(
     """  # noqa: D301 - click's mark for lines that must not be joined
     from dataclasses import asdict
 
-    from atomsim.cards import load_card
-    from atomsim.fetch import fetch as bring
+    from atomsim.registry.cards import load_card
+    from atomsim.registry.fetch import fetch as bring
 
     results = []
     for name in names:
@@ -80,7 +80,7 @@ def export(
     Example:
       atomsim potentials export potentials.zip mace-mpa-0-medium
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.bundle import export_bundle
+    from atomsim.registry.bundle import export_bundle
 
     _say({"exported": export_bundle(target, names or ()), "to": str(target.resolve())}, as_json)
 
@@ -96,8 +96,8 @@ def import_(
     Example:
       atomsim potentials import potentials.zip --pin
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.bundle import import_bundle
-    from atomsim.fetch import writable_store
+    from atomsim.registry.bundle import import_bundle
+    from atomsim.registry.fetch import writable_store
 
     _say({"imported": import_bundle(source, pin=pin), "to": str(writable_store())}, as_json)
 

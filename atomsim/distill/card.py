@@ -7,9 +7,18 @@ from pathlib import Path
 
 from ase.data import chemical_symbols
 
-from atomsim.cards import Citation, Distilled, PotentialCard, Weights, card_names, card_text, load_card, sha256_of
 from atomsim.distill.recipe import Recipe
 from atomsim.models.interface import Potential
+from atomsim.registry.cards import (
+    Citation,
+    Distilled,
+    PotentialCard,
+    Weights,
+    card_names,
+    card_text,
+    load_card,
+    sha256_of,
+)
 
 DIGITS = 4
 """Significant digits of errors."""
@@ -24,7 +33,7 @@ def card_of(
     frames: int,
     left_out: int = 0,
 ) -> str:
-    """Return the card of a student as TOML that ``atomsim.cards.read_card`` reads back.
+    """Return the card of a student as TOML that ``atomsim.registry.cards.read_card`` reads back.
 
     What the teacher's own card says of functional, energies, licence, citation and limits holds for
     its student too.

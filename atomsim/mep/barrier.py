@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from atomsim.batch import Evaluation
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.mep.band import Band, ElasticBand
 from atomsim.mep.climb import Key, band_between
 from atomsim.mep.curvature import Proof, prove

@@ -12,7 +12,7 @@ from ase.geometry import find_mic
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.errors import InputError
 from atomsim.mep.band import Band, ElasticBand
 from atomsim.models.neighbors import neighbor_list

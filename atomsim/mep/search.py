@@ -18,7 +18,7 @@ import torch
 from ase import Atoms
 
 from atomsim.batch import Batch
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.mep.band import ElasticBand
 from atomsim.mep.climb import Climb, Key, Watched, band_between, begun, device_of
 from atomsim.mep.curvature import prove

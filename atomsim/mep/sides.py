@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 
 from atomsim.batch import Evaluation
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.mep.band import Band, ElasticBand
 from atomsim.mep.climb import Climb, Watched, band_between, begun, device_of
 from atomsim.mep.mirror import mirror_at, mirrored

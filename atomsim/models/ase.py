@@ -13,10 +13,10 @@ from ase.data import atomic_numbers
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.cards import ALL_ELEMENTS
 from atomsim.errors import InputError, nearest
 from atomsim.models.identity import identity_or_name
 from atomsim.models.interface import Potential, refuse_unknown_elements
+from atomsim.registry.cards import ALL_ELEMENTS
 
 
 class AsePotential:

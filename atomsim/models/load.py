@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from ase.calculators.calculator import Calculator
 
-from atomsim.cards import PotentialCard, card_names, list_cards, load_card
 from atomsim.errors import InputError, nearest
 from atomsim.models.interface import Potential
+from atomsim.registry.cards import PotentialCard, card_names, list_cards, load_card
 
 STUDENT = ".safetensors"
 """Suffix of weights that were distilled here."""

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.cards import ALL_ELEMENTS
 from atomsim.errors import InputError
 from atomsim.models.edges import evaluate_pairs
 from atomsim.models.interface import refuse_unknown_elements
 from atomsim.models.neighbors import Neighbors, SkinList
+from atomsim.registry.cards import ALL_ELEMENTS
 
 
 @dataclass(eq=False)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.batching import Capacity, Fault, evaluate
-from atomsim.memory import Load
+from atomsim.batching.capacity import Capacity, Fault, evaluate
+from atomsim.batching.memory import Load
 from atomsim.models.interface import Surface
 from atomsim.optimize.apart import fallen_apart
 from atomsim.optimize.rows import Method, Rows, join_states, take_state

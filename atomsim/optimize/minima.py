@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.batching import Capacity
-from atomsim.memory import Load
+from atomsim.batching.capacity import Capacity
+from atomsim.batching.memory import Load
 from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Group, Outcome
 from atomsim.optimize.modes import lowest_modes

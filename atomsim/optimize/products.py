@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from atomsim.batch import Batch
-from atomsim.batching import evaluate
+from atomsim.batching.capacity import evaluate
 from atomsim.models.interface import Surface
 from atomsim.optimize.rows import Rows
 from atomsim.optimize.space import Layout, Space

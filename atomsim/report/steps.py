@@ -184,7 +184,7 @@ def provenance_section(info: Mapping[str, Any], records: Mapping[str, Sequence[R
 
 def potential_notices(info: Mapping[str, Any], records: Mapping[str, Sequence[Record]]) -> list[Notice]:
     """Warn of elements outside the potential; repeat the limits that its card states."""
-    from atomsim.cards import load_card
+    from atomsim.registry.cards import load_card
 
     potential = info.get("potential") or {}
     found: list[Notice] = []

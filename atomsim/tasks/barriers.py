@@ -136,7 +136,7 @@ def _changed(record: Record) -> bool:
 
 def _known_elements(settings: Settings, context: Context) -> dict[str, frozenset[int]]:
     """Atomic numbers that the potential and those of ``check_with`` know."""
-    from atomsim.cards import load_card
+    from atomsim.registry.cards import load_card
 
     own = {} if context.elements is None else {"the potential": context.elements}
     cards = {name: load_card(name) for name in settings.check_with}

@@ -210,7 +210,7 @@ def _reference_facts(reference: Record | None) -> dict[str, Any] | None:
 
 def _energy_policy(record: Record, reference: Record | None, context: Context) -> list[str]:
     """Say in words which zero the energies have, for the report."""
-    from atomsim.cards import load_card
+    from atomsim.registry.cards import load_card
 
     potential = record.provenance["potential"]
     name, ion = potential.get("name") or context.potential_name, record.tags["ion"]

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atomsim.cards import load_card
 from atomsim.distill.labelling import label
 from atomsim.distill.recipe import load_recipe
 from atomsim.distill.run import distill, held_out
 from atomsim.errors import InputError
 from atomsim.models.load import load_potential
+from atomsim.registry.cards import load_card
 
 RECIPE = """
 [distill]

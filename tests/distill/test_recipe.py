@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from atomsim import catalog
-from atomsim.cards import load_card
 from atomsim.distill.recipe import load_recipe
 from atomsim.errors import InputError
+from atomsim.registry.cards import load_card
 
 SMALL = """
 [distill]

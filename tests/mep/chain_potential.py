@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.cards import ALL_ELEMENTS
+from atomsim.registry.cards import ALL_ELEMENTS
 
 WIDTH_A = 0.25
 

@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.mep.band import Band, ElasticBand, climbing_image, improved_tangent, neighbourhood
 from atomsim.optimize.drive import Stop, drive
 from atomsim.optimize.fire import Fire

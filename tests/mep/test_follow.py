@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.mep.barrier import Ends, PathSettings, find_paths
 from atomsim.mep.curvature import partial_hessian
 from atomsim.mep.follow import Follow, held, informed, with_lowest

@@ -15,10 +15,10 @@ from random_mace import random_mace
 from atomsim import catalog
 from atomsim.batch import Batch
 from atomsim.campaign import load_campaign
-from atomsim.cards import card_text, list_cards, load_card, own_store, sha256_of
 from atomsim.errors import InputError
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential, resolve_device
+from atomsim.registry.cards import card_text, list_cards, load_card, own_store, sha256_of
 
 WATER_SALT = Batch.pack([Atoms("LiO", positions=[[0, 0, 0], [1.8, 0.1, 0]], cell=[6, 6, 6], pbc=True)])
 

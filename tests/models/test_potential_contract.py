@@ -16,7 +16,6 @@ from crystals import assorted
 from random_mace import random_mace
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.cards import list_cards
 from atomsim.errors import InputError
 from atomsim.models.ase import AsePotential
 from atomsim.models.checks import check_contract
@@ -25,6 +24,7 @@ from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
 from atomsim.models.mace.potential import MacePotential
 from atomsim.models.pair import LennardJones
+from atomsim.registry.cards import list_cards
 
 OXIDE = [8, 3, 44, 25]
 METALS = [29, 79, 13, 8]

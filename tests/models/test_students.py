@@ -16,13 +16,13 @@ from random_mace import random_mace
 
 from atomsim import catalog
 from atomsim.batch import Batch
-from atomsim.cards import list_cards, load_card
 from atomsim.distill.structures import displaced
 from atomsim.errors import InputError
 from atomsim.models.load import load_potential
 from atomsim.models.mace.potential import MacePotential
 from atomsim.models.mace.safetensors import from_safetensors, to_safetensors
 from atomsim.models.mace.wall import WALL_EV, walled
+from atomsim.registry.cards import list_cards, load_card
 from atomsim.structures.prototypes import load_prototype
 
 STUDENTS = [card.name for card in list_cards() if card.distilled is not None]

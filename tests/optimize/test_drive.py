@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.errors import InputError
 from atomsim.models.pair import LennardJones
 from atomsim.optimize.drive import Group, Outcome, Stop, drive

@@ -28,7 +28,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.errors import InputError
 from atomsim.models.ase import PotentialCalculator
 from atomsim.models.load import load_potential

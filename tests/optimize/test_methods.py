@@ -14,7 +14,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 
 from atomsim.batch import Batch
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.models.ase import AsePotential
 from atomsim.models.load import load_potential
 from atomsim.models.pair import LennardJones, Morse

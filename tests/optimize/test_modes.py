@@ -11,7 +11,7 @@ from ase.build import bulk
 from test_hessian import brute_force
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.models.load import load_potential
 from atomsim.models.pair import LennardJones
 from atomsim.optimize.modes import lowest_modes

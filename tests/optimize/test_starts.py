@@ -9,7 +9,7 @@ import torch
 from ase import Atoms
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.errors import InputError
 from atomsim.optimize.drive import Outcome
 from atomsim.optimize.space import Space

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from atomsim.cards import PotentialCard, Weights, card_text, load_card, own_store, sha256_of, stores
-from atomsim.download import OtherFinishedError, Part, Patience, Progress, require_archive, require_private
 from atomsim.errors import AtomsimError, InputError
+from atomsim.registry.cards import PotentialCard, Weights, card_text, load_card, own_store, sha256_of, stores
+from atomsim.registry.download import OtherFinishedError, Part, Patience, Progress, require_archive, require_private
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from ase import Atoms
 from ase.build import bulk
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.batching import Capacity, device_capacity
+from atomsim.batching.capacity import Capacity, device_capacity
+from atomsim.batching.memory import Load, MemoryModel, calibrate, count_load, cuda_peak, probe_batches
 from atomsim.errors import AtomsimError, InputError
-from atomsim.memory import Load, MemoryModel, calibrate, count_load, cuda_peak, probe_batches
 from atomsim.models.pair import LennardJones
 from atomsim.optimize.drive import Group, Stop, drive
 from atomsim.optimize.fire import Fire

@@ -17,7 +17,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from atomsim import catalog
-from atomsim.card_file import (
+from atomsim.errors import InputError, nearest
+from atomsim.registry.card_file import (
     ALL_ELEMENTS,
     Citation,
     Distilled,
@@ -30,7 +31,6 @@ from atomsim.card_file import (
     sha256_of,
     stores,
 )
-from atomsim.errors import InputError, nearest
 
 __all__ = [
     "ALL_ELEMENTS",

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from atomsim import catalog
-from atomsim.cards import card_names, card_text, list_cards, load_card, own_store, read_card, survey_cards
 from atomsim.cli import app
 from atomsim.errors import InputError
 from atomsim.models.load import load_potential
+from atomsim.registry.cards import card_names, card_text, list_cards, load_card, own_store, read_card, survey_cards
 
 
 @pytest.fixture(autouse=True)

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from atomsim.cards import PotentialCard, card_names, card_text, is_card, list_cards, load_card, read_card
 from atomsim.errors import AtomsimError, InputError
-from atomsim.fetch import os_errors_in_one_line, record, writable_store
 from atomsim.files import replacing, require_folder_name
+from atomsim.registry.cards import PotentialCard, card_names, card_text, is_card, list_cards, load_card, read_card
+from atomsim.registry.fetch import os_errors_in_one_line, record, writable_store
 
 CARRIED = ("url", "file")
 """Origins of weights that a bundle holds; a package's are installed with it."""

@@ -18,13 +18,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from atomsim.bundle import export_bundle, import_bundle
-from atomsim.cards import card_text, list_cards, load_card, own_store, read_card
 from atomsim.cli import app
-from atomsim.download import Patience
 from atomsim.errors import AtomsimError, InputError
-from atomsim.fetch import fetch
 from atomsim.models.load import load_potential
+from atomsim.registry.bundle import export_bundle, import_bundle
+from atomsim.registry.cards import card_text, list_cards, load_card, own_store, read_card
+from atomsim.registry.download import Patience
+from atomsim.registry.fetch import fetch
 
 CALM = Patience(connect_s=60.0, read_s=60.0, attempts=3, pause_s=0.0)
 """A busy machine may let a sound server answer late: only silence that is meant is timed, and few wait for it."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
+from atomsim.batching.memory import Load, MemoryModel, calibrate, count_load, cuda_free, cuda_peak, probe_batches
 from atomsim.errors import AtomsimError
-from atomsim.memory import Load, MemoryModel, calibrate, count_load, cuda_free, cuda_peak, probe_batches
 from atomsim.models.interface import Surface
 
 

@@ -1,0 +1,1 @@
+"""Potentials by name: cards, and weights that are fetched, checked and carried."""
