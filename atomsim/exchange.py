@@ -13,7 +13,7 @@ from ase.calculators.calculator import BaseCalculator
 
 from atomsim.batching.capacity import in_one_line
 from atomsim.errors import InputError, nearest
-from atomsim.metadata import as_it_came, as_read
+from atomsim.io.metadata import as_it_came, as_read
 from atomsim.models.interface import Potential, Surface
 from atomsim.structures.sanity import check_structure
 

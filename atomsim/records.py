@@ -23,7 +23,7 @@ from ase.constraints import FixAtoms
 
 from atomsim.constraint_formats import constraints_from_json, constraints_to_json
 from atomsim.errors import AtomsimError
-from atomsim.metadata import add_metadata, metadata_to_json
+from atomsim.io.metadata import add_metadata, metadata_to_json
 
 SCHEMA = 1
 GOOD = frozenset({"converged", "done"})

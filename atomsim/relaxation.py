@@ -18,7 +18,7 @@ from atomsim.checks import check_flag, check_number, check_whole
 from atomsim.constraints import symmetry_of, without_symmetry
 from atomsim.errors import InputError, nearest
 from atomsim.exchange import as_surface, given_structures, require_sound
-from atomsim.metadata import as_it_came, with_geometry
+from atomsim.io.metadata import as_it_came, with_geometry
 from atomsim.models.interface import Potential, Surface
 from atomsim.models.precision import finishing
 from atomsim.optimize.drive import Group, Outcome, Stop, drive

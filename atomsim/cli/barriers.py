@@ -16,7 +16,7 @@ from atomsim.cli.neb import PotentialOption, Search
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
 from atomsim.errors import InputError
-from atomsim.files import require_folder_name
+from atomsim.io.files import require_folder_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ def barriers(
       atomsim barriers host.cif --ion Na --max-length 3.5 --check-with chgnet-r2scan
     """  # noqa: D301 - click's mark for lines that must not be joined
     from atomsim.campaign import load_campaign
-    from atomsim.mep.dft_inputs import CODES
+    from atomsim.io.dft_inputs import CODES
     from atomsim.report import write_report
     from atomsim.tasks.barriers_record import write_paths
     from atomsim.worker import read_run, run_campaign
@@ -200,7 +200,7 @@ def _check_options(folder: Path, numbers: dict[str, float]) -> None:
 @contextmanager
 def _written(file: Path, text: str, folder: Path) -> Iterator[None]:
     """Keep the campaign in a file; of one that is refused nothing stays, so that a corrected command may follow."""
-    from atomsim.files import write_atomically
+    from atomsim.io.files import write_atomically
 
     before = file.read_text(encoding="utf-8") if file.exists() else None
     if before not in (None, text) and _has_hops(folder):

@@ -14,7 +14,7 @@ from atomsim.cli.labels import told_apart
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, TrustFile
 from atomsim.errors import InputError, nearest
-from atomsim.files import require_folder_name
+from atomsim.io.files import require_folder_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

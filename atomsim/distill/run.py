@@ -36,7 +36,7 @@ from atomsim.distill.sampling import all_frames_of, jobs_of, seed_of, within
 from atomsim.distill.training import Statistics, statistics, train, trained_model, write_training
 from atomsim.distill.validation import examine
 from atomsim.errors import AtomsimError, InputError
-from atomsim.files import make_folder, replacing, require_folder_name, write_atomically
+from atomsim.io.files import make_folder, replacing, require_folder_name, write_atomically
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
 from atomsim.models.mace.potential import MacePotential, quiet_mace

@@ -25,7 +25,7 @@ from atomsim.distill.labelling import label
 from atomsim.distill.recipe import Recipe
 from atomsim.distill.stability import heated, pair_distributions
 from atomsim.distill.structures import dimers
-from atomsim.files import write_atomically
+from atomsim.io.files import write_atomically
 from atomsim.mep.barrier import PathSettings
 from atomsim.mep.hop_paths import HopRequest, compute
 from atomsim.mep.survey import SurveySettings, survey

@@ -14,7 +14,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from atomsim.constraint_formats import from_selective_dynamics, selective_dynamics
 from atomsim.errors import InputError
-from atomsim.metadata import PREFIX, as_it_came
+from atomsim.io.metadata import PREFIX, as_it_came
 
 
 def from_pymatgen(system: SiteCollection) -> Atoms:

@@ -20,9 +20,9 @@ from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from atomsim.constraint_formats import from_selective_dynamics, noted_in_info, selective_dynamics
 from atomsim.errors import InputError
-from atomsim.files import is_special, place_of, replacing, require_other_file
+from atomsim.io.files import is_special, place_of, replacing, require_other_file
+from atomsim.io.metadata import PREFIX, as_it_came
 from atomsim.io.readback import check_readback
-from atomsim.metadata import PREFIX, as_it_came
 
 SUFFIXES = (".extxyz", ".xyz", ".cif", ".vasp", ".traj", ".json", ".db", ".xsf", ".pdb")
 """What is offered where a name says nothing; whatever else ASE writes and reads again is taken too."""

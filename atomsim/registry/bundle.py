@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from atomsim.errors import AtomsimError, InputError
-from atomsim.files import replacing, require_folder_name
+from atomsim.io.files import replacing, require_folder_name
 from atomsim.registry.cards import PotentialCard, card_names, card_text, is_card, list_cards, load_card, read_card
 from atomsim.registry.fetch import os_errors_in_one_line, record, writable_store
 

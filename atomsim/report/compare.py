@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from atomsim.analysis.agreement import Agreement, RelaxedAgreement, summarise
-from atomsim.files import write_atomically
+from atomsim.io.files import write_atomically
 from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Notice, Number, Panel, Section, Series, Table
 from atomsim.report.html import page
 from atomsim.report.style import BLUE, GREY, VERMILION, span

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from atomsim.files import make_folder_in, replacing
+from atomsim.io.files import make_folder_in, replacing
 from atomsim.report.blocks import Chart, Panel, Series
 from atomsim.report.style import GREY, INK, span
 

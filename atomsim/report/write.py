@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from atomsim.files import write_atomically
+from atomsim.io.files import write_atomically
 from atomsim.records import Record
 from atomsim.report.blocks import Chart, Section, Table
 from atomsim.report.html import page

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from atomsim.errors import InputError
-from atomsim.files import make_folder_in, replacing, write_atomically
+from atomsim.io.files import make_folder_in, replacing, write_atomically
 from atomsim.records import Record
 from atomsim.worker.folder import read_run
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from atomsim.errors import AtomsimError, InputError, InUseError
-from atomsim.files import write_atomically
+from atomsim.io.files import write_atomically
 from atomsim.slurm.script import ArrayJob, PlannerJob
 from atomsim.slurm.settings import Settings
 from atomsim.worker.manifest import publish

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from atomsim.errors import AtomsimError
-from atomsim.files import write_atomically
+from atomsim.io.files import write_atomically
 from atomsim.records import Record
 from atomsim.worker.chunks import Attempt, superseded
 

@@ -188,8 +188,8 @@ def path_images(record: Record) -> list[Atoms]:
 
 def write_paths(folder: FilePath, records: Sequence[Record], code: str | None) -> list[FilePath]:
     """Write each hop's images as extended XYZ, and as inputs of a DFT code where one is named."""
+    from atomsim.io.dft_inputs import write_inputs
     from atomsim.io.write import openable, write_extxyz
-    from atomsim.mep.dft_inputs import write_inputs
 
     written = []
     for record in records:

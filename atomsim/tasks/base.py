@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from atomsim.errors import InputError, nearest
-from atomsim.metadata import as_read, without_metadata
+from atomsim.io.metadata import as_read, without_metadata
 from atomsim.records import Record, Task, atoms_to_json, task_id
 
 if TYPE_CHECKING:

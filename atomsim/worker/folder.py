@@ -30,8 +30,8 @@ import numpy as np
 from atomsim import __version__
 from atomsim.campaign import Campaign, Step
 from atomsim.errors import AtomsimError, InputError, InUseError
-from atomsim.files import make_folder, write_atomically
-from atomsim.metadata import merged
+from atomsim.io.files import make_folder, write_atomically
+from atomsim.io.metadata import merged
 from atomsim.records import Ledger, Record, Task, task_id
 from atomsim.tasks import kind_of
 from atomsim.tasks.base import usable

@@ -9,7 +9,7 @@ import ase.io
 from ase import Atoms
 
 from atomsim.errors import InputError
-from atomsim.files import write_atomically
+from atomsim.io.files import write_atomically
 
 CODES = ("vasp", "espresso")
 

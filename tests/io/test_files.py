@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 
 from atomsim.cli import app
 from atomsim.errors import AtomsimError, InputError
-from atomsim.files import replacing, write_atomically
 from atomsim.io import write_extxyz
+from atomsim.io.files import replacing, write_atomically
 
 
 def neon(a: float = 3.2):
