@@ -12,9 +12,9 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from atomsim.constraints import as_constraints, read_constraints
+from atomsim.constraints.projectors import free_projectors
+from atomsim.constraints.rules import as_constraints, read_constraints
 from atomsim.errors import InputError
-from atomsim.projectors import free_projectors
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ import numpy as np
 from ase import Atoms
 from ase.constraints import FixAtoms
 
-from atomsim.constraint_formats import constraints_from_json, constraints_to_json
+from atomsim.constraints.formats import constraints_from_json, constraints_to_json
 from atomsim.errors import AtomsimError
 from atomsim.io.metadata import add_metadata, metadata_to_json
 

@@ -15,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity, device_capacity, in_one_line
 from atomsim.checks import check_flag, check_number, check_whole
-from atomsim.constraints import symmetry_of, without_symmetry
+from atomsim.constraints.rules import symmetry_of, without_symmetry
 from atomsim.errors import InputError, nearest
 from atomsim.exchange import as_surface, given_structures, require_sound
 from atomsim.io.metadata import as_it_came, with_geometry

@@ -136,7 +136,7 @@ def _check_ion(host: str, ion: str, *, absent_is_fine: bool) -> None:
     """Refuse what could only fail after the host was relaxed."""
     from ase.data import atomic_numbers
 
-    from atomsim.constraints import require_unconstrained
+    from atomsim.constraints.rules import require_unconstrained
     from atomsim.io import read_structures
     from atomsim.structures.prototypes import load_prototype
     from atomsim.tasks.base import find_files, unknown_word

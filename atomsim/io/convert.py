@@ -12,7 +12,7 @@ from ase import Atoms
 from pymatgen.core import Lattice, Molecule, SiteCollection, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from atomsim.constraint_formats import from_selective_dynamics, selective_dynamics
+from atomsim.constraints.formats import from_selective_dynamics, selective_dynamics
 from atomsim.errors import InputError
 from atomsim.io.metadata import PREFIX, as_it_came
 

@@ -9,7 +9,7 @@ import ase.io
 from ase import Atoms
 from pymatgen.core import Structure
 
-from atomsim.constraint_formats import from_selective_dynamics, restored_from_info
+from atomsim.constraints.formats import from_selective_dynamics, restored_from_info
 from atomsim.errors import InputError
 from atomsim.io.convert import from_pymatgen
 from atomsim.io.poscar import check_poscar, selective_flags

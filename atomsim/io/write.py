@@ -18,7 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
-from atomsim.constraint_formats import from_selective_dynamics, noted_in_info, selective_dynamics
+from atomsim.constraints.formats import from_selective_dynamics, noted_in_info, selective_dynamics
 from atomsim.errors import InputError
 from atomsim.io.files import is_special, place_of, replacing, require_other_file
 from atomsim.io.metadata import PREFIX, as_it_came

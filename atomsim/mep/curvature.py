@@ -12,13 +12,13 @@ from ase.neighborlist import neighbor_list
 from torch import Tensor
 
 from atomsim.batch import Batch
+from atomsim.constraints.projectors import confined, free_axes
 from atomsim.models.interface import Surface
 from atomsim.optimize.hessian import DISPLACEMENT
 from atomsim.optimize.modes import EXHAUSTED, Ritz, lowest_modes
 from atomsim.optimize.products import Products, orthonormal, padded
 from atomsim.optimize.space import Space
 from atomsim.optimize.springs import FLOOR
-from atomsim.projectors import confined, free_axes
 
 NEGLIGIBLE, OF_LARGEST = 0.05, 0.0025
 """A mode counts as negative below minus this, eV/Å², or this part of the largest curvature where that is less: noise

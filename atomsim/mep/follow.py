@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from atomsim.constraints.projectors import confined
 from atomsim.optimize.rows import MATRIX, PER_GROUP, PER_ROW, Rows, clip_rows
-from atomsim.projectors import confined
 
 FloatArray = NDArray[np.float64]
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.batching.capacity import Capacity
+from atomsim.constraints.projectors import free_directions
 from atomsim.errors import InputError
 from atomsim.mep.band import Band, ElasticBand
 from atomsim.models.neighbors import neighbor_list
@@ -20,7 +21,6 @@ from atomsim.optimize.drive import Stop, drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.noise import seeded_noise
 from atomsim.optimize.space import Space
-from atomsim.projectors import free_directions
 
 IDENTICAL_A = 0.1
 """Ends between which no atom moves further are the same structure, Å."""

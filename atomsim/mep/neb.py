@@ -12,6 +12,7 @@ import torch
 from ase import Atoms
 
 from atomsim.batch import Batch
+from atomsim.constraints.projectors import free_directions
 from atomsim.errors import InputError, nearest
 from atomsim.exchange import as_surface, given_structures, require_sound
 from atomsim.mep.barrier import Ends, PathSettings, find_paths
@@ -22,7 +23,6 @@ from atomsim.mep.path import FloatArray, travellers, with_end_forces
 from atomsim.mep.rates import prefactor as vineyard_prefactor
 from atomsim.mep.result import MinimumEnergyPath, Question, attempted
 from atomsim.models.interface import Potential, Surface
-from atomsim.projectors import free_directions
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from ase import Atoms
 from ase.geometry import find_mic
 from scipy.optimize import linear_sum_assignment
 
-from atomsim.constraints import require_supported
+from atomsim.constraints.projectors import free_directions
+from atomsim.constraints.rules import require_supported
 from atomsim.errors import InputError
 from atomsim.mep.interpolate import between, displacement, same_atoms_and_cell
 from atomsim.mep.path import FloatArray, travellers
-from atomsim.projectors import free_directions
 
 ORDERS = ("checked", "matched", "given")
 STILL_A = 0.5

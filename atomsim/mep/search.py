@@ -19,6 +19,7 @@ from ase import Atoms
 
 from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity
+from atomsim.constraints.projectors import free_axes
 from atomsim.mep.band import ElasticBand
 from atomsim.mep.climb import Climb, Key, Watched, band_between, begun, device_of
 from atomsim.mep.curvature import prove
@@ -29,7 +30,6 @@ from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.space import Space
-from atomsim.projectors import free_axes
 
 ROUGH_IMAGES = 3
 ROUGH_FMAX, ROUGH_STEPS = 10.0, 4

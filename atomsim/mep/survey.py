@@ -11,7 +11,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atomsim.constraints import require_unconstrained
+from atomsim.constraints.rules import require_unconstrained
 from atomsim.mep.barrier import Ends, PathSettings
 from atomsim.mep.ends import (
     Cell,

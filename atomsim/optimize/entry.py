@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 
 from atomsim.batch import Batch
-from atomsim.constraints import require_supported
+from atomsim.constraints.rules import require_supported
 from atomsim.errors import InputError
 from atomsim.optimize.drive import Group
 from atomsim.optimize.hessian import Hessian

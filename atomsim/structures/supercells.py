@@ -9,7 +9,7 @@ from ase.build import make_supercell
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from atomsim.constraints import require_unconstrained
+from atomsim.constraints.rules import require_unconstrained
 from atomsim.errors import AtomsimError
 from atomsim.structures.setting import SAME_LENGTH_A, heights
 from atomsim.structures.superlattices import compact_first, hermite_normal_forms, shortest_vectors

@@ -268,7 +268,7 @@ def _from_file(path: Path) -> list[tuple[str, Origin]]:
 
 
 def _check(atoms: Atoms, where: str, context: Context) -> None:
-    from atomsim.constraints import require_supported
+    from atomsim.constraints.rules import require_supported
     from atomsim.structures.sanity import check_structure
 
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from atomsim.constraints import require_unconstrained
+from atomsim.constraints.rules import require_unconstrained
 from atomsim.errors import InputError
 from atomsim.records import Record, Task
 from atomsim.tasks.base import (

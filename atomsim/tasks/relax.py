@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from atomsim.constraints import require_supported, symmetry_of
+from atomsim.constraints.rules import require_supported, symmetry_of
 from atomsim.errors import InputError
 from atomsim.records import Record, Task, atoms_from_json, atoms_to_json
 from atomsim.tasks.base import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from atomsim.constraints import symmetry_of
+from atomsim.constraints.rules import symmetry_of
 from atomsim.errors import InputError
 from atomsim.records import Record, Task
 from atomsim.tasks.base import (

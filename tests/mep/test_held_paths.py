@@ -12,6 +12,7 @@ from ase.mep import NEB
 from ase.optimize import BFGS
 from test_paths import gold_on_aluminium
 
+from atomsim.constraints.projectors import free_axes, free_directions
 from atomsim.errors import InputError
 from atomsim.mep.barrier import Path, PathSettings
 from atomsim.mep.curvature import partial_hessian
@@ -19,7 +20,6 @@ from atomsim.mep.neb import path_of, question_of
 from atomsim.mep.pairing import paired
 from atomsim.mep.rates import frequencies, full_prefactor, vineyard
 from atomsim.models.ase import AsePotential
-from atomsim.projectors import free_axes, free_directions
 
 BESIDE = 8
 """An atom of the top layer of aluminium, beside the hop."""

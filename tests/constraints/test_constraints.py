@@ -24,7 +24,7 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner, Result
 
 from atomsim.cli import app
-from atomsim.constraint_formats import from_selective_dynamics, selective_dynamics
+from atomsim.constraints.formats import from_selective_dynamics, selective_dynamics
 from atomsim.errors import InputError
 from atomsim.io import read_structures, write_extxyz
 from atomsim.models.load import load_potential

@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian, FixConstraint, FixSymmetry
 from numpy.typing import NDArray
 
-from atomsim.constraints import (
+from atomsim.constraints.rules import (
     CLASSES,
     MASKED,
     Kind,
@@ -72,7 +72,7 @@ def noted_in_info(atoms: Atoms) -> Atoms:
     described = constraints_to_json(atoms)
     if all(entry["kind"] == "FixCartesian" for entry in described):
         return atoms
-    from atomsim.projectors import free_directions
+    from atomsim.constraints.projectors import free_directions
 
     fixed = sorted({int(i) for c in atoms.constraints if isinstance(c, FixAtoms) for i in c.index})
     noted = atoms.copy()
@@ -129,7 +129,7 @@ def selective_dynamics(atoms: Atoms) -> NDArray[np.bool_] | None:
     """
     if not atoms.constraints:
         return None
-    from atomsim.projectors import free_directions
+    from atomsim.constraints.projectors import free_directions
 
     flags = np.ones((len(atoms), 3), dtype=bool)
     masks = np.array([[bool(m & bit) for bit in (4, 2, 1)] for m in range(8)])

@@ -8,7 +8,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atomsim.constraints import Kind, read_constraints, symmetry_of, without_symmetry
+from atomsim.constraints.rules import Kind, read_constraints, symmetry_of, without_symmetry
 
 
 def free_projectors(fixed: Tensor, rule: Tensor, cell: Tensor) -> Tensor:

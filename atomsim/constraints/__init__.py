@@ -1,0 +1,1 @@
+"""Constraints on single atoms: as rules, in files, and the directions that they leave free."""
