@@ -17,7 +17,7 @@ from ase import Atoms
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from atomsim.batch import Batch
-from atomsim.machine import tune_process
+from atomsim.execution.machine import tune_process
 from atomsim.models.chgnet import potential as chgnet
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential

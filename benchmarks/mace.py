@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from atomsim.batch import Batch
-from atomsim.machine import tune_process
+from atomsim.execution.machine import tune_process
 from atomsim.models.mace import fast as mace_fast
 from atomsim.models.mace import kernels as mace_kernels
 from atomsim.models.mace import potential as mace

@@ -29,11 +29,12 @@ from ase.optimize.precon import Exp, PreconLBFGS
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.hosts import inherited
+from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.models.ase import PotentialCalculator
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
-from atomsim.records import Task, atoms_from_json, atoms_to_json
 from atomsim.relaxation import RelaxSettings, iter_relax, noisy
+from atomsim.store.records import Task
 from atomsim.structures.delithiation import delithiate
 from atomsim.structures.prototypes import load_prototype
 from atomsim.structures.supercells import compact_supercell, expand

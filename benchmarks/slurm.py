@@ -30,19 +30,18 @@ from typing import Any
 
 import numpy as np
 
-from atomsim.campaign import Campaign, load_campaign
-from atomsim.records import to_line
+from atomsim.campaign.file import Campaign, load_campaign
+from atomsim.execution.job import Engine
 from atomsim.slurm import planner as planning
 from atomsim.slurm.client import Queued, RealSlurm, Slurm
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.planner import resume, start
 from atomsim.slurm.profile import Cluster, parse_profile
 from atomsim.slurm.status import read_cluster_status
-from atomsim.tasks.base import record_of
-from atomsim.worker import Engine
-from atomsim.worker.chunks import attempts, claim, ledger_lines, lengths, read_step
-from atomsim.worker.folder import RunFolder
-from atomsim.worker.manifest import key_of, read_chunks, read_header, read_tasks
+from atomsim.store.claims import attempts, claim, ledger_lines, lengths, read_step
+from atomsim.store.records import record_of, to_line
+from atomsim.store.rounds import key_of, read_chunks, read_header, read_tasks
+from atomsim.store.run_folder import RunFolder
 
 CAMPAIGN = """
 [campaign]
@@ -389,10 +388,10 @@ def status(folder: Path, tasks: int, seed: int) -> dict[str, Any]:
 
 def checkpoint(folder: Path, potential: str) -> dict[str, Any]:
     """Return the share of time that checkpoints take in a relaxation, and their size."""
+    from atomsim.execution.checkpoint import Remembering
     from atomsim.models.load import load_potential
     from atomsim.relaxation import RelaxSettings, iter_relax
     from atomsim.structures.prototypes import load_prototype
-    from atomsim.worker.checkpoint import Remembering
 
     atoms = load_prototype("Li2RuO3").atoms
     shares, size = [], 0

@@ -13,7 +13,7 @@ import torch
 from ase import Atoms
 
 from atomsim.batch import Batch
-from atomsim.machine import tune_process
+from atomsim.execution.machine import tune_process
 from atomsim.models.load import load_potential
 from atomsim.registry.cards import list_cards
 from atomsim.structures.prototypes import load_prototype

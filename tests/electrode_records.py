@@ -12,7 +12,8 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from atomsim.records import Record, Task, atoms_to_json
+from atomsim.io.atoms_json import atoms_to_json
+from atomsim.store.records import Record, Task
 from atomsim.structures.prototypes import load_prototype
 from atomsim.tasks import electrode
 from atomsim.tasks.base import Context

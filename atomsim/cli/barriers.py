@@ -21,9 +21,9 @@ from atomsim.io.files import require_folder_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from atomsim.campaign import Campaign
-    from atomsim.records import Record
-    from atomsim.worker import Engine
+    from atomsim.campaign.file import Campaign
+    from atomsim.execution.job import Engine
+    from atomsim.store.records import Record
 
 OPTIONS = {
     "max_length_A": "--max-length",
@@ -85,13 +85,14 @@ def barriers(
       atomsim barriers Li2RuO3
       atomsim barriers host.cif --ion Na --max-length 3.5 --check-with chgnet-r2scan
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.campaign import load_campaign
+    from atomsim.campaign.file import load_campaign
+    from atomsim.campaign.run import run_campaign
+    from atomsim.execution.job import LOADER, Engine
+    from atomsim.execution.pool import available_cores
     from atomsim.io.dft_inputs import CODES
     from atomsim.report import write_report
+    from atomsim.store.run_folder import read_run
     from atomsim.tasks.barriers_record import write_paths
-    from atomsim.worker import read_run, run_campaign
-    from atomsim.worker.engine import LOADER, Engine
-    from atomsim.worker.pool import available_cores
 
     if write_dft is not None and write_dft not in CODES:
         raise InputError(f"cannot write inputs for {write_dft!r}; wanted one of {', '.join(CODES)}")
@@ -217,15 +218,15 @@ def _written(file: Path, text: str, folder: Path) -> Iterator[None]:
 
 
 def _has_hops(folder: Path) -> bool:
-    from atomsim.worker import read_run
+    from atomsim.store.run_folder import read_run
 
     return (folder / "run.json").exists() and bool(read_run(folder)[1].get("hops"))
 
 
 def _check_first(campaign: Campaign, engine: Engine) -> None:
     """Find what could only fail after the host was relaxed: no hop, too many atoms, a potential that is not there."""
+    from atomsim.campaign.plan import plan
     from atomsim.models.load import load_potential
-    from atomsim.worker.plan import plan
 
     plan(campaign, engine.load())
     hops: Any = campaign.steps[-1].settings

@@ -56,7 +56,7 @@ def compare(
     """  # noqa: D301 - click's mark for lines that must not be joined
     from atomsim.analysis.agreement import agreement, relaxed_agreement, summarise
     from atomsim.distill.labelling import label
-    from atomsim.machine import tune_process
+    from atomsim.execution.machine import tune_process
     from atomsim.models.load import load_potential
     from atomsim.relaxation import RelaxSettings, iter_relax
     from atomsim.report.compare import components, write_comparison
@@ -166,8 +166,8 @@ def _of_file(path: Path) -> list[tuple[str, Atoms]]:
 
 def _of_run(folder: Path) -> list[tuple[str, Atoms]]:
     """The structures of every relaxed record of a run, as they were relaxed there."""
-    from atomsim.tasks.base import usable
-    from atomsim.worker.folder import RunFolder
+    from atomsim.store.records import usable
+    from atomsim.store.run_folder import RunFolder
 
     run = RunFolder(folder)
     run.read_info()

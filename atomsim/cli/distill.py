@@ -38,7 +38,7 @@ def distill(
     """  # noqa: D301 - click's mark for lines that must not be joined
     from atomsim.distill.recipe import load_recipe
     from atomsim.distill.run import distill as run
-    from atomsim.machine import tune_process
+    from atomsim.execution.machine import tune_process
 
     chosen = load_recipe(recipe)
     tune_process(chosen.train.threads)

@@ -26,7 +26,7 @@ def doctor(as_json: Json = False) -> None:
     Exit code 1 if a potential's weights are not what its card pins.
     """
     from atomsim.registry.cards import survey_cards
-    from atomsim.worker.engine import versions
+    from atomsim.store.provenance import versions
 
     cards, notes = survey_cards()
     show.tell_of_cards(cards, notes)
@@ -83,7 +83,7 @@ def _driver() -> str:
 
 
 def _cores() -> dict[str, Any]:
-    from atomsim.worker.pool import available_cores
+    from atomsim.execution.pool import available_cores
 
     return {"usable": available_cores(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set")}
 

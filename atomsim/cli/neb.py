@@ -73,11 +73,11 @@ def neb(
     Example:
       atomsim neb start.cif end.cif --images 7
     """  # noqa: D301 - click's mark for lines that must not be joined
+    from atomsim.execution.job import LOADER, Engine
     from atomsim.io.write import check_target, default_name, write_structures
     from atomsim.mep.barrier import PathSettings
     from atomsim.mep.neb import neb as find
     from atomsim.mep.pairing import paired
-    from atomsim.worker.engine import LOADER, Engine
 
     if search not in ("follow", "band"):
         raise InputError(f"--search: found {search!r}, wanted follow or band")

@@ -16,10 +16,10 @@ from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:
+    from atomsim.execution.job import Engine, Job
     from atomsim.models.interface import Potential
-    from atomsim.records import Record
+    from atomsim.store.records import Record
     from atomsim.tasks.relax import Settings
-    from atomsim.worker.engine import Engine, Job
 
 
 def add_to(app: typer.Typer) -> None:
@@ -75,13 +75,13 @@ def relax(
     """  # noqa: D301 - click's mark for lines that must not be joined
     from pydantic import ValidationError
 
+    from atomsim.execution.job import LOADER, Engine
+    from atomsim.execution.pool import available_cores
     from atomsim.io.write import check_target, default_name, write_structures
+    from atomsim.store.export import annotated
     from atomsim.tasks.base import find_files
     from atomsim.tasks.keys import explain
     from atomsim.tasks.relax import Settings
-    from atomsim.worker.engine import LOADER, Engine
-    from atomsim.worker.folder import annotated
-    from atomsim.worker.pool import available_cores
 
     try:
         settings = Settings(structures=files, cell=cell, fmax_eV_per_A=fmax, max_steps=max_steps, pressure_GPa=pressure)
@@ -108,10 +108,10 @@ def _job(
     settings: Settings, potential: Potential, target: Path, *, skip_bad: bool, force: bool
 ) -> tuple[Job, list[str]]:
     """Return what is to be done, and one line for each structure that is left out."""
+    from atomsim.execution.job import Job
     from atomsim.io.write import check_target
     from atomsim.tasks import relax as kind
     from atomsim.tasks.base import Context, find_files, gather, make_task
-    from atomsim.worker.engine import Job
 
     context = Context(
         "relax", potential_name=potential.name, potential_sha256=potential.sha256, elements=potential.elements
@@ -136,8 +136,8 @@ def _job(
 
 def _relax(job: Job, engine: Engine, surface: Potential) -> list[Record]:
     """Return the records in the order of the structures."""
-    from atomsim.campaign import Step
-    from atomsim.worker.engine import run_job
+    from atomsim.campaign.file import Step
+    from atomsim.execution.dispatch import run_job
 
     done: dict[str, Record] = {}
     with show.progress() as progress:

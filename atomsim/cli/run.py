@@ -16,8 +16,9 @@ from atomsim.cli.slurm import checked_interval, print_status
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:
-    from atomsim.campaign import Campaign
-    from atomsim.worker import Engine, RunSummary
+    from atomsim.campaign.file import Campaign
+    from atomsim.campaign.run import RunSummary
+    from atomsim.execution.job import Engine
 
 CampaignFile = Annotated[Path, typer.Argument(metavar="CAMPAIGN.toml", help="Campaign file.", show_default=False)]
 RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.", show_default=False)]
@@ -54,8 +55,8 @@ def run(
       atomsim run mine.toml --out runs/mine --potential chgnet-r2scan --processes 4
       atomsim run mine.toml --steps orderings,relaxed
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.campaign import load_campaign
-    from atomsim.worker import run_campaign
+    from atomsim.campaign.file import load_campaign
+    from atomsim.campaign.run import run_campaign
 
     loaded = load_campaign(campaign, potential=potential, device=device)
     folder = out or Path("runs") / campaign.stem
@@ -87,9 +88,9 @@ def check(
       atomsim check workflows/li2ruo3-delithiation.toml
       atomsim check --keys
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.campaign import load_campaign
-    from atomsim.worker.engine import describe
-    from atomsim.worker.plan import plan
+    from atomsim.campaign.file import load_campaign
+    from atomsim.campaign.plan import plan
+    from atomsim.store.provenance import describe
 
     if keys:
         _print_keys(as_json)
@@ -142,8 +143,8 @@ def status(
 
 
 def _print_status(folder: Path, as_json: bool) -> None:
+    from atomsim.campaign.status import read_status
     from atomsim.slurm.journal import Journal
-    from atomsim.worker.status import read_status
 
     if Journal(folder).exists:
         from atomsim.slurm.client import RealSlurm
@@ -190,8 +191,8 @@ def report(folder: RunDir, as_json: Json = False) -> None:
 
 
 def _engine(campaign: Campaign, processes: int | None, trust_file: bool, loader: str | None) -> Engine:
-    from atomsim.worker.engine import LOADER, Engine
-    from atomsim.worker.pool import available_cores
+    from atomsim.execution.job import LOADER, Engine
+    from atomsim.execution.pool import available_cores
 
     return Engine(
         potential=campaign.header.potential,
@@ -205,7 +206,7 @@ def _engine(campaign: Campaign, processes: int | None, trust_file: bool, loader:
 
 def _write_report(folder: Path) -> Path:
     from atomsim.report import write_report
-    from atomsim.worker import read_run
+    from atomsim.store.run_folder import read_run
 
     info, records = read_run(folder)
     return write_report(folder, info, records)
@@ -230,7 +231,7 @@ def _remark(step: Any) -> str:
 
 
 def _print_keys(as_json: bool) -> None:
-    from atomsim.campaign import describe_keys
+    from atomsim.campaign.file import describe_keys
 
     tables = describe_keys()
     if as_json:

@@ -15,10 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from atomsim.campaign import Step
-    from atomsim.records import Record
+    from atomsim.campaign.file import Step
+    from atomsim.campaign.run import StepSummary
     from atomsim.registry.cards import PotentialCard
-    from atomsim.worker import StepSummary
+    from atomsim.store.records import Record
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 PotentialName = Annotated[

@@ -62,12 +62,12 @@ def submit(
       atomsim submit workflows/li2ruo3-delithiation.toml --cluster my-cluster.toml --dry-run
       atomsim submit workflows/li2ruo3-delithiation.toml --cluster my-cluster.toml
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.campaign import load_campaign
+    from atomsim.campaign.file import load_campaign
+    from atomsim.execution.job import LOADER, Engine
     from atomsim.slurm.client import RealSlurm
     from atomsim.slurm.dry import dry_start
     from atomsim.slurm.planner import start
     from atomsim.slurm.profile import read_profile
-    from atomsim.worker.engine import LOADER, Engine
 
     profile = read_profile(cluster)
     loaded = load_campaign(campaign, potential=potential)

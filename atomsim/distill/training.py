@@ -20,8 +20,8 @@ from ase.neighborlist import neighbor_list
 
 from atomsim.distill.recipe import Recipe, Train
 from atomsim.errors import AtomsimError, InputError
+from atomsim.execution.machine import ending
 from atomsim.io import write_extxyz
-from atomsim.machine import ending
 
 EPOCH = re.compile(r"Epoch (\d+): .*RMSE_E_per_atom= *([\d.]+) meV, RMSE_F= *([\d.]+) meV")
 CHECKPOINT = re.compile(r"_epoch-(\d+)(?:_swa)?\.pt$")

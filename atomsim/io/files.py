@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,3 +155,39 @@ def require_other_file(out: Path, inputs: Iterable[Path], *, force: bool) -> Non
     for given in inputs:
         if given.exists() and out.samefile(given):
             raise InputError(f"{out} is the input {given}; name another file with -o, or say --force to overwrite it")
+
+
+def publish(path: Path, text: str) -> bool:
+    """Create a file whole and once; False if it is there already.
+
+    Raises:
+        AtomsimError: if it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.{time.monotonic_ns()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            # Over NFS a link may be made and its answer lost: then the file has two names.
+            if temporary.stat().st_nlink != 2:
+                return False
+        sync_folder(path.parent)
+    except OSError as error:
+        raise AtomsimError(f"cannot write {path.name}: {error.strerror}; make room, then 'atomsim resume'") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -7,11 +7,11 @@ from typing import Any
 
 from atomsim.analysis.hull import SAME_X
 from atomsim.analysis.oxygen import CLASSES
-from atomsim.records import Record
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Table, Text
 from atomsim.report.electrode_charts import capacity_of_one_ion, charts
 from atomsim.report.parts import Part
 from atomsim.report.style import host_label, subscripted
+from atomsim.store.records import Record
 
 Values = Mapping[str, Any]
 

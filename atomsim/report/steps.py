@@ -13,12 +13,11 @@ from ase.data import chemical_symbols, covalent_radii
 from ase.neighborlist import neighbor_list
 
 from atomsim.errors import InputError
-from atomsim.records import Record
 from atomsim.report.barriers import barriers_part
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Source, Table
 from atomsim.report.electrode import electrode_part
 from atomsim.report.parts import Part
-from atomsim.tasks.base import total_calls
+from atomsim.store.records import Record, total_calls
 
 TOO_CLOSE = 0.6
 """Atoms nearer than this part of the sum of their covalent radii are no chemistry."""

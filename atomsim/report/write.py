@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from atomsim.io.files import write_atomically
-from atomsim.records import Record
 from atomsim.report.blocks import Chart, Section, Table
 from atomsim.report.html import page
 from atomsim.report.mpl_chart import save_figures
 from atomsim.report.steps import convergence_headline, part_of, potential_notices, provenance_section, timing_section
+from atomsim.store.records import Record
 
 FIRST = ("electrode",)
 """Kinds whose sections come first; the others follow in the order of the steps."""

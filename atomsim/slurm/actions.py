@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from atomsim.errors import InputError, nearest
-from atomsim.records import Record
 from atomsim.slurm.causes import causes
 from atomsim.slurm.client import Slurm
 from atomsim.slurm.journal import Journal
-from atomsim.worker.chunks import Attempt, attempts, ledger_lines
-from atomsim.worker.folder import RunFolder
-from atomsim.worker.manifest import key_of, known_chunks, rounds
+from atomsim.store.claims import Attempt, attempts, ledger_lines
+from atomsim.store.records import Record
+from atomsim.store.rounds import key_of, known_chunks, rounds
+from atomsim.store.run_folder import RunFolder
 
 LAST_LINES = 15
 PATIENCE_S = 15.0

@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from atomsim.campaign import Step
+from atomsim.campaign.file import Step
+from atomsim.campaign.run import Run, context_of, run_step
 from atomsim.errors import AtomsimError
 from atomsim.slurm.client import Queued, RejectedError, Slurm
 from atomsim.slurm.journal import Journal, Lease
@@ -14,8 +15,7 @@ from atomsim.slurm.notify import notify
 from atomsim.slurm.outlook import Outlook, Submitted
 from atomsim.slurm.rounds import Desk, go_on, hand_in
 from atomsim.slurm.script import PlannerJob, planner_script
-from atomsim.worker.chunks import forget_checkpoints
-from atomsim.worker.run import Run, context_of, run_step
+from atomsim.store.claims import forget_checkpoints
 
 IDLE_S = 300
 """Pause of a planner that has no job to wait for, s."""
@@ -180,7 +180,7 @@ def _planners(desk: Desk, token: str) -> list[Queued]:
 def _report(planner: Planner) -> None:
     """Write the report; what is wrong with a report must not look like a failed campaign."""
     from atomsim.report import write_report
-    from atomsim.worker.folder import read_run
+    from atomsim.store.run_folder import read_run
 
     info, records = read_run(planner.journal.run)
     try:

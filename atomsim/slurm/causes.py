@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atomsim.slurm.command import SlurmUnreachableError, ask
-from atomsim.worker.chunks import Attempt
+from atomsim.store.claims import Attempt
 
 TIMEOUT_S = 20
 MANY = 200

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from atomsim.records import Task
 from atomsim.slurm.profile import Cluster
 from atomsim.slurm.script import elements
-from atomsim.worker.manifest import Chunk
+from atomsim.store.records import Task
+from atomsim.store.rounds import Chunk
 
 SHORTEST_S = 120.0
 """Shorter chunks would spend their time on loading a model."""

@@ -13,8 +13,8 @@ from typing import Any
 
 from atomsim.errors import InputError
 from atomsim.io.files import make_folder_in, replacing, write_atomically
-from atomsim.records import Record
-from atomsim.worker.folder import read_run
+from atomsim.store.records import Record
+from atomsim.store.run_folder import read_run
 
 FORMATS = ("csv", "db", "parquet")
 LONGEST_CELL = 1000

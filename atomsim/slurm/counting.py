@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from atomsim.worker.chunks import LOCAL, Attempt, ledger_lines, lengths, read_step
-from atomsim.worker.manifest import Manifest, key_of, known_chunks, task_spans
+from atomsim.store.claims import LOCAL, Attempt, ledger_lines, lengths, read_step
+from atomsim.store.rounds import Manifest, key_of, known_chunks, task_spans
 
 
 def count_tasks(path: Path) -> int | None:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atomsim.campaign import Campaign
+from atomsim.campaign.file import Campaign
+from atomsim.execution.job import Engine
 from atomsim.slurm.client import Queued
 from atomsim.slurm.planner import start
 from atomsim.slurm.profile import Cluster
-from atomsim.worker.engine import Engine
 
 
 @dataclass

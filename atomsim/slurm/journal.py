@@ -29,10 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from atomsim.errors import AtomsimError, InputError, InUseError
-from atomsim.io.files import write_atomically
+from atomsim.io.files import publish, write_atomically
 from atomsim.slurm.script import ArrayJob, PlannerJob
 from atomsim.slurm.settings import Settings
-from atomsim.worker.manifest import publish
 
 LEASE_S = 90.0
 """A planner that has not been heard of for so long is taken for dead."""

@@ -6,7 +6,7 @@ import os
 import subprocess
 
 from atomsim.slurm.profile import Cluster
-from atomsim.worker.folder import RunFolder
+from atomsim.store.run_folder import RunFolder
 
 TIMEOUT_S = 60
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from atomsim.worker.manifest import read_header
+from atomsim.store.rounds import read_header
 
 
 @dataclass(frozen=True)

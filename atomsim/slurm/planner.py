@@ -13,8 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atomsim.campaign import Campaign, load_campaign
+from atomsim.campaign.file import Campaign, load_campaign
+from atomsim.campaign.open import open_run
+from atomsim.campaign.run import Run, Silent, context_of
 from atomsim.errors import AtomsimError, InputError, InUseError
+from atomsim.execution.job import Engine
 from atomsim.slurm.actions import to_retry
 from atomsim.slurm.advance import Planner, advance, advance_under, open_desk
 from atomsim.slurm.client import Slurm, SlurmUnreachableError
@@ -25,10 +28,9 @@ from atomsim.slurm.policy import History
 from atomsim.slurm.profile import Cluster
 from atomsim.slurm.rounds import open_round
 from atomsim.slurm.settings import Settings, engine_of, settings_of
-from atomsim.worker.engine import Engine, describe, versions
-from atomsim.worker.folder import RunFolder, open_run
-from atomsim.worker.manifest import rounds
-from atomsim.worker.run import Run, Silent, context_of
+from atomsim.store.provenance import describe, versions
+from atomsim.store.rounds import rounds
+from atomsim.store.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Potential

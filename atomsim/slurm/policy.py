@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atomsim.worker.chunks import Attempt, got_on, lengths
-from atomsim.worker.manifest import Chunk
+from atomsim.store.claims import Attempt, got_on, lengths
+from atomsim.store.rounds import Chunk
 
 DEATHS_ALONE = 3
 DEATHS = 20

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atomsim.errors import AtomsimError
-from atomsim.records import Ledger, Task
 from atomsim.slurm import policy
 from atomsim.slurm.chunking import PLANNERS, arrays, plan_chunks
 from atomsim.slurm.client import Queued, RejectedError, Slurm
@@ -18,20 +17,12 @@ from atomsim.slurm.journal import Journal, Lease, Submission
 from atomsim.slurm.outlook import Outlook, Submitted
 from atomsim.slurm.script import ArrayJob, array_script, elements
 from atomsim.slurm.settings import Settings
-from atomsim.tasks.base import record_of
-from atomsim.worker.chunks import Attempt, attempts, claim, seals_for_next
-from atomsim.worker.manifest import (
-    Manifest,
-    key_of,
-    known_chunks,
-    read_header,
-    rounds,
-    task_spans,
-    write_manifest,
-)
+from atomsim.store.claims import Attempt, attempts, claim, seals_for_next
+from atomsim.store.records import Ledger, Task, record_of
+from atomsim.store.rounds import Manifest, key_of, known_chunks, read_header, rounds, task_spans, write_manifest
 
 if TYPE_CHECKING:
-    from atomsim.campaign import Step
+    from atomsim.campaign.file import Step
     from atomsim.tasks.base import Context
 
 SUBMISSIONS = 3

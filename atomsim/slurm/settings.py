@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from atomsim.errors import InputError
+from atomsim.execution.job import Engine
 from atomsim.slurm.profile import Cluster, parse_profile
-from atomsim.worker.engine import Engine
 
 
 @dataclass(frozen=True)

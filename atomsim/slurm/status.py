@@ -16,9 +16,9 @@ from atomsim.slurm.cures import cure
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.settings import Settings
 from atomsim.slurm.watch import BEAT_S
-from atomsim.worker.chunks import Attempt, attempts
-from atomsim.worker.folder import RunFolder
-from atomsim.worker.manifest import Manifest, key_of, known_chunks, read_header, rounds
+from atomsim.store.claims import Attempt, attempts
+from atomsim.store.rounds import Manifest, key_of, known_chunks, read_header, rounds
+from atomsim.store.run_folder import RunFolder
 
 QUIET_S = 8 * BEAT_S
 """A running worker not heard of for so long is called silent."""

@@ -17,7 +17,7 @@ from atomsim.slurm.journal import Journal
 from atomsim.slurm.place import Place
 from atomsim.slurm.settings import Settings
 from atomsim.slurm.watch import BEAT_S
-from atomsim.worker.chunks import attempts
+from atomsim.store.claims import attempts
 
 
 @dataclass(frozen=True)

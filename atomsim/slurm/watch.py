@@ -15,8 +15,8 @@ from typing import Any
 
 from atomsim.errors import AtomsimError
 from atomsim.io.files import write_atomically
-from atomsim.records import Record
-from atomsim.worker.chunks import Attempt, superseded
+from atomsim.store.claims import Attempt, superseded
+from atomsim.store.records import Record
 
 BEAT_S = 15.0
 """How often a worker says that it is alive."""

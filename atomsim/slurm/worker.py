@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atomsim.errors import AtomsimError, InputError
-from atomsim.records import Ledger, Record, Task
+from atomsim.execution.dispatch import run_job
+from atomsim.execution.job import Engine, Job
 from atomsim.slurm.chunking import weight
 from atomsim.slurm.client import Slurm
 from atomsim.slurm.journal import Journal
@@ -23,11 +24,12 @@ from atomsim.slurm.profile import Cluster
 from atomsim.slurm.settings import Settings, engine_of
 from atomsim.slurm.waking import wake
 from atomsim.slurm.watch import BEAT_S, Stopped, Watch
+from atomsim.store.claims import Attempt, attempts, checkpoints, claim, done_before, earlier_checkpoints, superseded
+from atomsim.store.provenance import versions
+from atomsim.store.records import Ledger, Record, Task
+from atomsim.store.rounds import Manifest, key_of, read_chunks, read_header, read_tasks, rounds
 from atomsim.tasks import kind_of
 from atomsim.tasks.base import Context
-from atomsim.worker.chunks import Attempt, attempts, checkpoints, claim, done_before, earlier_checkpoints, superseded
-from atomsim.worker.engine import Engine, Job, run_job, versions
-from atomsim.worker.manifest import Manifest, key_of, read_chunks, read_header, read_tasks, rounds
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Potential

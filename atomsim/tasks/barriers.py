@@ -13,19 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from atomsim.errors import InputError
-from atomsim.records import Record, Task, task_id
-from atomsim.tasks.base import (
-    Context,
-    Inputs,
-    Origin,
-    StepSettings,
-    Structures,
-    count_statuses,
-    make_task,
-    origins,
-    record_of,
-    total_calls,
-)
+from atomsim.store.records import Record, Task, count_statuses, record_of, task_id, total_calls
+from atomsim.tasks.base import Context, Inputs, Origin, StepSettings, Structures, make_task, origins
 
 if TYPE_CHECKING:
     from atomsim.mep.survey import Survey, SurveySettings
@@ -222,8 +211,8 @@ def run(
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Find all paths in one flight; yield each hop's record as its path is done."""
+    from atomsim.io.atoms_json import atoms_from_json
     from atomsim.mep.hop_paths import HopRequest, compute
-    from atomsim.records import atoms_from_json
     from atomsim.tasks.barriers_record import failed_values, path_record
 
     del inputs

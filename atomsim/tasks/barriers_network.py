@@ -9,9 +9,8 @@ import numpy as np
 
 from atomsim.analysis.kinetics import Jump, activation_energy, exact_diffusivity, simulated_diffusivity
 from atomsim.mep.rates import DEFAULT_PREFACTOR
-from atomsim.records import Record
+from atomsim.store.records import Record, total_calls
 from atomsim.structures.network import Edge, percolation
-from atomsim.tasks.base import total_calls
 
 ROOM_K = 300.0
 KMC_STEPS = 1000

@@ -13,13 +13,13 @@ import torch
 from ase import Atoms
 
 from atomsim.errors import AtomsimError
+from atomsim.io.atoms_json import atoms_to_json
 from atomsim.mep.barrier import Path
 from atomsim.mep.flags import moment_change, path_flags
 from atomsim.mep.hop_paths import HopResult
 from atomsim.mep.rates import DEFAULT_PREFACTOR, rate
-from atomsim.records import Record, Task, atoms_to_json
+from atomsim.store.records import Record, Task, record_of
 from atomsim.tasks.barriers_network import equivalent_ends
-from atomsim.tasks.base import record_of
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Potential, Surface

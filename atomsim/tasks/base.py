@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from atomsim.errors import InputError, nearest
+from atomsim.io.atoms_json import atoms_to_json
 from atomsim.io.metadata import as_read, without_metadata
-from atomsim.records import Record, Task, atoms_to_json, task_id
+from atomsim.store.records import Record, Task, task_id, usable
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -224,11 +225,6 @@ def gather(words: Sequence[str], inputs: Inputs, context: Context) -> tuple[list
     return found, problems
 
 
-def usable(records: Sequence[Record]) -> list[Record]:
-    """Good records that have a structure."""
-    return [r for r in records if r.good and r.structure is not None]
-
-
 def left_out(inputs: Inputs) -> list[Record]:
     """Records that a consumer does not take, such as unconverged or exploded ones."""
     return [r for records in inputs.values() for r in records if not r.good]
@@ -303,43 +299,3 @@ def make_task(origin: Origin, kind: str, settings: BaseModel, context: Context) 
         tags=dict(origin.tags),
         parents=origin.parents,
     )
-
-
-def record_of(task: Task, status: str, message: str = "", **content: Any) -> Record:
-    """Return a record that carries its task's identity on."""
-    return Record(
-        task=task.id,
-        step=task.step,
-        kind=task.kind,
-        label=task.label,
-        status=status,
-        message=message,
-        tags=dict(task.tags),
-        parents=task.parents,
-        **content,
-    )
-
-
-def count_statuses(records: Sequence[Record]) -> dict[str, int]:
-    """Number of records of each status, most frequent first, then by name."""
-    counts = Counter(r.status for r in records)
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def total_calls(records: Iterable[Record]) -> int:
-    """Force calls that records took, what several share counted once.
-
-    Every record says what its own part took and what the shared parts took, whoever computed them, so the sum does not
-    depend on how tasks were spread. The evaluations that were made stand in each record's ``run``.
-    """
-    own, shared = 0, {}
-    for record in records:
-        values = record.values
-        own += values.get("force_calls", 0)
-        if calls := values.get("host_hessian_force_calls"):
-            shared[values.get("host_id", calls)] = calls
-        of_host = values.get("shared_force_calls", {"hessian": 0, "ends": {}})
-        host = record.tags.get("host")
-        shared[host, "hessian"] = of_host["hessian"]
-        shared.update({(host, "end", name): calls for name, calls in of_host["ends"].items()})
-    return own + sum(shared.values())

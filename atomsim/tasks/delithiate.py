@@ -11,19 +11,8 @@ from pydantic import Field
 
 from atomsim.constraints.rules import require_unconstrained
 from atomsim.errors import InputError
-from atomsim.records import Record, Task
-from atomsim.tasks.base import (
-    Context,
-    Inputs,
-    Later,
-    Origin,
-    Parent,
-    StepSettings,
-    count_statuses,
-    make_task,
-    origins,
-    record_of,
-)
+from atomsim.store.records import Record, Task, count_statuses, record_of
+from atomsim.tasks.base import Context, Inputs, Later, Origin, Parent, StepSettings, make_task, origins
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from atomsim.errors import InputError
-from atomsim.records import Record, Task, task_id
-from atomsim.tasks.base import Context, Inputs, StepName, StepSettings, count_statuses, record_of
+from atomsim.store.records import Record, Task, count_statuses, record_of, task_id
+from atomsim.tasks.base import Context, Inputs, StepName, StepSettings
 from atomsim.tasks.electrode_inputs import NEEDED_TAGS, check_no_pressure, check_one_potential, reference_of, sort_out
 from atomsim.tasks.electrode_setting import check_reflection, setting_of
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atomsim.errors import InputError
-from atomsim.records import Record
+from atomsim.store.records import Record
 
 NEEDED_TAGS = ("parent", "ion", "x", "x_max", "host_units")
 

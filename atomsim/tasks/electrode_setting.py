@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atomsim.errors import InputError
-from atomsim.records import Record
+from atomsim.store.records import Record
 
 if TYPE_CHECKING:
     from ase import Atoms

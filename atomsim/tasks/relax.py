@@ -11,20 +11,9 @@ from pydantic import Field, model_validator
 
 from atomsim.constraints.rules import require_supported, symmetry_of
 from atomsim.errors import InputError
-from atomsim.records import Record, Task, atoms_from_json, atoms_to_json
-from atomsim.tasks.base import (
-    Context,
-    Inputs,
-    Later,
-    Origin,
-    StepSettings,
-    Structures,
-    count_statuses,
-    make_task,
-    origins,
-    record_of,
-    total_calls,
-)
+from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
+from atomsim.store.records import Record, Task, count_statuses, record_of, total_calls
+from atomsim.tasks.base import Context, Inputs, Later, Origin, StepSettings, Structures, make_task, origins
 from atomsim.units import GPA
 
 if TYPE_CHECKING:

@@ -10,17 +10,8 @@ from pydantic import Field
 
 from atomsim.constraints.rules import symmetry_of
 from atomsim.errors import InputError
-from atomsim.records import Record, Task
-from atomsim.tasks.base import (
-    Context,
-    Inputs,
-    StepSettings,
-    Structures,
-    count_statuses,
-    make_task,
-    origins,
-    record_of,
-)
+from atomsim.store.records import Record, Task, count_statuses, record_of
+from atomsim.tasks.base import Context, Inputs, StepSettings, Structures, make_task, origins
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Surface

@@ -27,8 +27,8 @@ from atomsim.cli import app
 from atomsim.constraints.formats import from_selective_dynamics, selective_dynamics
 from atomsim.errors import InputError
 from atomsim.io import read_structures, write_extxyz
+from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.models.load import load_potential
-from atomsim.records import atoms_from_json, atoms_to_json
 from atomsim.relaxation import relax
 
 CAMPAIGN = """

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from atomsim.cli import app
 from atomsim.io import read_structures, write_extxyz
-from atomsim.records import atoms_from_json, atoms_to_json
+from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.relaxation import relax
 from atomsim.tasks.base import Context, Origin, make_task
 from atomsim.tasks.relax import Settings

@@ -179,7 +179,7 @@ def test_the_network_of_hops_that_failed_is_unknown_not_absent():
     ],
 )
 def test_what_the_file_says_is_found_before_the_host_is_relaxed_and_can_be_put_right(changes, words, monkeypatch):
-    from atomsim.worker import run
+    from atomsim.campaign import run
 
     def relaxed(*_: object) -> None:
         raise AssertionError("a step was run")

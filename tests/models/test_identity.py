@@ -18,12 +18,12 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.mixing import SumCalculator
 
 from atomsim.errors import InputError
+from atomsim.execution.job import Engine
 from atomsim.models.ase import AsePotential
 from atomsim.models.combine import Sum
 from atomsim.models.load import _from_weights, load_potential
 from atomsim.models.pair import Morse
 from atomsim.registry.cards import load_card
-from atomsim.worker.engine import Engine
 
 
 class Holding(Calculator):

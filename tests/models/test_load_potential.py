@@ -14,7 +14,7 @@ from random_mace import random_mace
 
 from atomsim import catalog
 from atomsim.batch import Batch
-from atomsim.campaign import load_campaign
+from atomsim.campaign.file import load_campaign
 from atomsim.errors import InputError
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential, resolve_device

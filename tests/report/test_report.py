@@ -11,7 +11,6 @@ from browser import visit
 from electrode_records import POTENTIAL, electrode_step, metal, structures
 
 from atomsim.analysis.electrode import notes
-from atomsim.records import Record
 from atomsim.report import write_report
 from atomsim.report.blocks import Chart
 from atomsim.report.electrode import structures_table, voltage_table
@@ -19,6 +18,7 @@ from atomsim.report.electrode_charts import hull_chart, oxidation_chart, xrd_cha
 from atomsim.report.html import printed_parts
 from atomsim.report.mpl_chart import save_figures
 from atomsim.report.steps import part_of
+from atomsim.store.records import Record
 
 HOSTILE = "Li2RuO3 <script>alert('x')</script> & \"quotes\""
 INFO = {

@@ -9,9 +9,11 @@ import pytest
 from ase.build import bulk
 from ase.io import write
 
-from atomsim.campaign import Campaign, load_campaign
+from atomsim.campaign.file import Campaign, load_campaign
+from atomsim.campaign.run import run_campaign
+from atomsim.execution.job import Engine
 from atomsim.slurm.profile import Cluster, parse_profile
-from atomsim.worker import Engine, read_run, run_campaign
+from atomsim.store.run_folder import read_run
 
 CAMPAIGN = """
 [campaign]

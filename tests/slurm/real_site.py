@@ -16,11 +16,12 @@ from ase.build import bulk
 from ase.io import write
 from conftest_slurm import CAMPAIGN, outcomes
 
-from atomsim.campaign import load_campaign
+from atomsim.campaign.file import load_campaign
+from atomsim.campaign.run import run_campaign
+from atomsim.execution.job import Engine
 from atomsim.slurm.client import RealSlurm
 from atomsim.slurm.journal import Journal
-from atomsim.worker import Engine, run_campaign
-from atomsim.worker.chunks import attempts
+from atomsim.store.claims import attempts
 
 HERE = Path(__file__).parents[1]
 PATIENCE_S = 900.0

@@ -16,11 +16,11 @@ from ase.build import bulk
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import AtomsimError
+from atomsim.execution import checkpoint
+from atomsim.execution.checkpoint import Remembering
+from atomsim.execution.job import Counted, Tally
 from atomsim.models.load import load_potential
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
-from atomsim.worker import checkpoint
-from atomsim.worker.checkpoint import Remembering
-from atomsim.worker.engine import Counted, Tally
 
 SETTINGS = RelaxSettings(noise_A=0.05, fmax_eV_per_A=0.01, seed=1)
 

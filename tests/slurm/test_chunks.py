@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from atomsim.errors import AtomsimError
-from atomsim.records import Ledger, Record, Task, to_line
-from atomsim.worker.chunks import LOCAL, attempts, claim, read_step, seals_for_next, superseded
-from atomsim.worker.folder import RunFolder
-from atomsim.worker.manifest import (
+from atomsim.io.files import publish
+from atomsim.store.claims import LOCAL, attempts, claim, read_step, seals_for_next, superseded
+from atomsim.store.records import Ledger, Record, Task, to_line
+from atomsim.store.rounds import (
     Chunk,
     Manifest,
     key_of,
-    publish,
     read_chunks,
     read_header,
     read_tasks,
@@ -24,6 +23,7 @@ from atomsim.worker.manifest import (
     task_spans,
     write_manifest,
 )
+from atomsim.store.run_folder import RunFolder
 
 WHO = {"token": "t", "host": "n0"}
 

@@ -14,14 +14,16 @@ import pytest
 from conftest_slurm import CAMPAIGN
 from test_faults import Submitted
 
-from atomsim.campaign import Campaign, load_campaign
+from atomsim.campaign.file import Campaign, load_campaign
+from atomsim.campaign.run import run_campaign
+from atomsim.campaign.status import read_status
 from atomsim.errors import AtomsimError
-from atomsim.records import to_line
+from atomsim.execution.job import Engine
 from atomsim.report import write_report
 from atomsim.slurm.collect import collect
-from atomsim.worker import Engine, read_run, run_campaign
-from atomsim.worker.chunks import LOCAL
-from atomsim.worker.status import read_status
+from atomsim.store.claims import LOCAL
+from atomsim.store.records import to_line
+from atomsim.store.run_folder import read_run
 
 Reference = Callable[[Campaign], dict[str, list[dict]]]
 

@@ -12,7 +12,7 @@ from conftest_slurm import outcomes
 from test_faults import Submitted
 from test_ways_out import damage, lose_all
 
-from atomsim.campaign import Campaign
+from atomsim.campaign.file import Campaign
 from atomsim.errors import InputError
 from atomsim.slurm import planner as planning
 from atomsim.slurm import worker as working
@@ -20,9 +20,9 @@ from atomsim.slurm.actions import cancel
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.planner import resume, retry
 from atomsim.slurm.status import read_cluster_status
-from atomsim.worker import read_run
-from atomsim.worker.chunks import checkpoints, earlier_checkpoints
-from atomsim.worker.manifest import Chunk, Manifest, key_of, read_header, rounds, write_manifest
+from atomsim.store.claims import checkpoints, earlier_checkpoints
+from atomsim.store.rounds import Chunk, Manifest, key_of, read_header, rounds, write_manifest
+from atomsim.store.run_folder import read_run
 
 Reference = Callable[[Campaign], dict[str, list[dict]]]
 
@@ -81,9 +81,9 @@ def test_nonsense_said_once_is_not_replayed(submitted: Submitted, reference: Ref
     """A faulty GPU answers NaN for one structure; its worker then dies in the next one."""
 
     def sick() -> int:
-        import atomsim.worker.engine as engine
+        import atomsim.execution.job as engine
+        from atomsim.execution.checkpoint import Memory
         from atomsim.models.pair import PairPotential
-        from atomsim.worker.checkpoint import Memory
 
         real, guarded, note, under, made = PairPotential.__call__, engine.guarded, Memory.note, [], []
 
@@ -117,8 +117,8 @@ def test_what_is_not_finite_is_not_remembered(tmp_path: Path) -> None:
     from ase.build import bulk
 
     from atomsim.batch import Batch
+    from atomsim.execution.checkpoint import Memory, Remembering
     from atomsim.models.load import load_potential
-    from atomsim.worker.checkpoint import Memory, Remembering
 
     potential = load_potential("lj-test", device="cpu", dtype=None, trust_file=False)
     batch = Batch.pack([bulk("He", "fcc", a, cubic=True) for a in (4.0, 4.1)])

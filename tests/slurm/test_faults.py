@@ -14,8 +14,9 @@ import pytest
 from conftest_slurm import CAMPAIGN, make_campaign, outcomes, profile
 from simulated import Cluster, FolderSlurm
 
-from atomsim.campaign import Campaign, load_campaign
+from atomsim.campaign.file import Campaign, load_campaign
 from atomsim.errors import AtomsimError, InputError
+from atomsim.execution.job import Engine
 from atomsim.slurm import planner as planning
 from atomsim.slurm import worker as working
 from atomsim.slurm.actions import cancel, task_log
@@ -25,9 +26,9 @@ from atomsim.slurm.place import Place, place_of
 from atomsim.slurm.planner import resume, retry, start
 from atomsim.slurm.watch import Watch
 from atomsim.slurm.worker import work
-from atomsim.worker import Engine, read_run
-from atomsim.worker.chunks import attempts, claim, read_step
-from atomsim.worker.manifest import key_of, read_header
+from atomsim.store.claims import attempts, claim, read_step
+from atomsim.store.rounds import key_of, read_header
+from atomsim.store.run_folder import read_run
 
 Reference = Callable[[Campaign], dict[str, list[dict]]]
 RELAXED = "02-relaxed"
@@ -108,7 +109,7 @@ def slow(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         time.sleep(seconds)
         real(self)
 
-    from atomsim.worker.engine import Counted
+    from atomsim.execution.job import Counted
 
     call = Counted.__call__
 
@@ -209,7 +210,7 @@ def test_a_structure_that_kills_its_worker_is_isolated_and_given_up(tmp_path: Pa
     killer = read_run(tmp_path / "local")[1]["relaxed"][5].task
 
     def deadly() -> None:
-        import atomsim.worker.engine as engine
+        import atomsim.execution.job as engine
 
         real = engine.guarded
 
@@ -403,7 +404,7 @@ def test_a_full_disk_stops_the_worker_and_loses_nothing(
 ) -> None:
     import errno
 
-    from atomsim import records
+    from atomsim.store import records
 
     real, calls = os.fsync, []
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from test_faults import Submitted
 
-from atomsim.campaign import Campaign
+from atomsim.campaign.file import Campaign
 from atomsim.slurm import worker as working
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.planner import resume
-from atomsim.worker import read_run
-from atomsim.worker.chunks import attempts
-from atomsim.worker.manifest import rounds
+from atomsim.store.claims import attempts
+from atomsim.store.rounds import rounds
+from atomsim.store.run_folder import read_run
 
 Reference = Callable[[Campaign], dict[str, list[dict]]]
 
@@ -24,7 +24,7 @@ def dies_after(calls: int) -> Callable[[], None]:
     """A worker that is gone after so many evaluations of its own, all of them in its checkpoint."""
 
     def act() -> None:
-        from atomsim.worker.checkpoint import Memory
+        from atomsim.execution.checkpoint import Memory
 
         real, made = Memory.note, []
 
@@ -105,8 +105,8 @@ def test_a_structure_that_kills_after_a_while_is_given_up_all_the_same(tmp_path:
     killer = read_run(tmp_path / "local")[1]["relaxed"][0].task
 
     def deadly() -> None:
-        import atomsim.worker.engine as engine
-        from atomsim.worker.checkpoint import Memory
+        import atomsim.execution.job as engine
+        from atomsim.execution.checkpoint import Memory
 
         guarded, note, under_way = engine.guarded, Memory.note, []
 

@@ -13,10 +13,10 @@ import pytest
 from conftest_slurm import make_campaign, outcomes, profile
 from simulated import Cluster
 
-from atomsim.campaign import Campaign
+from atomsim.campaign.file import Campaign
+from atomsim.execution.job import Engine
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.planner import resume, start
-from atomsim.worker import Engine
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 KINDS = ("worker", "planner", "submitter", "controller", "zombie")

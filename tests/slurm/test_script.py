@@ -11,13 +11,13 @@ from conftest_slurm import profile
 
 from atomsim import catalog
 from atomsim.errors import InputError
-from atomsim.records import Task
 from atomsim.slurm.chunking import arrays, plan_chunks
 from atomsim.slurm.client import parse_elements, parse_line
 from atomsim.slurm.command import clean_environment
 from atomsim.slurm.options import seconds_of
 from atomsim.slurm.profile import described_keys, read_profile
 from atomsim.slurm.script import ArrayJob, PlannerJob, array_script, planner_script
+from atomsim.store.records import Task
 
 
 def options(script: str) -> dict[str, str]:

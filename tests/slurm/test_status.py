@@ -14,14 +14,14 @@ import pytest
 from conftest_slurm import PROFILE
 from test_faults import Submitted
 
-from atomsim.records import Ledger, Record, Task, to_line
 from atomsim.slurm import worker as working
 from atomsim.slurm.client import Queued, SlurmUnreachableError
 from atomsim.slurm.journal import Journal, Settings
 from atomsim.slurm.status import QUIET_S, ClusterStatus, read_cluster_status
-from atomsim.worker.chunks import LOCAL, claim
-from atomsim.worker.folder import RunFolder
-from atomsim.worker.manifest import Chunk, Manifest, key_of, task_spans, write_manifest
+from atomsim.store.claims import LOCAL, claim
+from atomsim.store.records import Ledger, Record, Task, to_line
+from atomsim.store.rounds import Chunk, Manifest, key_of, task_spans, write_manifest
+from atomsim.store.run_folder import RunFolder
 
 STATUSES = ("converged", "max_steps", "exploded")
 

@@ -16,17 +16,17 @@ from conftest_slurm import make_campaign, outcomes, profile
 from simulated import Cluster, FolderSlurm
 from test_faults import Submitted
 
-from atomsim.campaign import Campaign
+from atomsim.campaign.file import Campaign
 from atomsim.errors import InputError
+from atomsim.execution.job import Engine
 from atomsim.slurm.actions import cancel
 from atomsim.slurm.client import Queued, SlurmUnreachableError
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.planner import resume, retry, start
 from atomsim.slurm.status import read_cluster_status
 from atomsim.slurm.waking import judge_queue
-from atomsim.worker import Engine
-from atomsim.worker.chunks import attempts
-from atomsim.worker.manifest import rounds
+from atomsim.store.claims import attempts
+from atomsim.store.rounds import rounds
 
 Reference = Callable[[Campaign], dict[str, list[dict]]]
 ARRAY, PLANNER = "as-abc-01r001p000-x", "as-abc-plan-y"

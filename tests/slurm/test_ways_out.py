@@ -14,8 +14,9 @@ from conftest_slurm import make_campaign, profile
 from simulated import FolderSlurm
 from test_faults import Submitted
 
-from atomsim.campaign import Campaign
+from atomsim.campaign.file import Campaign
 from atomsim.errors import InputError
+from atomsim.execution.job import Engine
 from atomsim.slurm import client
 from atomsim.slurm import worker as working
 from atomsim.slurm.actions import cancel, task_log
@@ -24,8 +25,7 @@ from atomsim.slurm.journal import Journal
 from atomsim.slurm.planner import resume, start
 from atomsim.slurm.rounds import UNANSWERED
 from atomsim.slurm.status import read_cluster_status
-from atomsim.worker import Engine
-from atomsim.worker.manifest import read_header, rounds
+from atomsim.store.rounds import read_header, rounds
 
 Reference = Callable[[Campaign], dict[str, list[dict]]]
 ENGINE = Engine("lj-test")

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from atomsim.records import Record
 from atomsim.report import write_report
 from atomsim.report.barriers import barriers_part
+from atomsim.store.records import Record
 from atomsim.tasks.barriers_network import edges, jumps, site_energies, summary, told_threshold
 
 CUBE = [8.0, 8.0, 8.0]

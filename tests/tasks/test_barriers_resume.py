@@ -13,7 +13,7 @@ import pytest
 from ase.build import bulk
 from ase.io import write
 
-from atomsim.worker import read_run
+from atomsim.store.run_folder import read_run
 
 CAMPAIGN = """
 [campaign]
@@ -36,8 +36,9 @@ end_fmax_eV_per_A = 0.0005
 RUN = """
 import sys
 from pathlib import Path
-from atomsim.campaign import load_campaign
-from atomsim.worker import Engine, run_campaign
+from atomsim.campaign.file import load_campaign
+from atomsim.execution.job import Engine
+from atomsim.campaign.run import run_campaign
 engine = Engine("slow", "cpu", processes=0, loader="slow_argon:load", checkpoints=sys.argv[2], checkpoint_s=0.0)
 summary = run_campaign(load_campaign(Path("argon.toml")), Path(sys.argv[1]), engine)
 sys.exit(0 if summary.ok else 1)

@@ -9,11 +9,13 @@ from ase import Atoms
 from ase.build import bulk
 from ase.io import write
 
-from atomsim.campaign import load_campaign
-from atomsim.records import Record
+from atomsim.campaign.file import load_campaign
+from atomsim.campaign.run import run_campaign
+from atomsim.execution.job import Engine
 from atomsim.report import write_report
+from atomsim.store.records import Record
+from atomsim.store.run_folder import read_run
 from atomsim.tasks.barriers_network import host_summaries
-from atomsim.worker import Engine, read_run, run_campaign
 
 ENGINE = Engine("emt", "cpu", processes=0, loader="emt_potential:load")
 SEVERAL = """

@@ -13,16 +13,18 @@ from ase.constraints import FixAtoms
 from ase.io import write
 from ase.optimize import BFGS
 
-from atomsim.campaign import load_campaign
+from atomsim.campaign.file import load_campaign
+from atomsim.campaign.run import run_campaign
 from atomsim.catalog import folder as catalog_folder
 from atomsim.errors import InputError
-from atomsim.records import Record
+from atomsim.execution.job import Engine
 from atomsim.report import write_report
+from atomsim.store.records import Record
+from atomsim.store.run_folder import read_run
 from atomsim.tasks import barriers
 from atomsim.tasks.barriers_network import host_summaries
 from atomsim.tasks.barriers_record import path_images, path_record
 from atomsim.tasks.base import Context
-from atomsim.worker import Engine, read_run, run_campaign
 
 A = 3.59
 ENGINE = Engine("emt", "cpu", processes=0, loader="emt_potential:load")
@@ -226,8 +228,9 @@ def found_path(folder: Path):
     """A hop of copper as the engine gives it, with the task it belongs to and its surface."""
     from emt_potential import load
 
+    from atomsim.io.atoms_json import atoms_from_json
     from atomsim.mep.hop_paths import HopRequest, compute
-    from atomsim.records import atoms_from_json, task_id
+    from atomsim.store.records import task_id
 
     settings = load_campaign(folder / "copper.toml").steps[0].settings
     (task,) = barriers.expand(settings, {}, Context("hops", base_dir=folder))

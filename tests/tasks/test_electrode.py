@@ -19,8 +19,9 @@ from electrode_records import (
 from pydantic import ValidationError
 
 from atomsim.errors import InputError
-from atomsim.records import atoms_from_json, from_line, to_line
+from atomsim.io.atoms_json import atoms_from_json
 from atomsim.report.electrode_charts import voltage_chart
+from atomsim.store.records import from_line, to_line
 from atomsim.structures.delithiation import delithiate
 from atomsim.structures.prototypes import load_prototype
 from atomsim.tasks import delithiate as delithiate_step

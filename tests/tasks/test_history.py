@@ -12,20 +12,21 @@ from ase.build import bulk
 from ase.io import read
 
 from atomsim.batch import Batch, Evaluation
+from atomsim.execution.checkpoint import Remembering
+from atomsim.execution.job import Job, Outcome, serial
+from atomsim.io.atoms_json import atoms_to_json
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
 from atomsim.models.pair import LennardJones
 from atomsim.models.shared import Shared
-from atomsim.records import Record, Task, atoms_to_json
 from atomsim.relaxation import relax
+from atomsim.store.export import write_structures
+from atomsim.store.records import Record, Task, record_of, total_calls
 from atomsim.structures.delithiation import delithiate
 from atomsim.tasks import barriers, kind_of
 from atomsim.tasks import delithiate as delithiate_step
 from atomsim.tasks import relax as relax_step
-from atomsim.tasks.base import Context, Origin, make_task, record_of, total_calls
-from atomsim.worker.checkpoint import Remembering
-from atomsim.worker.engine import Job, Outcome, serial
-from atomsim.worker.folder import write_structures
+from atomsim.tasks.base import Context, Origin, make_task
 
 
 class Counting:

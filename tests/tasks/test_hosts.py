@@ -8,13 +8,14 @@ import numpy as np
 from ase.build import bulk
 
 from atomsim.hosts import host_of, inherited
+from atomsim.io.atoms_json import atoms_to_json
 from atomsim.models.load import load_potential
 from atomsim.models.shared import Shared
 from atomsim.optimize.hessian import hessian
-from atomsim.records import Task, atoms_to_json
 from atomsim.relaxation import RelaxSettings, iter_relax, relax
+from atomsim.store.records import Task, record_of
 from atomsim.tasks import relax as relax_step
-from atomsim.tasks.base import Context, record_of
+from atomsim.tasks.base import Context
 from atomsim.tasks.relax import structure_of
 
 

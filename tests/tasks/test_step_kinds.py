@@ -12,7 +12,8 @@ from ase.io import write
 from pydantic import ValidationError
 
 from atomsim.errors import InputError
-from atomsim.records import Record, atoms_to_json
+from atomsim.io.atoms_json import atoms_to_json
+from atomsim.store.records import Record
 from atomsim.structures.prototypes import load_prototype
 from atomsim.tasks import MODULES, delithiate, kind_of, relax, structures
 from atomsim.tasks.base import Context, origins

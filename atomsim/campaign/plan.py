@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from ase.data import chemical_symbols
 
-from atomsim.campaign import Campaign, Step
-from atomsim.records import Record, Task
-from atomsim.tasks.base import Context, record_of
-from atomsim.worker.run import context_of, takes_results
+from atomsim.campaign.file import Campaign, Step
+from atomsim.campaign.run import context_of, takes_results
+from atomsim.store.records import Record, Task, record_of
+from atomsim.tasks.base import Context
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Potential

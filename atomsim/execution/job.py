@@ -1,4 +1,4 @@
-"""Runs the tasks of one step: here, in batches on a GPU, or in a pool of processes on a CPU.
+"""A job: the tasks of one step, run in this process, one by one or in batches.
 
 Whatever happens to one task stays with that task: an exception or a dead process becomes a
 record that says so, and the other tasks' records are what they would have been without it.
@@ -10,11 +10,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cached_property
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +21,15 @@ from pydantic import BaseModel
 
 from atomsim.errors import AtomsimError, InputError
 from atomsim.models.shared import Shared
-from atomsim.records import Record, Task, task_id, to_line
+from atomsim.store.records import Record, Task, record_of, to_line
 from atomsim.tasks import kind_of
-from atomsim.tasks.base import Context, Inputs, record_of
+from atomsim.tasks.base import Context, Inputs
 
 if TYPE_CHECKING:
     from atomsim.batch import Batch, Evaluation
     from atomsim.models.interface import Potential
 
 LOADER = "atomsim.models.load:load_potential"
-PACKAGES = ("atomsim", "torch", "chgnet", "mace-torch", "ase", "pymatgen", "numpy", "spglib")
 TELL_S = 0.5
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -71,7 +69,7 @@ class Engine:
         refuse_unidentified(potential)
         if self.checkpoints is None:
             return potential
-        from atomsim.worker.checkpoint import Remembering
+        from atomsim.execution.checkpoint import Remembering
 
         before = [Path(folder) for folder in self.checkpoints_before]
         return Remembering(potential, Path(self.checkpoints), self.checkpoint_s, before)
@@ -157,53 +155,6 @@ class Outcome:
     """Systems that its process evaluated for it, or, in a batch, since the record before."""
 
 
-def describe(potential: Potential) -> dict[str, Any]:
-    """Return what identifies a potential, JSON-able."""
-    return {
-        "name": potential.name,
-        "sha256": potential.sha256,
-        "device": str(potential.device),
-        "dtype": str(potential.dtype).removeprefix("torch."),
-        "cutoff_A": float(potential.cutoff),
-        "elements": sorted(potential.elements),
-    }
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of the packages that a result depends on."""
-    found = {"python": sys.version.split()[0]}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def run_job(job: Job, engine: Engine, potential: Potential | None) -> Iterator[Record]:
-    """Run every task of a job; yield each record, with its provenance, as soon as it is there.
-
-    On a CPU every process evaluates one system at a time on one thread, so that a result does
-    not depend on scheduling, on the number of processes or on an interruption. Of several GPUs
-    each has a process of its own.
-    """
-    from atomsim.machine import allotted_gpus  # torch is imported only where it is needed
-    from atomsim.worker.pool import pooled
-
-    if potential is None or engine.processes == 0:
-        outcomes = serial(job, potential)
-    elif potential.device.type != "cuda":
-        outcomes = pooled(job, replace(engine, device=str(potential.device)))
-    elif len(gpus := allotted_gpus(engine.device)) > 1 and len(job.tasks) > 1:
-        outcomes = pooled(job, replace(engine, device="cuda:0"), gpus)
-    else:
-        outcomes = batched(job, potential)
-    tasks = {task.id: task for task in job.tasks}
-    for outcome in outcomes:
-        yield _stamp(outcome, tasks[outcome.record.task], job, potential)
-
-
 def serial(job: Job, potential: Potential | None) -> Iterator[Outcome]:
     """Run tasks one after another in this process."""
     for task in job.tasks:
@@ -276,29 +227,6 @@ def _complain(job: Job, what: str) -> None:
         return
     with job.log.open("a", encoding="utf-8") as file:
         file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {what}\n{traceback.format_exc()}")
-
-
-def _stamp(outcome: Outcome, task: Task, job: Job, potential: Potential | None) -> Record:
-    """Add provenance, equal in every run, and the circumstances of this one."""
-    provenance: dict[str, Any] = {
-        "versions": versions(),
-        "seed": job.context.seed,
-        "settings": job.settings.model_dump(mode="json"),
-        "inputs_sha256": task_id(asdict(task)),
-    }
-    if potential is not None:
-        about = describe(potential)
-        provenance["potential"] = {"name": about["name"], "sha256": about["sha256"]}
-        provenance |= {"device": about["device"], "dtype": about["dtype"]}
-        # one potential may be computed in several ways, equal to rounding
-        how = {key: getattr(potential, key, "") for key in ("kernel", "kernel_note")}
-        provenance |= {key: word for key, word in how.items() if word}
-    circumstances = {
-        "finished": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "wall_s": round(outcome.wall_s, 3),
-        "attempt": outcome.attempt,
-    } | ({} if potential is None else {"evaluations": outcome.evaluations})
-    return replace(outcome.record, provenance=outcome.record.provenance | provenance, run=circumstances)
 
 
 def check_processes(processes: int) -> int:

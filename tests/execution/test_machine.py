@@ -9,7 +9,7 @@ import pytest
 
 FAULTS = """
 import resource, torch
-from atomsim.machine import tune_process
+from atomsim.execution.machine import tune_process
 {tune}
 def faults(n):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

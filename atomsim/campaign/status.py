@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from atomsim.tasks.base import count_statuses, total_calls
-from atomsim.worker.chunks import read_step
-from atomsim.worker.folder import RunFolder
+from atomsim.store.claims import read_step
+from atomsim.store.records import count_statuses, total_calls
+from atomsim.store.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

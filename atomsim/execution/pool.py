@@ -1,6 +1,6 @@
 """A pool of processes that outlives the death of any of them.
 
-Each process (``atomsim.worker.child``) is a fresh interpreter with one thread; tasks go in and
+Each process (``atomsim.execution.child``) is a fresh interpreter with one thread; tasks go in and
 records come out as lines of JSON, so a pool works from scripts, notebooks and the command line
 alike, and a process that is killed takes only its own task with it.
 
@@ -26,10 +26,9 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from atomsim.errors import AtomsimError
-from atomsim.machine import ending
-from atomsim.records import Task, from_line
-from atomsim.tasks.base import record_of
-from atomsim.worker.engine import Engine, Job, Outcome
+from atomsim.execution.job import Engine, Job, Outcome
+from atomsim.execution.machine import ending
+from atomsim.store.records import Task, from_line, record_of
 
 ATTEMPTS = 2
 """How often a task may take its process down before it is given up."""
@@ -151,7 +150,7 @@ class Pool:
         return max(math.ceil(waiting / (2 * places)), min(SMALLEST_SHARE, math.ceil(waiting / places)))
 
     def _start(self, place: Place) -> Child:
-        command = [sys.executable, "-P", "-m", "atomsim.worker.child"]
+        command = [sys.executable, "-P", "-m", "atomsim.execution.child"]
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,
             stdin=subprocess.PIPE,

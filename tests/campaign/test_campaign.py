@@ -10,11 +10,11 @@ from ase.build import bulk
 from ase.io import write
 
 from atomsim import catalog
-from atomsim.campaign import describe_keys, load_campaign
+from atomsim.campaign.file import describe_keys, load_campaign
+from atomsim.campaign.plan import plan
 from atomsim.errors import InputError
 from atomsim.tasks import MODULES, kind_of
 from atomsim.tasks.base import find_files
-from atomsim.worker.plan import plan
 
 GOOD = """
 [campaign]

@@ -12,12 +12,14 @@ from ase import Atoms
 from ase.build import bulk
 from faulty_potentials import Faulty
 
-from atomsim.machine import allotted_gpus
-from atomsim.records import Record, Task, atoms_to_json
+from atomsim.execution import dispatch
+from atomsim.execution.dispatch import run_job
+from atomsim.execution.job import Engine, Job, serial
+from atomsim.execution.machine import allotted_gpus
+from atomsim.io.atoms_json import atoms_to_json
+from atomsim.store.records import Record, Task
 from atomsim.tasks import relax
 from atomsim.tasks.base import Context
-from atomsim.worker import engine as engine_module
-from atomsim.worker.engine import Engine, Job, run_job, serial
 
 GPUS = ("3", "GPU-5f1c")
 
@@ -80,7 +82,7 @@ def test_a_card_asked_for_by_number_is_used_in_this_process(two_gpus: Path, monk
         here.append(len(job.tasks))
         return []
 
-    monkeypatch.setattr(engine_module, "batched", batched)
+    monkeypatch.setattr(dispatch, "batched", batched)
     assert run(job_of(helium(3), two_gpus / "log.txt"), device="cuda:1") == {}
     assert here == [3]
 

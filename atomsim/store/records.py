@@ -12,18 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms
 
-from atomsim.constraints.formats import constraints_from_json, constraints_to_json
 from atomsim.errors import AtomsimError
-from atomsim.io.metadata import add_metadata, metadata_to_json
+from atomsim.io.atoms_json import atoms_from_json
 
 SCHEMA = 1
 GOOD = frozenset({"converged", "done"})
@@ -193,47 +191,54 @@ class Ledger:
                     yield line, None
 
 
-def atoms_to_json(atoms: Atoms, arrays: dict[str, np.ndarray] | None = None) -> dict[str, Any]:
-    """Return atoms as JSON, every float exactly (shortest round-trip form).
-
-    Args:
-        atoms: structure with its constraints, others than ``FixAtoms`` in a key of their own, and what else it
-            carries, in keys of their own too, where there are any.
-        arrays: per-atom results to carry along, e.g. ``{"forces": (n, 3), "magmoms": (n,)}``.
-
-    Raises:
-        InputError: for a constraint that nothing here can keep.
-    """
-    constraints = constraints_to_json(atoms)
-    fixed = sorted({int(i) for c in atoms.constraints if isinstance(c, FixAtoms) for i in c.index})
-    return (
-        {
-            "numbers": [int(z) for z in atoms.numbers],
-            "positions": atoms.positions.tolist(),
-            "cell": atoms.cell.array.tolist(),
-            "pbc": [bool(p) for p in atoms.pbc],
-            "fixed": fixed,
-            "arrays": {k: np.asarray(v, dtype=float).tolist() for k, v in (arrays or {}).items()},
-        }
-        | ({"constraints": constraints} if constraints else {})
-        | metadata_to_json(atoms)
-    )
-
-
-def atoms_from_json(content: dict[str, Any]) -> Atoms:
-    """Rebuild what ``atoms_to_json`` wrote; per-atom results become ASE arrays."""
-    atoms = Atoms(numbers=content["numbers"], positions=content["positions"], cell=content["cell"], pbc=content["pbc"])
-    add_metadata(atoms, content)
-    whole = [FixAtoms(indices=content["fixed"])] if content["fixed"] else []
-    atoms.set_constraint([*whole, *constraints_from_json(atoms, content.get("constraints", ()))])
-    for name, values in content["arrays"].items():
-        atoms.set_array(name, np.asarray(values))
-    return atoms
-
-
 def by_step(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Group records by step, order kept."""
     steps: dict[str, list[Record]] = {}
     for record in records:
         steps.setdefault(record.step, []).append(record)
     return steps
+
+
+def usable(records: Sequence[Record]) -> list[Record]:
+    """Good records that have a structure."""
+    return [r for r in records if r.good and r.structure is not None]
+
+
+def record_of(task: Task, status: str, message: str = "", **content: Any) -> Record:
+    """Return a record that carries its task's identity on."""
+    return Record(
+        task=task.id,
+        step=task.step,
+        kind=task.kind,
+        label=task.label,
+        status=status,
+        message=message,
+        tags=dict(task.tags),
+        parents=task.parents,
+        **content,
+    )
+
+
+def count_statuses(records: Sequence[Record]) -> dict[str, int]:
+    """Number of records of each status, most frequent first, then by name."""
+    counts = Counter(r.status for r in records)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def total_calls(records: Iterable[Record]) -> int:
+    """Force calls that records took, what several share counted once.
+
+    Every record says what its own part took and what the shared parts took, whoever computed them, so the sum does not
+    depend on how tasks were spread. The evaluations that were made stand in each record's ``run``.
+    """
+    own, shared = 0, {}
+    for record in records:
+        values = record.values
+        own += values.get("force_calls", 0)
+        if calls := values.get("host_hessian_force_calls"):
+            shared[values.get("host_id", calls)] = calls
+        of_host = values.get("shared_force_calls", {"hessian": 0, "ends": {}})
+        host = record.tags.get("host")
+        shared[host, "hessian"] = of_host["hessian"]
+        shared.update({(host, "end", name): calls for name, calls in of_host["ends"].items()})
+    return own + sum(shared.values())

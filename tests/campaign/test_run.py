@@ -15,18 +15,20 @@ from ase.build import bulk
 from ase.io import read, write
 from faulty_potentials import Faulty
 
-from atomsim import records as records_module
 from atomsim import relaxation
-from atomsim.campaign import load_campaign
+from atomsim.campaign.file import load_campaign
+from atomsim.campaign.plan import plan
+from atomsim.campaign.run import RunSummary, Silent, StepSummary, context_of, run_campaign
+from atomsim.campaign.status import read_status
 from atomsim.errors import AtomsimError, InputError
-from atomsim.records import Record, Task, atoms_to_json
+from atomsim.execution.dispatch import run_job
+from atomsim.execution.job import Engine, Job, batched
+from atomsim.io.atoms_json import atoms_to_json
+from atomsim.store import records as records_module
+from atomsim.store.records import Record, Task
+from atomsim.store.run_folder import RunFolder, read_run
 from atomsim.tasks import relax
 from atomsim.tasks.base import Context
-from atomsim.worker import Engine, Job, RunFolder, RunSummary, StepSummary, read_run, run_campaign
-from atomsim.worker.engine import batched, run_job
-from atomsim.worker.plan import plan
-from atomsim.worker.run import Silent, context_of
-from atomsim.worker.status import read_status
 
 LOADER = "faulty_potentials:load"
 CAMPAIGN = """

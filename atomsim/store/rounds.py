@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from atomsim.errors import AtomsimError, InputError
-from atomsim.records import Task
+from atomsim.io.files import publish
+from atomsim.store.records import Task
 
 
 @dataclass(frozen=True)
@@ -55,42 +54,6 @@ class Manifest:
     """Why there is this round, for a person."""
     opened: float = 0.0
     """When, ``time.time()``."""
-
-
-def publish(path: Path, text: str) -> bool:
-    """Create a file whole and once; False if it is there already.
-
-    Raises:
-        AtomsimError: if it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.{time.monotonic_ns()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            # Over NFS a link may be made and its answer lost: then the file has two names.
-            if temporary.stat().st_nlink != 2:
-                return False
-        sync_folder(path.parent)
-    except OSError as error:
-        raise AtomsimError(f"cannot write {path.name}: {error.strerror}; make room, then 'atomsim resume'") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def key_of(round_number: int, chunk: int) -> str:

@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from atomsim.errors import AtomsimError
-from atomsim.records import Record, from_line
-from atomsim.worker.manifest import key_of, known_chunks, publish, read_header, rounds
+from atomsim.io.files import publish
+from atomsim.store.records import Record, from_line
+from atomsim.store.rounds import key_of, known_chunks, read_header, rounds
 
 LOCAL = "records.jsonl"
 """What ``atomsim run`` writes on one machine; its records fill what chunks left."""

@@ -12,12 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from atomsim.campaign import Campaign, Step
+from atomsim.campaign.file import Campaign, Step
+from atomsim.campaign.open import open_run
 from atomsim.errors import AtomsimError, InputError, nearest
-from atomsim.records import Record, Task
+from atomsim.execution.dispatch import run_job
+from atomsim.execution.job import Engine, Job, check_processes
+from atomsim.store.export import export
+from atomsim.store.provenance import describe
+from atomsim.store.records import Record, Task
+from atomsim.store.run_folder import RunFolder, inputs_hash
 from atomsim.tasks.base import Context, Inputs, left_out
-from atomsim.worker.engine import Engine, Job, check_processes, describe, run_job
-from atomsim.worker.folder import RunFolder, export, inputs_hash, open_run
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Potential

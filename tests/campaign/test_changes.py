@@ -9,11 +9,12 @@ import pytest
 from ase.build import bulk
 from ase.io import write
 
-from atomsim.campaign import load_campaign
+from atomsim.campaign.file import load_campaign
+from atomsim.campaign.run import RunSummary, Silent, run_campaign
 from atomsim.errors import InputError
-from atomsim.records import Record
-from atomsim.worker import Engine, RunSummary, read_run, run_campaign
-from atomsim.worker.run import Silent
+from atomsim.execution.job import Engine
+from atomsim.store.records import Record
+from atomsim.store.run_folder import read_run
 
 HEAD = '[campaign]\nname = "changes"\npotential = "lj-test"\nseed = 1\n'
 METAL = (

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from atomsim.errors import InputError, nearest
-from atomsim.records import task_id
+from atomsim.store.records import task_id
 from atomsim.tasks import MODULES, kind_of
 from atomsim.tasks.base import Source, StepKind, StepSettings, find_files, sources, unknown_word
 from atomsim.tasks.keys import describe_settings, explain

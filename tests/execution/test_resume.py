@@ -15,7 +15,7 @@ import pytest
 from ase.build import bulk
 from ase.io import write
 
-from atomsim.worker import read_run
+from atomsim.store.run_folder import read_run
 
 CAMPAIGN = """
 [campaign]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from atomsim.campaign import Campaign, Step
-    from atomsim.worker.folder import RunFolder
+    from atomsim.campaign.file import Campaign, Step
+    from atomsim.store.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
