@@ -25,7 +25,7 @@ from atomsim.models.mace.potential import MacePotential, quiet_mace
 from benchmarks.cells import rattled
 from benchmarks.paired import Row, cpu_clock, cuda_clock, paired, per_call_arguments, report, share_outside
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "models"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 from random_mace import random_mace
 
 HIDDEN = {"small": "128x0e", "medium": "128x0e + 128x1o"}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from ase.build import bulk
 from ase.constraints import FixBondLengths
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
+from random_mace import random_mace
 from typer.testing import CliRunner
 
 from atomsim.batching.capacity import Capacity
@@ -27,9 +26,6 @@ from atomsim.models.load import load_potential
 from atomsim.models.mace.potential import MacePotential
 from atomsim.relaxation import METHODS, RelaxSettings, relax
 from atomsim.structures.prototypes import load_prototype
-
-sys.path.insert(0, str(Path(__file__).parent / "models"))
-from random_mace import random_mace
 
 FMAX = 0.005
 

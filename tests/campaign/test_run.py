@@ -56,13 +56,6 @@ cell = false
 """
 
 
-@pytest.fixture(autouse=True)
-def _children_find_the_faulty_potentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = str(Path(__file__).parent)
-    monkeypatch.syspath_prepend(here)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
-
-
 def cell(element: str, a: float) -> Atoms:
     return bulk(element, "fcc", a, cubic=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,8 +26,6 @@ GPUS = ("3", "GPU-5f1c")
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An allocation of two cards; returns a folder where processes note what they see."""
-    here = str(Path(__file__).parent)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(GPUS))
     monkeypatch.setenv("NOTE_GPUS_IN", str(tmp_path))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -51,14 +50,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def start(folder: Path, out: str) -> subprocess.Popen[bytes]:
-    here = str(Path(__file__).parent)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
     arguments = ["run", "mine.toml", "--out", out, "--processes", "2", "--loader", "faulty_potentials:load"]
     command = [sys.executable, "-c", "from atomsim.cli import main; main()", *arguments]
     return subprocess.Popen(
         command,
         cwd=folder,
-        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         # a shell's background jobs, and all that they start, ignore Ctrl-C

@@ -17,7 +17,6 @@ LOADER = ["--loader", "emt_potential:load", "--potential", "emt", "--device", "c
 
 @pytest.fixture(autouse=True)
 def _found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "tasks"))
     monkeypatch.chdir(tmp_path)
 
 

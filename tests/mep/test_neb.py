@@ -24,7 +24,6 @@ from atomsim.models.pair import LennardJones
 
 @pytest.fixture(autouse=True)
 def _found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.chdir(tmp_path)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest_slurm import reference
-from real_site import HERE, Site
+from real_site import Site
 
 from atomsim.slurm.client import RealSlurm
 from atomsim.slurm.command import clean_environment
@@ -71,7 +71,6 @@ def _cluster(name: str, needed: tuple[str, ...], **settings: str) -> Iterator[Co
 @pytest.fixture
 def site(tmp_path: Path, slurm: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Site]]:
     """What makes a campaign in a folder for the test cluster; afterwards the queue is empty."""
-    monkeypatch.syspath_prepend(str(HERE))  # for the potential that misbehaves
     yield lambda *arguments, **options: Site(tmp_path, *arguments, **options)
     deadline = time.monotonic() + 120
     while RealSlurm().queue() and time.monotonic() < deadline:

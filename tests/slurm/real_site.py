@@ -23,7 +23,7 @@ from atomsim.slurm.client import RealSlurm
 from atomsim.slurm.journal import Journal
 from atomsim.store.claims import attempts
 
-HERE = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PATIENCE_S = 900.0
 """Longer than anything here takes on a busy machine: it ends tests that would hang, and decides nothing else."""
 PROFILE = """
@@ -136,7 +136,7 @@ class Site:
 
 
 def environment() -> dict[str, str]:
-    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 

@@ -13,7 +13,7 @@ import pytest
 from ase.build import bulk
 from ase.io import write
 from conftest_slurm import outcomes
-from real_site import HERE, PATIENCE_S, Site, expected, partition_down
+from real_site import PATIENCE_S, Site, expected, partition_down
 
 from atomsim.slurm.client import RealSlurm
 
@@ -69,7 +69,6 @@ def test_accounts_only_add_the_cause(
     tmp_path: Path, slurm_with_accounts: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With slurmdbd: status names what a worker died of; all else is as it is without."""
-    monkeypatch.syspath_prepend(str(HERE))  # for the potential that is slow
     here = Site(tmp_path, 3, element="Ne")
     wanted = expected(here)
     monkeypatch.setenv("FAULTY_DELAY_S", "0.3")

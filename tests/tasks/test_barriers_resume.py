@@ -53,8 +53,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def start(folder: Path, out: str, checkpoints: str, count: str) -> subprocess.Popen[bytes]:
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path, "ARGON_COUNT": count}
+    environment = os.environ | {"ARGON_COUNT": count}
     command = [sys.executable, "-c", RUN, out, checkpoints]
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -72,11 +72,6 @@ prefactors = PREFACTORS
 """
 
 
-@pytest.fixture(autouse=True)
-def _found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-
-
 def run(folder: Path, text: str) -> list[Record]:
     (folder / "mine.toml").write_text(text)
     run_campaign(load_campaign(folder / "mine.toml"), folder / "run", ENGINE)

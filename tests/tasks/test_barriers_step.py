@@ -48,11 +48,6 @@ end_fmax_eV_per_A = 0.005
 """
 
 
-@pytest.fixture(autouse=True)
-def _found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-
-
 def prepared(folder: Path) -> Path:
     write(folder / "copper.extxyz", bulk("Cu", "fcc", a=A))
     (folder / "copper.toml").write_text(CAMPAIGN)
@@ -67,10 +62,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the campaign has run, for tests that only read."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parent))
-        folder = prepared(tmp_path_factory.mktemp("done"))
-        run(folder)
+    folder = prepared(tmp_path_factory.mktemp("done"))
+    run(folder)
     return folder
 
 
