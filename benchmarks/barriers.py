@@ -34,12 +34,12 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.mep import NEB
 from ase.optimize import FIRE
 
-from atomsim.mep.barrier import Ends, PathSettings, find_paths
-from atomsim.mep.curvature import prove
+from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
+from atomsim.mep.find import Ends, PathSettings, find_paths
 from atomsim.mep.interpolate import idpp, roughened
 from atomsim.mep.legs import resolve
 from atomsim.mep.path import at_positions, path_tangents
-from atomsim.mep.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
+from atomsim.mep.proof import prove
 from atomsim.models.ase import PotentialCalculator
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity
-from atomsim.mep.curvature import Proof, prove
+from atomsim.mep.proof import Proof, prove
 from atomsim.models.interface import Potential, Surface
 from atomsim.models.load import load_potential
 from atomsim.optimize.drive import Group, Stop, drive

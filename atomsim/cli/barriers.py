@@ -243,7 +243,7 @@ def _as_options(text: str) -> str:
 
 
 def _print(records: list[Record], report: Path, written: list[Path], problems: list[str], as_json: bool) -> None:
-    from atomsim.tasks.barriers_network import changed_symmetry, host_summaries, told_threshold
+    from atomsim.hopping.summary import changed_symmetry, host_summaries, told_threshold
     from atomsim.tasks.barriers_record import supercell_flags
 
     hosts = host_summaries(records)

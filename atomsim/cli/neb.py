@@ -75,7 +75,7 @@ def neb(
     """  # noqa: D301 - click's mark for lines that must not be joined
     from atomsim.execution.job import LOADER, Engine
     from atomsim.io.write import check_target, default_name, write_structures
-    from atomsim.mep.barrier import PathSettings
+    from atomsim.mep.find import PathSettings
     from atomsim.mep.neb import neb as find
     from atomsim.mep.pairing import paired
 

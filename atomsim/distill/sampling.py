@@ -21,8 +21,8 @@ from atomsim.distill.recipe import Recipe, System
 from atomsim.distill.structures import compressed, dimers, displaced, structures_of
 from atomsim.dynamics.langevin import Langevin
 from atomsim.errors import AtomsimError
-from atomsim.mep.barrier import PathSettings, find_paths
-from atomsim.mep.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
+from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
+from atomsim.mep.find import PathSettings, find_paths
 from atomsim.models.interface import Surface
 from atomsim.relaxation import RelaxSettings, iter_relax
 

@@ -25,10 +25,10 @@ from atomsim.distill.labelling import label
 from atomsim.distill.recipe import Recipe
 from atomsim.distill.stability import heated, pair_distributions
 from atomsim.distill.structures import dimers
+from atomsim.hopping.compute import HopRequest, compute
+from atomsim.hopping.survey import SurveySettings, survey
 from atomsim.io.files import write_atomically
-from atomsim.mep.barrier import PathSettings
-from atomsim.mep.hop_paths import HopRequest, compute
-from atomsim.mep.survey import SurveySettings, survey
+from atomsim.mep.find import PathSettings
 from atomsim.models.combine import Sum
 from atomsim.models.interface import Potential
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax

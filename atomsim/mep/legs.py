@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
-from atomsim.mep.barrier import Ends, Path, PathSettings, at_positions, find_paths
+from atomsim.mep.find import Ends, Path, PathSettings, at_positions, find_paths
 from atomsim.mep.path import FloatArray, travellers, with_end_forces
 from atomsim.models.interface import Surface
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax

@@ -15,7 +15,7 @@ from atomsim.batch import Batch
 from atomsim.constraints.projectors import free_directions
 from atomsim.errors import InputError, nearest
 from atomsim.exchange import as_surface, given_structures, require_sound
-from atomsim.mep.barrier import Ends, PathSettings, find_paths
+from atomsim.mep.find import Ends, PathSettings, find_paths
 from atomsim.mep.interpolate import IDENTICAL_A, between
 from atomsim.mep.legs import Legs, resolve
 from atomsim.mep.pairing import Pair, moves, paired

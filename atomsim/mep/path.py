@@ -17,7 +17,7 @@ from torch import Tensor
 from atomsim.batch import Batch
 from atomsim.errors import InputError
 from atomsim.mep.band import Neighbourhood, improved_tangent
-from atomsim.mep.curvature import Proof
+from atomsim.mep.proof import Proof
 from atomsim.optimize.space import Space
 from atomsim.optimize.springs import spring_hessian
 

@@ -8,8 +8,8 @@ from ase.units import _amu, _e
 from numpy.typing import NDArray
 
 from atomsim.batch import Batch
-from atomsim.mep.barrier import Path
-from atomsim.mep.curvature import partial_hessian, shell
+from atomsim.mep.find import Path
+from atomsim.mep.proof import partial_hessian, shell
 from atomsim.models.interface import Surface
 from atomsim.optimize.hessian import hessian
 from atomsim.units import KB

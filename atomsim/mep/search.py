@@ -21,11 +21,11 @@ from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity
 from atomsim.constraints.projectors import free_axes
 from atomsim.mep.band import ElasticBand
-from atomsim.mep.climb import Climb, Key, Watched, band_between, begun, device_of
-from atomsim.mep.curvature import prove
 from atomsim.mep.follow import Follow, held, informed, with_lowest
 from atomsim.mep.path import Ends, FloatArray, Path, PathSettings, at_positions
+from atomsim.mep.proof import prove
 from atomsim.mep.sides import to_paths
+from atomsim.mep.state import Climb, Key, Watched, band_between, begun, device_of
 from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.newton import Newton

@@ -12,9 +12,9 @@ from ase import Atoms
 from atomsim.batch import Evaluation
 from atomsim.batching.capacity import Capacity
 from atomsim.mep.band import Band, ElasticBand
-from atomsim.mep.climb import Climb, Watched, band_between, begun, device_of
 from atomsim.mep.mirror import mirror_at, mirrored
 from atomsim.mep.path import Ends, FloatArray, Path, PathSettings, at_positions, path_tangents
+from atomsim.mep.state import Climb, Watched, band_between, begun, device_of
 from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Outcome, Stop, drive
 from atomsim.optimize.newton import Newton

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from atomsim.hopping.summary import changed_symmetry, host_summaries, levels, missing_hops
 from atomsim.report.barriers_charts import histogram_chart, profile_charts, threshold_chart, x_chart
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Table
 from atomsim.report.parts import Part
 from atomsim.store.records import Record
-from atomsim.tasks.barriers_network import changed_symmetry, host_summaries, levels, missing_hops
 
 Summary = Mapping[str, Any]
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
+from atomsim.hopping.summary import missing_hops
 from atomsim.report.blocks import Chart, Panel, Series
 from atomsim.report.style import BLUE, GREEN, GREY, PURPLE, VERMILION
 from atomsim.store.records import Record
-from atomsim.tasks.barriers_network import missing_hops
 
 Summary = Mapping[str, Any]
 

@@ -17,10 +17,10 @@ from atomsim.store.records import Record, Task, count_statuses, record_of, task_
 from atomsim.tasks.base import Context, Inputs, Origin, StepSettings, Structures, make_task, origins
 
 if TYPE_CHECKING:
-    from atomsim.mep.survey import Survey, SurveySettings
+    from atomsim.hopping.hops import Hop
+    from atomsim.hopping.survey import Survey, SurveySettings
     from atomsim.models.interface import Surface
     from atomsim.models.shared import Shared
-    from atomsim.structures.hops import Hop
 
 KIND = "barriers"
 NEEDS_POTENTIAL = True
@@ -61,8 +61,8 @@ class Settings(StepSettings):
 
 def survey_settings(settings: Settings, seed: int) -> SurveySettings:
     """Return the engine's settings."""
-    from atomsim.mep.barrier import PathSettings
-    from atomsim.mep.survey import SurveySettings
+    from atomsim.hopping.survey import SurveySettings
+    from atomsim.mep.find import PathSettings
 
     return SurveySettings(
         max_length_A=settings.max_length_A,
@@ -91,7 +91,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
         InputError: if the ion is not in a host, no hop is short enough, a host exceeds ``max_atoms``,
             or an element is unknown to the potential or to one of ``check_with``, or that is not at hand.
     """
-    from atomsim.mep.survey import survey
+    from atomsim.hopping.survey import survey
     from atomsim.structures.sanity import check_structure
 
     hosts = origins(settings.structures, inputs, context)
@@ -177,7 +177,7 @@ def _hop(view: Survey, name: str) -> Hop:
 
 def _most_dimensions(view: Survey) -> dict[str, int]:
     """Dimensions that each mechanism's hops connect the crystal in if all of them can be made, those left out too."""
-    from atomsim.structures.network import Edge, dimensionality
+    from atomsim.hopping.percolation import Edge, dimensionality
 
     networks: dict[str, list[Edge]] = {}
     for hop in view.hops.hops:
@@ -211,8 +211,8 @@ def run(
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Find all paths in one flight; yield each hop's record as its path is done."""
+    from atomsim.hopping.compute import HopRequest, compute
     from atomsim.io.atoms_json import atoms_from_json
-    from atomsim.mep.hop_paths import HopRequest, compute
     from atomsim.tasks.barriers_record import failed_values, path_record
 
     del inputs
@@ -232,7 +232,7 @@ def run(
 
 def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
     """Count statuses and force calls; for each host barriers and percolation."""
-    from atomsim.tasks.barriers_network import host_summaries
+    from atomsim.hopping.summary import host_summaries
 
     del settings
     return {

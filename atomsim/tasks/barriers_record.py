@@ -13,13 +13,13 @@ import torch
 from ase import Atoms
 
 from atomsim.errors import AtomsimError
+from atomsim.hopping.compute import HopResult
+from atomsim.hopping.summary import equivalent_ends
 from atomsim.io.atoms_json import atoms_to_json
-from atomsim.mep.barrier import Path
+from atomsim.mep.find import Path
 from atomsim.mep.flags import moment_change, path_flags
-from atomsim.mep.hop_paths import HopResult
 from atomsim.mep.rates import DEFAULT_PREFACTOR, rate
 from atomsim.store.records import Record, Task, record_of
-from atomsim.tasks.barriers_network import equivalent_ends
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Potential, Surface

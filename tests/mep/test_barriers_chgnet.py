@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from atomsim.mep.barrier import PathSettings, find_paths
-from atomsim.mep.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
+from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
+from atomsim.mep.find import PathSettings, find_paths
 from atomsim.models.load import load_potential
 from atomsim.relaxation import relax
 from atomsim.structures.prototypes import load_prototype

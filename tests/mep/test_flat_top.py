@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from atomsim.hopping.compute import HopRequest, HopResult, compute
+from atomsim.hopping.survey import SurveySettings
 from atomsim.mep import search
-from atomsim.mep.barrier import PathSettings
-from atomsim.mep.hop_paths import HopRequest, HopResult, compute
-from atomsim.mep.survey import SurveySettings
+from atomsim.mep.find import PathSettings
 from atomsim.models.load import load_potential
 from atomsim.relaxation import relax
 from atomsim.structures.prototypes import load_prototype

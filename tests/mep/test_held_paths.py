@@ -14,10 +14,10 @@ from test_paths import gold_on_aluminium
 
 from atomsim.constraints.projectors import free_axes, free_directions
 from atomsim.errors import InputError
-from atomsim.mep.barrier import Path, PathSettings
-from atomsim.mep.curvature import partial_hessian
+from atomsim.mep.find import Path, PathSettings
 from atomsim.mep.neb import path_of, question_of
 from atomsim.mep.pairing import paired
+from atomsim.mep.proof import partial_hessian
 from atomsim.mep.rates import frequencies, full_prefactor, vineyard
 from atomsim.models.ase import AsePotential
 

@@ -11,10 +11,10 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from atomsim.batch import Batch
-from atomsim.mep.barrier import Ends, PathSettings, find_paths
-from atomsim.mep.ends import swapping
+from atomsim.hopping.endpoints import swapping
+from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
+from atomsim.mep.find import Ends, PathSettings, find_paths
 from atomsim.mep.mirror import Mirror, mirror_at
-from atomsim.mep.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
 from atomsim.models.ase import AsePotential
 
 SETTINGS = SurveySettings(max_length_A=2.8, supercell_min_A=7.0, max_atoms=32, end_fmax_eV_per_A=0.002)

@@ -16,7 +16,7 @@ from ase.optimize import BFGS
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import InputError
-from atomsim.mep.barrier import Ends, PathSettings, find_paths
+from atomsim.mep.find import Ends, PathSettings, find_paths
 from atomsim.mep.interpolate import displacement, idpp, linear, roughened
 from atomsim.mep.legs import dips, resolve
 from atomsim.mep.path import path_tangents

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 from scipy.spatial.transform import Rotation
 
-from atomsim.mep.barrier import first_guess
+from atomsim.mep.find import first_guess
 from atomsim.mep.path import Ends, PathSettings
 from atomsim.models.load import load_potential
 from atomsim.optimize.entry import noisy

@@ -12,10 +12,10 @@ from ase.io import write
 from atomsim.campaign.file import load_campaign
 from atomsim.campaign.run import run_campaign
 from atomsim.execution.job import Engine
+from atomsim.hopping.summary import host_summaries
 from atomsim.report import write_report
 from atomsim.store.records import Record
 from atomsim.store.run_folder import read_run
-from atomsim.tasks.barriers_network import host_summaries
 
 ENGINE = Engine("emt", "cpu", processes=0, loader="emt_potential:load")
 SEVERAL = """

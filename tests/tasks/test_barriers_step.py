@@ -18,11 +18,11 @@ from atomsim.campaign.run import run_campaign
 from atomsim.catalog import folder as catalog_folder
 from atomsim.errors import InputError
 from atomsim.execution.job import Engine
+from atomsim.hopping.summary import host_summaries
 from atomsim.report import write_report
 from atomsim.store.records import Record
 from atomsim.store.run_folder import read_run
 from atomsim.tasks import barriers
-from atomsim.tasks.barriers_network import host_summaries
 from atomsim.tasks.barriers_record import path_images, path_record
 from atomsim.tasks.base import Context
 
@@ -146,7 +146,7 @@ def test_what_hops_share_does_not_depend_on_which_were_computed_together(folder)
 
 
 def test_an_end_that_leaves_its_site_is_reported_and_not_used(folder, monkeypatch):
-    from atomsim.mep import ends
+    from atomsim.hopping import endpoints as ends
 
     monkeypatch.setattr(ends, "DRIFT_A", -1.0)
     campaign = load_campaign(folder / "copper.toml")
@@ -221,8 +221,8 @@ def found_path(folder: Path):
     """A hop of copper as the engine gives it, with the task it belongs to and its surface."""
     from emt_potential import load
 
+    from atomsim.hopping.compute import HopRequest, compute
     from atomsim.io.atoms_json import atoms_from_json
-    from atomsim.mep.hop_paths import HopRequest, compute
     from atomsim.store.records import task_id
 
     settings = load_campaign(folder / "copper.toml").steps[0].settings

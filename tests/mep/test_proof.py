@@ -8,7 +8,7 @@ import torch
 from ase import Atoms
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.mep.curvature import prove
+from atomsim.mep.proof import prove
 
 
 class Quadratic:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from atomsim.analysis.kinetics import Jump, activation_energy, exact_diffusivity, simulated_diffusivity
+from atomsim.hopping.kinetics import Jump, activation_energy, exact_diffusivity, simulated_diffusivity
+from atomsim.hopping.percolation import Edge, percolation
 from atomsim.mep.rates import DEFAULT_PREFACTOR
 from atomsim.store.records import Record, total_calls
-from atomsim.structures.network import Edge, percolation
 
 ROOM_K = 300.0
 KMC_STEPS = 1000

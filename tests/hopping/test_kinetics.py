@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atomsim.analysis.kinetics import Jump, activation_energy, exact_diffusivity, simulated_diffusivity
 from atomsim.errors import InputError
+from atomsim.hopping.kinetics import Jump, activation_energy, exact_diffusivity, simulated_diffusivity
 from atomsim.units import KB
 
 T = 300.0

@@ -13,11 +13,11 @@ import torch
 from atomsim.batch import Evaluation
 from atomsim.batching.capacity import Capacity
 from atomsim.mep.band import Band, ElasticBand
-from atomsim.mep.climb import Key, band_between
-from atomsim.mep.curvature import Proof, prove
 from atomsim.mep.interpolate import idpp, linear, roughened
 from atomsim.mep.path import Ends, FloatArray, Path, PathSettings, at_positions, path_tangents
+from atomsim.mep.proof import Proof, prove
 from atomsim.mep.search import search
+from atomsim.mep.state import Key, band_between
 from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Outcome, Stop, drive
 from atomsim.optimize.fire import Fire

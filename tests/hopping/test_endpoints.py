@@ -9,10 +9,18 @@ from ase.calculators.emt import EMT
 
 from atomsim.batch import Batch
 from atomsim.errors import InputError
-from atomsim.mep.ends import build_cell, carried, choose_supercell, image_distance, pair_of, place, representative
-from atomsim.mep.survey import SurveySettings, needed_ends, relax_ends, survey
+from atomsim.hopping.endpoints import (
+    build_cell,
+    carried,
+    choose_supercell,
+    image_distance,
+    pair_of,
+    place,
+    representative,
+)
+from atomsim.hopping.hops import find_hops
+from atomsim.hopping.survey import SurveySettings, needed_ends, relax_ends, survey
 from atomsim.models.ase import AsePotential
-from atomsim.structures.hops import find_hops
 from atomsim.structures.prototypes import load_prototype
 
 
@@ -97,7 +105,7 @@ def test_hops_between_empty_sites_add_an_ion():
 
 
 def test_ends_that_relax_into_one_minimum_are_reported(monkeypatch):
-    from atomsim.mep import survey as module
+    from atomsim.hopping import survey as module
 
     view, surface = survey(alloy(), "Cu", SETTINGS), AsePotential(EMT())
     relaxed = {e.end: e for e in relax_ends(needed_ends(view.placed[:1], view.cell), view, SETTINGS, surface)}

@@ -11,7 +11,7 @@ from ase.geometry import find_mic, minkowski_reduce
 from numpy.typing import NDArray
 
 from atomsim.errors import InputError
-from atomsim.structures.hops import Hop, HopSet
+from atomsim.hopping.hops import Hop, HopSet
 from atomsim.structures.setting import SYMPREC_A
 from atomsim.structures.supercells import IntArray, compact_supercell, expand
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atomsim.constraints.rules import require_unconstrained
-from atomsim.mep.barrier import Ends, PathSettings
-from atomsim.mep.ends import (
+from atomsim.hopping.endpoints import (
     Cell,
     End,
     Placed,
@@ -28,11 +27,12 @@ from atomsim.mep.ends import (
     structure_of,
     swapping,
 )
+from atomsim.hopping.hops import HopSet, find_hops
+from atomsim.mep.find import Ends, PathSettings
 from atomsim.mep.mirror import mirrors_of
 from atomsim.models.interface import Surface
 from atomsim.optimize.hessian import Hessian, hessian
 from atomsim.relaxation import RelaxSettings, iter_relax
-from atomsim.structures.hops import HopSet, find_hops
 
 SAME_MINIMUM_A = 0.3
 """Ends between which no atom moves further are the same minimum, Å."""

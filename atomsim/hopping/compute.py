@@ -9,11 +9,8 @@ import torch
 from ase import Atoms
 
 from atomsim.errors import AtomsimError
-from atomsim.mep.barrier import Ends, Path, find_paths
-from atomsim.mep.ends import End, Placed, representative
-from atomsim.mep.legs import Legs, resolve
-from atomsim.mep.rates import full_prefactor, prefactor
-from atomsim.mep.survey import (
+from atomsim.hopping.endpoints import End, Placed, representative
+from atomsim.hopping.survey import (
     RelaxedEnd,
     Survey,
     SurveySettings,
@@ -23,6 +20,9 @@ from atomsim.mep.survey import (
     relax_ends,
     survey,
 )
+from atomsim.mep.find import Ends, Path, find_paths
+from atomsim.mep.legs import Legs, resolve
+from atomsim.mep.rates import full_prefactor, prefactor
 from atomsim.models.interface import Surface
 from atomsim.models.shared import Shared, lasting
 from atomsim.optimize.hessian import Hessian

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from atomsim.hopping.summary import edges, jumps, site_energies, summary, told_threshold
 from atomsim.report import write_report
 from atomsim.report.barriers import barriers_part
 from atomsim.store.records import Record
-from atomsim.tasks.barriers_network import edges, jumps, site_energies, summary, told_threshold
 
 CUBE = [8.0, 8.0, 8.0]
 TRIANGLE = [(0.1, 0.1, 0.1), (0.4, 0.1, 0.1), (0.25, 0.4, 0.1)]

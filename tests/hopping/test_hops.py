@@ -13,9 +13,9 @@ from pymatgen.core import Element
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from atomsim.errors import InputError
-from atomsim.mep.ends import choose_supercell
-from atomsim.structures.hops import HopSet, find_hops
-from atomsim.structures.network import Edge, dimensionality, edges, percolation
+from atomsim.hopping.endpoints import choose_supercell
+from atomsim.hopping.hops import HopSet, find_hops
+from atomsim.hopping.percolation import Edge, dimensionality, edges, percolation
 from atomsim.structures.prototypes import load_prototype
 from atomsim.structures.voids import find_voids
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atomsim.structures.hops import HopSet
+from atomsim.hopping.hops import HopSet
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from ase.data import covalent_radii
 from pymatgen.core import Element
 
 from atomsim.errors import InputError
-from atomsim.structures.setting import SYMPREC_A, cell_shifts, standard_setting
-from atomsim.structures.sites import (
+from atomsim.hopping.sites import (
     FloatArray,
     Key,
     Point,
@@ -29,6 +28,7 @@ from atomsim.structures.sites import (
     orbits_of,
     site_images,
 )
+from atomsim.structures.setting import SYMPREC_A, cell_shifts, standard_setting
 
 BLOCKED_A = 0.7
 """An atom nearer than this to the straight line between two sites is hit, not passed, Å."""

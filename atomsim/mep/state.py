@@ -12,8 +12,8 @@ from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.mep.band import Band, ElasticBand
-from atomsim.mep.curvature import Proof, band_inverse
 from atomsim.mep.path import Ends, FloatArray, Path, at_positions, path_tangents
+from atomsim.mep.proof import Proof, band_inverse
 from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Group, Outcome
 

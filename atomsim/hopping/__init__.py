@@ -1,0 +1,1 @@
+"""Hops of ions in a host: sites, end points, paths, the network and what it amounts to."""
