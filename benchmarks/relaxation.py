@@ -28,12 +28,12 @@ from ase.optimize import BFGS, FIRE, LBFGS, BFGSLineSearch
 from ase.optimize.precon import Exp, PreconLBFGS
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.hosts import inherited
 from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.models.ase import PotentialCalculator
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
 from atomsim.relaxation import RelaxSettings, iter_relax, noisy
+from atomsim.relaxation.hosts import inherited
 from atomsim.store.records import Task
 from atomsim.structures.delithiation import delithiate
 from atomsim.structures.prototypes import load_prototype

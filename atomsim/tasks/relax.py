@@ -19,10 +19,10 @@ from atomsim.units import GPA
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from atomsim.hosts import Inherited
     from atomsim.models.interface import Surface
     from atomsim.models.shared import Shared
     from atomsim.relaxation import Relaxation, RelaxSettings
+    from atomsim.relaxation.hosts import Inherited
 
 KIND = "relax"
 NEEDS_POTENTIAL = True
@@ -100,8 +100,8 @@ def run(
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Relax, yielding records as structures finish."""
-    from atomsim.hosts import inherited
     from atomsim.relaxation import iter_relax
+    from atomsim.relaxation.hosts import inherited
 
     del inputs
     assert surface is not None

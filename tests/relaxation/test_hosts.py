@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 from ase.build import bulk
 
-from atomsim.hosts import host_of, inherited
 from atomsim.io.atoms_json import atoms_to_json
 from atomsim.models.load import load_potential
 from atomsim.models.shared import Shared
 from atomsim.optimize.hessian import hessian
 from atomsim.relaxation import RelaxSettings, iter_relax, relax
+from atomsim.relaxation.hosts import host_of, inherited
 from atomsim.store.records import Task, record_of
 from atomsim.tasks import relax as relax_step
 from atomsim.tasks.base import Context

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity, device_capacity, in_one_line
-from atomsim.checks import check_flag, check_number, check_whole
 from atomsim.constraints.rules import symmetry_of, without_symmetry
-from atomsim.errors import InputError, nearest
+from atomsim.errors import InputError
 from atomsim.exchange import as_surface, given_structures, require_sound
-from atomsim.io.metadata import as_it_came, with_geometry
 from atomsim.models.interface import Potential, Surface
 from atomsim.models.precision import finishing
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
@@ -32,115 +28,15 @@ from atomsim.optimize.rows import Method
 from atomsim.optimize.space import Space
 from atomsim.optimize.starts import SCREEN_FMAX, lowest_starts
 from atomsim.optimize.symmetry import KeepSymmetry, require_keepable
-from atomsim.structures.sanity import handedness, lone_atoms, right_handed
+from atomsim.relaxation.result import Relaxation, refusal, result_of
+from atomsim.relaxation.settings import RelaxSettings, with_overrides
+from atomsim.structures.sanity import right_handed
 from atomsim.units import GPA
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ase.calculators.calculator import Calculator
-    from pymatgen.core import Molecule, Structure
-
-METHODS = ("newton", "lbfgs", "fire")
-CURVATURES = ("host", "springs")
-
-
-@dataclass(frozen=True)
-class RelaxSettings:
-    """How to relax."""
-
-    fmax_eV_per_A: float = 0.05
-    """Largest force on an atom, and on a row of V(σ + P)/n_atoms where the cell moves (as ASE's FrechetCellFilter).
-    What constraints hold does not count."""
-    max_steps: int = 500
-    cell: bool = True
-    """Relax the cell too. Systems that are not periodic in all directions keep theirs."""
-    pressure_GPa: float = 0.0
-    noise_A: float = 0.0
-    """Standard deviation of seeded noise on free atoms at the start, Å: breaks a symmetry that holds it on a saddle."""
-    seed: int = 0
-    starts: int = 1
-    """Starts of each system, all but the first with noise of 0.1 Å or more; the lowest is relaxed to the end."""
-    check_minimum: bool = True
-    """Look for a mode of negative curvature at the end, and leave a saddle along it."""
-    finish_in_double: bool = True
-    """Below 0.01 eV/Å, take the last part of a relaxation in float64, where the potential offers it."""
-    keep_symmetry: bool = False
-    """Keep the space group of the start; noise is left out, and so is the check, as both would break it.
-    A ``FixSymmetry`` constraint asks for the same, for its structure alone."""
-    method: str = "newton"
-    """``newton`` (quasi-Newton from a spring model or a parent's Hessian), ``lbfgs`` or ``fire``."""
-    curvature: str = "host"
-    """What ``newton`` starts from: ``host``, where a structure's ``info`` says where ions were, and else or always
-    ``springs``."""
-
-    def __post_init__(self) -> None:
-        check_number("fmax_eV_per_A", self.fmax_eV_per_A, "a force in eV/Å above 0", above=0.0)
-        check_whole("max_steps", self.max_steps, "a whole number, 0 or more", low=0)
-        check_number("pressure_GPa", self.pressure_GPa, "a pressure in GPa")
-        check_number("noise_A", self.noise_A, "a length from 0 to 0.5 Å", low=0.0, high=0.5)
-        check_whole("seed", self.seed, "a whole number, 0 or more", low=0)
-        check_whole("starts", self.starts, "a whole number from 1 to 20", low=1, high=20)
-        for key in ("cell", "check_minimum", "finish_in_double", "keep_symmetry"):
-            check_flag(key, getattr(self, key))
-        if self.starts > 1 and self.keep_symmetry:
-            raise InputError(
-                f"found starts={self.starts} with keep_symmetry={self.keep_symmetry}; wanted 1 where symmetry is "
-                "kept: several starts differ by noise, which breaks it"
-            )
-        if self.method not in METHODS:
-            raise InputError(
-                f"unknown method {self.method!r}, wanted one of {', '.join(METHODS)};"
-                f"{nearest(str(self.method), METHODS)}"
-            )
-        if self.curvature not in CURVATURES:
-            hint = nearest(str(self.curvature), CURVATURES)
-            raise InputError(f"unknown curvature {self.curvature!r}, wanted one of {', '.join(CURVATURES)};{hint}")
-
-
-@dataclass(frozen=True)
-class Relaxation:
-    """A relaxed structure, or the last one of a relaxation that failed: ``status`` says which."""
-
-    atoms: Atoms
-    """Final structure; energy, forces, stress and moments also through ``atoms.calc``."""
-    energy: float
-    """eV."""
-    forces: np.ndarray
-    """eV/Å, (n_atoms, 3): as the potential gives them, on what constraints hold too."""
-    stress: np.ndarray
-    """eV/Å³, (3, 3)."""
-    magmoms: np.ndarray | None
-    """μB, (n_atoms,), or None."""
-    status: str
-    """``converged``, ``saddle``, ``max_steps``, ``exploded``, ``not_a_number``, ``too_large`` or ``invalid``."""
-    message: str
-    """What went wrong and what to try; when converged, empty or what could not be checked."""
-    steps: int
-    force_calls: int
-    fmax: float
-    """Largest residual force at the end, eV/Å; forces along what constraints hold do not count."""
-    initial_energy: float
-    """Of the first geometry, noise included, without PV, eV."""
-    lowest_curvature: float | None = None
-    """Curvature of the softest mode found at the end, eV/Å²; None if it was not looked for, or nothing can move."""
-    source: Any = field(default=None, repr=False, compare=False)
-    """The pymatgen object that was given, if it was one."""
-
-    @property
-    def converged(self) -> bool:
-        """Whether the result may be used."""
-        return self.status == "converged"
-
-    @property
-    def structure(self) -> Structure | Molecule:
-        """Final structure as pymatgen has it (a Molecule if not periodic), moments as the site property ``magmom``.
-
-        A pymatgen object that was relaxed comes out as its own kind, with all that it carried.
-        """
-        from atomsim.io.convert import to_pymatgen
-
-        return to_pymatgen(self.atoms, self.magmoms, self.source)
 
 
 def relax(
@@ -169,15 +65,15 @@ def relax(
         InputError: for an unknown potential, setting or method. A structure that cannot be
             relaxed raises nothing: its ``status`` is ``invalid`` and its ``message`` says why.
     """
-    from atomsim.hosts import inherited
+    from atomsim.relaxation.hosts import inherited
 
-    chosen = _with_overrides(settings, overrides)
+    chosen = with_overrides(settings, overrides)
     if not isinstance(capacity, Capacity | None):
         raise InputError(f"capacity: found {type(capacity).__name__}, wanted a Capacity, such as Capacity(systems=8)")
     surface = as_surface(potential, device)
     given = list(given_structures(systems))
     sound = [n for n, g in enumerate(given) if not g.problem]
-    found = {n: _refused(g.atoms, g.problem) for n, g in enumerate(given) if g.problem}
+    found = {n: refusal(g.atoms, g.problem) for n, g in enumerate(given) if g.problem}
     atoms = [given[n].atoms for n in sound]
     known = {n: k.hessian for n, k in inherited(atoms, surface, chosen).items()}
     for k, relaxation in iter_relax(atoms, surface, chosen, capacity=capacity, hessians=known):
@@ -217,7 +113,7 @@ def iter_relax(
             require_keepable(systems[n], constraint, settings.cell, settings.starts)
             kept.append(n)
         except InputError as error:
-            yield n, _refused(systems[n], str(error))
+            yield n, refusal(systems[n], str(error))
     if kept:
         plain = [without_symmetry(systems[n]) for n in kept]
         how = replace(settings, keep_symmetry=True)
@@ -265,7 +161,7 @@ def _iter_alike(
     outcomes = to_minima(groups, finely, surface, space, room, settings.seed) if look else finely(groups)
     for outcome in outcomes:
         n = int(str(outcome.key))
-        yield n, _relaxation(continued(outcome, spent.pop(outcome.key, None)), systems[n], surface)
+        yield n, result_of(continued(outcome, spent.pop(outcome.key, None)), systems[n], surface)
     yield from refused
 
 
@@ -305,28 +201,9 @@ def _groups(
             require_sound(atoms, surface)
             groups = entry.groups(n, right_handed(atoms), known.get(n))
         except Exception as error:  # raised inside the driver, it would end all that are in flight
-            refused.append((n, _refused(atoms, in_one_line(error))))
+            refused.append((n, refusal(atoms, in_one_line(error))))
         else:
             yield from groups
-
-
-def _refused(atoms: Atoms, message: str) -> Relaxation:
-    """Return a system that could not be set up, as it came."""
-    atoms = as_it_came(atoms) if isinstance(atoms, Atoms) else Atoms()
-    nan = np.full((len(atoms), 3), np.nan)
-    return Relaxation(
-        atoms=atoms,
-        energy=np.nan,
-        forces=nan,
-        stress=np.full((3, 3), np.nan),
-        magmoms=None,
-        status="invalid",
-        message=message,
-        steps=0,
-        force_calls=0,
-        fmax=np.nan,
-        initial_energy=np.nan,
-    )
 
 
 def _noted(going_on: Iterable[tuple[Outcome, Group]], spent: dict[Hashable, Outcome]) -> Iterator[Group]:
@@ -334,39 +211,3 @@ def _noted(going_on: Iterable[tuple[Outcome, Group]], spent: dict[Hashable, Outc
     for cost, group in going_on:
         spent[group.key] = cost
         yield group
-
-
-def _relaxation(outcome: Outcome, source: Atoms, surface: Surface) -> Relaxation:
-    (moved,) = outcome.batch.to("cpu").split()
-    cell = moved.cell.array * handedness(source)
-    atoms = with_geometry(source, moved.positions, cell)
-    said = outcome.evaluation
-    energy, forces, stress = float(said.energy[0]), said.forces.cpu().numpy(), said.stress[0].cpu().numpy()
-    magmoms = None if said.magmoms is None else said.magmoms.cpu().numpy()
-    results = {"energy": energy, "forces": forces, "stress": stress}
-    atoms.calc = SinglePointCalculator(atoms, **results, **({} if magmoms is None else {"magmoms": magmoms}))
-    atoms.info.pop("vacancies", None)  # what has moved fits its host's sites no more
-    return Relaxation(
-        atoms=atoms,
-        energy=energy,
-        forces=forces,
-        stress=stress,
-        magmoms=magmoms,
-        status=outcome.status,
-        message="; ".join(filter(None, (outcome.message, lone_atoms(atoms, surface)))),
-        steps=outcome.steps,
-        force_calls=outcome.force_calls,
-        fmax=outcome.residual,
-        initial_energy=outcome.first_energy,
-        lowest_curvature=outcome.curvature,
-    )
-
-
-def _with_overrides(settings: RelaxSettings | None, overrides: dict[str, Any]) -> RelaxSettings:
-    if not isinstance(settings, RelaxSettings | None):
-        raise InputError(f"settings: found {type(settings).__name__}, wanted RelaxSettings, or its fields as keywords")
-    known = RelaxSettings.__dataclass_fields__
-    for key in overrides:
-        if key not in known:
-            raise InputError(f"unknown setting {key!r}, wanted one of {', '.join(known)};{nearest(key, known)}")
-    return replace(settings or RelaxSettings(), **overrides)
