@@ -65,7 +65,7 @@ def submit(
     from atomsim.campaign.file import load_campaign
     from atomsim.execution.job import LOADER, Engine
     from atomsim.slurm.client import RealSlurm
-    from atomsim.slurm.dry import dry_start
+    from atomsim.slurm.dry_run import dry_start
     from atomsim.slurm.planner import start
     from atomsim.slurm.profile import read_profile
 
@@ -123,10 +123,10 @@ def worker(
     token: Annotated[str, typer.Option()],
 ) -> None:
     """Run one chunk of a submitted campaign; job scripts call this."""
+    from atomsim.slurm.chunk_worker import work
     from atomsim.slurm.client import RealSlurm
     from atomsim.slurm.journal import Journal
     from atomsim.slurm.place import place_of
-    from atomsim.slurm.worker import work
 
     place = place_of(folder, step, number, first, chunks, token, os.environ)
     if place is not None:

@@ -14,7 +14,6 @@ from ase import Atoms
 from atomsim.batch import Batch
 from atomsim.constraints.projectors import free_directions
 from atomsim.errors import InputError, nearest
-from atomsim.exchange import as_surface, given_structures, require_sound
 from atomsim.mep.find import Ends, PathSettings, find_paths
 from atomsim.mep.interpolate import IDENTICAL_A, between
 from atomsim.mep.legs import Legs, resolve
@@ -24,6 +23,7 @@ from atomsim.mep.rates import prefactor as vineyard_prefactor
 from atomsim.mep.result import MinimumEnergyPath, Question, attempted
 from atomsim.models.interface import Potential, Surface
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
+from atomsim.structures.given import as_surface, given_structures, require_sound
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator

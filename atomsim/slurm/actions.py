@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from atomsim.errors import InputError, nearest
-from atomsim.slurm.causes import causes
+from atomsim.slurm.accounting import causes
 from atomsim.slurm.client import Slurm
 from atomsim.slurm.journal import Journal
 from atomsim.store.claims import Attempt, attempts, ledger_lines

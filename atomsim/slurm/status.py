@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atomsim.slurm.causes import causes
+from atomsim.slurm.accounting import causes
 from atomsim.slurm.client import Queued, Slurm, SlurmUnreachableError
 from atomsim.slurm.counting import count_statuses, count_tasks
 from atomsim.slurm.cures import cure
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.settings import Settings
-from atomsim.slurm.watch import BEAT_S
+from atomsim.slurm.watchdog import BEAT_S
 from atomsim.store.claims import Attempt, attempts
 from atomsim.store.rounds import Manifest, key_of, known_chunks, read_header, rounds
 from atomsim.store.run_folder import RunFolder

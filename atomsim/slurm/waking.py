@@ -16,7 +16,7 @@ from atomsim.slurm.client import Queued, Slurm
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.place import Place
 from atomsim.slurm.settings import Settings
-from atomsim.slurm.watch import BEAT_S
+from atomsim.slurm.watchdog import BEAT_S
 from atomsim.store.claims import attempts
 
 

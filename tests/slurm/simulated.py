@@ -23,10 +23,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from atomsim.slurm.chunk_worker import work
 from atomsim.slurm.client import Queued, RejectedError, SlurmUnreachableError
 from atomsim.slurm.place import place_of
 from atomsim.slurm.planner import resume
-from atomsim.slurm.worker import work
 
 OPTION = re.compile(r"^#SBATCH --([\w-]+)=(.*)$", re.MULTILINE)
 

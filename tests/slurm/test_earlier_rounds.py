@@ -14,8 +14,8 @@ from test_ways_out import damage, lose_all
 
 from atomsim.campaign.file import Campaign
 from atomsim.errors import InputError
+from atomsim.slurm import chunk_worker as working
 from atomsim.slurm import planner as planning
-from atomsim.slurm import worker as working
 from atomsim.slurm.actions import cancel
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.planner import resume, retry

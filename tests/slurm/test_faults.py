@@ -17,15 +17,15 @@ from simulated import Cluster, FolderSlurm
 from atomsim.campaign.file import Campaign, load_campaign
 from atomsim.errors import AtomsimError, InputError
 from atomsim.execution.job import Engine
+from atomsim.slurm import chunk_worker as working
 from atomsim.slurm import planner as planning
-from atomsim.slurm import worker as working
 from atomsim.slurm.actions import cancel, task_log
+from atomsim.slurm.chunk_worker import work
 from atomsim.slurm.client import RejectedError, SlurmUnreachableError
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.place import Place, place_of
 from atomsim.slurm.planner import resume, retry, start
-from atomsim.slurm.watch import Watch
-from atomsim.slurm.worker import work
+from atomsim.slurm.watchdog import Watch
 from atomsim.store.claims import attempts, claim, read_step
 from atomsim.store.rounds import key_of, read_header
 from atomsim.store.run_folder import read_run

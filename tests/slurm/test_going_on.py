@@ -10,7 +10,7 @@ import pytest
 from test_faults import Submitted
 
 from atomsim.campaign.file import Campaign
-from atomsim.slurm import worker as working
+from atomsim.slurm import chunk_worker as working
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.planner import resume
 from atomsim.store.claims import attempts

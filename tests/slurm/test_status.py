@@ -14,7 +14,7 @@ import pytest
 from conftest_slurm import PROFILE
 from test_faults import Submitted
 
-from atomsim.slurm import worker as working
+from atomsim.slurm import chunk_worker as working
 from atomsim.slurm.client import Queued, SlurmUnreachableError
 from atomsim.slurm.journal import Journal, Settings
 from atomsim.slurm.status import QUIET_S, ClusterStatus, read_cluster_status

@@ -17,8 +17,8 @@ from test_faults import Submitted
 from atomsim.campaign.file import Campaign
 from atomsim.errors import InputError
 from atomsim.execution.job import Engine
+from atomsim.slurm import chunk_worker as working
 from atomsim.slurm import client
-from atomsim.slurm import worker as working
 from atomsim.slurm.actions import cancel, task_log
 from atomsim.slurm.client import Queued, RealSlurm, RejectedError, SlurmUnreachableError
 from atomsim.slurm.journal import Journal

@@ -23,7 +23,7 @@ from atomsim.slurm.place import Place
 from atomsim.slurm.profile import Cluster
 from atomsim.slurm.settings import Settings, engine_of
 from atomsim.slurm.waking import wake
-from atomsim.slurm.watch import BEAT_S, Stopped, Watch
+from atomsim.slurm.watchdog import BEAT_S, Stopped, Watch
 from atomsim.store.claims import Attempt, attempts, checkpoints, claim, done_before, earlier_checkpoints, superseded
 from atomsim.store.provenance import versions
 from atomsim.store.records import Ledger, Record, Task
