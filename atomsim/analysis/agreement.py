@@ -8,12 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
-from numpy.typing import NDArray
 
 from atomsim.errors import InputError
 from atomsim.units import GPA
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

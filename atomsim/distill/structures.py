@@ -15,8 +15,6 @@ from atomsim.errors import InputError
 from atomsim.structures.delithiation import delithiate
 from atomsim.structures.prototypes import load_prototype
 
-FloatArray = NDArray[np.float64]
-
 PER_G_CM3 = 0.602214076
 """One g/cm³ in u/Å³ (CODATA 2018)."""
 PACKED = 0.80

@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
 from atomsim.analysis.hull import formation_hull, lowest_at_each_x
 from atomsim.analysis.lattice import lattice_of
@@ -37,7 +36,6 @@ from atomsim.structures.prototypes import load_prototype
 from atomsim.units import GPA
 
 Errors = dict[str, float]
-FloatArray = NDArray[np.float64]
 
 RELAX = RelaxSettings(fmax_eV_per_A=0.02, max_steps=300, check_minimum=False)
 ALIKE_EV = 0.010

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from atomsim.errors import InputError
 from atomsim.hopping.hops import Hop, HopSet
 from atomsim.structures.setting import SYMPREC_A
-from atomsim.structures.supercells import IntArray, compact_supercell, expand
-
-FloatArray = NDArray[np.float64]
+from atomsim.structures.supercells import compact_supercell, expand
+from atomsim.types import FloatArray, IntArray
 
 DRIFT_A = 1.0
 """An ion that relaxes further than this from its site has left it, Å."""

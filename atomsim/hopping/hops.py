@@ -18,7 +18,6 @@ from pymatgen.core import Element
 
 from atomsim.errors import InputError
 from atomsim.hopping.sites import (
-    FloatArray,
     Key,
     Point,
     Site,
@@ -29,6 +28,7 @@ from atomsim.hopping.sites import (
     site_images,
 )
 from atomsim.structures.setting import SYMPREC_A, cell_shifts, standard_setting
+from atomsim.types import FloatArray
 
 BLOCKED_A = 0.7
 """An atom nearer than this to the straight line between two sites is hit, not passed, Å."""

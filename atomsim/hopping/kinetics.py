@@ -11,9 +11,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import logsumexp
 
 from atomsim.errors import InputError
+from atomsim.types import FloatArray
 from atomsim.units import KB
-
-FloatArray = NDArray[np.float64]
 
 CM2_PER_A2 = 1e-16
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from atomsim.errors import AtomsimError
 from atomsim.structures.setting import cell_shifts
 from atomsim.structures.voids import find_voids
+from atomsim.types import FloatArray
 
-FloatArray = NDArray[np.float64]
 Point = tuple[int, tuple[int, int, int]]
 """A site and the cell it lies in."""
 Key = tuple[Point, ...]

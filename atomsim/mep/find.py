@@ -14,7 +14,7 @@ from atomsim.batch import Evaluation
 from atomsim.batching.capacity import Capacity
 from atomsim.mep.band import Band, ElasticBand
 from atomsim.mep.interpolate import idpp, linear, roughened
-from atomsim.mep.path import Ends, FloatArray, Path, PathSettings, at_positions, path_tangents
+from atomsim.mep.path import Ends, Path, PathSettings, at_positions, path_tangents
 from atomsim.mep.proof import Proof, prove
 from atomsim.mep.search import search
 from atomsim.mep.state import Key, band_between
@@ -26,6 +26,7 @@ from atomsim.optimize.noise import seeded_noise
 from atomsim.optimize.rows import Method
 from atomsim.optimize.space import Space
 from atomsim.relaxation import default_capacity
+from atomsim.types import FloatArray
 
 KICK_A = 0.15
 """Longest row of the step off a ridge, Å."""

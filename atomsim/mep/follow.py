@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from atomsim.constraints.projectors import confined
 from atomsim.optimize.rows import MATRIX, PER_GROUP, PER_ROW, Rows, clip_rows
-
-FloatArray = NDArray[np.float64]
+from atomsim.types import FloatArray
 
 SOFTEST = 0.01
 """Curvatures below this part of the largest are not believed: steps along soft modes stay short."""

@@ -9,9 +9,10 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
 from atomsim.mep.find import Ends, Path, PathSettings, at_positions, find_paths
-from atomsim.mep.path import FloatArray, travellers, with_end_forces
+from atomsim.mep.path import travellers, with_end_forces
 from atomsim.models.interface import Surface
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
+from atomsim.types import FloatArray
 
 DEPTH_EV, HIDDEN_EV = 0.02, 0.05
 """Least depth of a dip between two humps, eV: of an image, and of the cubic between two images; less is roughness."""

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from atomsim.mep.path import Ends, FloatArray
+from atomsim.mep.path import Ends
 from atomsim.optimize.drive import Outcome
+from atomsim.types import FloatArray
 
 SAME_A = 0.02
 """Ends that differ by less from each other's image are that image, Å."""

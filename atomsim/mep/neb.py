@@ -18,12 +18,13 @@ from atomsim.mep.find import Ends, PathSettings, find_paths
 from atomsim.mep.interpolate import IDENTICAL_A, between
 from atomsim.mep.legs import Legs, resolve
 from atomsim.mep.pairing import Pair, moves, paired
-from atomsim.mep.path import FloatArray, travellers, with_end_forces
+from atomsim.mep.path import travellers, with_end_forces
 from atomsim.mep.rates import prefactor as vineyard_prefactor
 from atomsim.mep.result import MinimumEnergyPath, Question, attempted
 from atomsim.models.interface import Potential, Surface
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 from atomsim.structures.given import as_surface, given_structures, require_sound
+from atomsim.types import FloatArray
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator

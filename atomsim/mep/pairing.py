@@ -13,7 +13,8 @@ from atomsim.constraints.projectors import free_directions
 from atomsim.constraints.rules import require_supported
 from atomsim.errors import InputError
 from atomsim.mep.interpolate import between, displacement, same_atoms_and_cell
-from atomsim.mep.path import FloatArray, travellers
+from atomsim.mep.path import travellers
+from atomsim.types import FloatArray
 
 ORDERS = ("checked", "matched", "given")
 STILL_A = 0.5

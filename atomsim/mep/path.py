@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from ase import Atoms
-from numpy.typing import NDArray
 from torch import Tensor
 
 from atomsim.batch import Batch
@@ -20,12 +19,12 @@ from atomsim.mep.band import Neighbourhood, improved_tangent
 from atomsim.mep.proof import Proof
 from atomsim.optimize.space import Space
 from atomsim.optimize.springs import spring_hessian
+from atomsim.types import FloatArray
 
 if TYPE_CHECKING:
     from atomsim.mep.mirror import Mirror
     from atomsim.relaxation import Relaxation
 
-FloatArray = NDArray[np.float64]
 
 TRAVELS = 0.5
 """Atoms that go at least this part of the longest way are those that travel."""

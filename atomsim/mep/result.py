@@ -12,9 +12,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomsim.errors import InputError
 from atomsim.mep.flags import path_flags, without_saddle
-from atomsim.mep.path import FloatArray, Path, PathSettings
+from atomsim.mep.path import Path, PathSettings
 from atomsim.mep.rates import DEFAULT_PREFACTOR, rate
 from atomsim.relaxation import Relaxation
+from atomsim.types import FloatArray
 
 SPARSE_A = 1.2
 """Images between which an atom goes further may have a minimum or a saddle between them, Å."""

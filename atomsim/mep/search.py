@@ -22,7 +22,7 @@ from atomsim.batching.capacity import Capacity
 from atomsim.constraints.projectors import free_axes
 from atomsim.mep.band import ElasticBand
 from atomsim.mep.follow import Follow, held, informed, with_lowest
-from atomsim.mep.path import Ends, FloatArray, Path, PathSettings, at_positions
+from atomsim.mep.path import Ends, Path, PathSettings, at_positions
 from atomsim.mep.proof import prove
 from atomsim.mep.sides import to_paths
 from atomsim.mep.state import Climb, Key, Watched, band_between, begun, device_of
@@ -30,6 +30,7 @@ from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.space import Space
+from atomsim.types import FloatArray
 
 ROUGH_IMAGES = 3
 ROUGH_FMAX, ROUGH_STEPS = 10.0, 4

@@ -13,12 +13,13 @@ from atomsim.batch import Evaluation
 from atomsim.batching.capacity import Capacity
 from atomsim.mep.band import Band, ElasticBand
 from atomsim.mep.mirror import mirror_at, mirrored
-from atomsim.mep.path import Ends, FloatArray, Path, PathSettings, at_positions, path_tangents
+from atomsim.mep.path import Ends, Path, PathSettings, at_positions, path_tangents
 from atomsim.mep.state import Climb, Watched, band_between, begun, device_of
 from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Outcome, Stop, drive
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.space import Space
+from atomsim.types import FloatArray
 
 SIDE_FMAX, SIDE_STEPS = (4.0, 1.0), 30
 """Where these images are relaxed to, as multiples of ``fmax_eV_per_A``, and their most steps: they show the path, the

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.mep.band import Band, ElasticBand
-from atomsim.mep.path import Ends, FloatArray, Path, at_positions, path_tangents
+from atomsim.mep.path import Ends, Path, at_positions, path_tangents
 from atomsim.mep.proof import Proof, band_inverse
 from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Group, Outcome
+from atomsim.types import FloatArray
 
 Key = tuple[Hashable, int]
 """Hop and number of the start."""

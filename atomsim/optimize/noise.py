@@ -18,7 +18,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from atomsim.types import FloatArray
 
 WAVES = 192
 """Plane waves of one component."""

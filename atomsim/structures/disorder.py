@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
-from numpy.typing import NDArray
 
 from atomsim.errors import InputError
 from atomsim.structures.electrostatics import ewald_matrix
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
+from atomsim.types import FloatArray, IntArray
 
 SHELL_WIDTH_A = 0.05
 """Pairs whose distances differ by less belong to one shell, Å."""

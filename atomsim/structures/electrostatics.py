@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 from pymatgen.analysis.ewald import EwaldSummation
 from pymatgen.io.ase import AseAtomsAdaptor
 
-FloatArray = NDArray[np.float64]
+from atomsim.types import FloatArray
 
 
 def ewald_matrix(atoms: Atoms) -> FloatArray:

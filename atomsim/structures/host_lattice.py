@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from atomsim.structures.charges import FormalCharges
 from atomsim.structures.electrostatics import ewald_matrix
-from atomsim.structures.orderings import BoolArray, FloatArray, IntArray
+from atomsim.structures.orderings import BoolArray
 from atomsim.structures.supercells import expand, site_permutations
 from atomsim.structures.superlattices import Superlattice, translation_permutations
+from atomsim.types import FloatArray, IntArray
 
 REACH_A, WIDTH_A, BINS = 8.0, 0.3, 40
 """Longest ion–ion distance, smearing and number of bins of the histograms that say how alike orderings are, Å."""

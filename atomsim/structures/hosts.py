@@ -13,7 +13,7 @@ from ase.data import atomic_numbers
 from pymatgen.core import Composition
 
 from atomsim.errors import InputError
-from atomsim.structures.supercells import IntArray
+from atomsim.types import IntArray
 
 
 def host_units(parent: Atoms, ion: str, host_unit: str | int | None) -> int:

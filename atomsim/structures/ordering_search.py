@@ -16,14 +16,13 @@ from atomsim.structures.host_lattice import HostLattice
 from atomsim.structures.hosts import Size
 from atomsim.structures.orderings import (
     BoolArray,
-    FloatArray,
-    IntArray,
     choose,
     coulomb_energy,
     enumerate_orderings,
     sample_orderings,
 )
 from atomsim.structures.superlattices import Superlattice, distinct_superlattices, has_smaller_cell
+from atomsim.types import FloatArray, IntArray
 
 SAMPLES = 2000
 """Random orderings drawn per composition where enumeration is not feasible."""

@@ -9,8 +9,8 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
+from atomsim.types import FloatArray, IntArray
+
 BoolArray = NDArray[np.bool_]
 
 WALKS = 16

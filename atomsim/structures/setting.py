@@ -9,11 +9,9 @@ import spglib
 from ase import Atoms
 from ase.cell import Cell
 from ase.geometry import minkowski_reduce
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from atomsim.types import FloatArray, IntArray
 
 SYMPREC_A = 0.02
 """Tolerance of the symmetry of a host, Å: what relaxing it to 0.01 eV/Å leaves of noise is smaller."""

@@ -13,8 +13,7 @@ from atomsim.constraints.rules import require_unconstrained
 from atomsim.errors import AtomsimError
 from atomsim.structures.setting import SAME_LENGTH_A, heights
 from atomsim.structures.superlattices import compact_first, hermite_normal_forms, shortest_vectors
-
-IntArray = NDArray[np.int64]
+from atomsim.types import IntArray
 
 
 def compact_supercell(cell: NDArray[np.float64], multiple: int) -> IntArray:

@@ -16,9 +16,9 @@ from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
 
 from atomsim.structures.setting import cell_shifts
+from atomsim.types import IntArray
 
 BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
