@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from atomsim.cli import barriers, catalogue, distill, doctor, neb, relax, run, slurm
-from atomsim.errors import AtomsimError
+from atomsim.errors import AtomsimError, InputError
 
 INTERRUPTED = 130
 
@@ -34,6 +34,10 @@ class Commands(TyperGroup):
             for line in str(error).splitlines():
                 sys.stderr.write(f"error: {line}\n")
             raise SystemExit(error.exit_code) from error
+        except PermissionError as error:
+            what = error.filename if error.filename is not None else error
+            sys.stderr.write(f"error: {what}: you may not read or write it; ask its owner for access, or use a copy\n")
+            raise SystemExit(InputError.exit_code) from error
         except KeyboardInterrupt as error:
             sys.stderr.write(f"interrupted; {str(error) or 'run the same command again to go on'}\n")
             raise SystemExit(INTERRUPTED) from error

@@ -13,6 +13,9 @@ from atomsim.slurm.profile import Allocation, Cluster
 
 RETRIES = 3
 """A planner that is killed is begun again so often within its job."""
+DEAF = "trap '' USR1"
+"""A warning that comes before Python listens would kill it, which looks like a worker that never started; the worker
+keeps its own clock."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,8 @@ def array_script(cluster: Cluster, job: ArrayJob, run: Path) -> str:
     if parallel:
         # since 22.05 steps do not inherit --cpus-per-task
         steps = f"srun --kill-on-bad-exit=0 --ntasks={slurm.workers_per_job} --cpus-per-task={slurm.cores_per_worker}"
-        start = f"{steps}{_own_gpu(slurm)} {start}"
-    return _script(cluster, lines, f"exec {start}")
+        start = f"{steps}{_each(slurm)} {start}"
+    return _script(cluster, lines, f"exec {start}", DEAF)
 
 
 def planner_script(cluster: Cluster, job: PlannerJob, run: Path) -> str:
@@ -125,20 +128,19 @@ def _gpus(slurm: Allocation) -> tuple[str, ...]:
     return (f"--{slurm.gpu_request}={kind}{count}",)
 
 
-def _own_gpu(slurm: Allocation) -> str:
-    """Return what gives each of a job's workers a GPU of its own."""
-    if not slurm.gpus_per_worker:
-        return ""
-    if slurm.gpu_request == "none":  # Slurm knows of no GPUs: they are taken by number
-        return """ bash -c 'export CUDA_VISIBLE_DEVICES=$SLURM_LOCALID; exec "$@"' worker"""
-    return " --gpus-per-task=1"
+def _each(slurm: Allocation) -> str:
+    """Return what gives each of a job's workers a GPU of its own, and keeps early warnings from it."""
+    by_number = slurm.gpus_per_worker and slurm.gpu_request == "none"  # Slurm knows of no GPUs
+    own = "export CUDA_VISIBLE_DEVICES=$SLURM_LOCALID; " if by_number else ""
+    option = " --gpus-per-task=1" if slurm.gpus_per_worker and not by_number else ""
+    return f"""{option} bash -c {shlex.quote(f'{DEAF}; {own}exec "$@"')} worker"""
 
 
-def _script(cluster: Cluster, options: Sequence[str], body: str) -> str:
+def _script(cluster: Cluster, options: Sequence[str], body: str, *first: str) -> str:
     head = "".join(f"#SBATCH {option}\n" for option in options)
     threads = cluster.slurm.cores_per_worker if cluster.worker.device == "cuda" else 1
     settings = f"export OMP_NUM_THREADS={threads} MKL_NUM_THREADS={threads} PYTHONUNBUFFERED=1"
-    setup = "".join(line + "\n" for line in cluster.environment.setup)
+    setup = "".join(line + "\n" for line in (*first, *cluster.environment.setup))
     return f"#!/bin/bash -l\n{head}\n{setup}{settings}\n{body}\n"
 
 

@@ -175,7 +175,7 @@ def _step(
     headers = [read_header(path, number) for number in rounds(path)]
     step.statuses, per_chunk = count_statuses(path, tried, headers)
     if not headers or step.tasks is None:
-        step.waiting = (step.tasks or 0) - step.done
+        step.waiting = max(0, (step.tasks or 0) - step.done)
         return step
     step.round = headers[-1].round
     if step.done >= step.tasks:

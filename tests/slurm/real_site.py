@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -21,9 +20,12 @@ from atomsim.campaign.run import run_campaign
 from atomsim.execution.job import Engine
 from atomsim.slurm.client import RealSlurm
 from atomsim.slurm.journal import Journal
+from atomsim.slurm.status import read_cluster_status
 from atomsim.store.claims import attempts
 
 ROOT = Path(__file__).parents[2]
+ONE_STEP = CAMPAIGN.partition('\n[[step]]\nname = "again"')[0] + "\n"
+"""A campaign with a single step of work; processes that only start and end are what these tests cost."""
 PATIENCE_S = 900.0
 """Longer than anything here takes on a busy machine: it ends tests that would hang, and decides nothing else."""
 PROFILE = """
@@ -77,7 +79,8 @@ class Site:
         return self.atomsim("submit", "mine.toml", "-c", "site.toml", "-o", "run", "--loader", "faulty_potentials:load")
 
     def status(self) -> dict[str, Any]:
-        return json.loads(self.atomsim("status", "run", "--json"))
+        """What ``atomsim status --json`` prints; asked often, so without a process of its own."""
+        return read_cluster_status(self.run, RealSlurm()).to_json()
 
     def wait(self, condition: Callable[[], Any]) -> Any:
         """Return what a condition gives once that is true."""

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_slurm import CAMPAIGN, outcomes
-from real_site import Site, expected, partition_down
+from conftest_slurm import outcomes
+from real_site import ONE_STEP, Site, expected, partition_down
 
 from atomsim.slurm.check import check_cluster
 from atomsim.slurm.client import RealSlurm
 from atomsim.slurm.profile import read_profile
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]  # one cluster: its ports are fixed
-TWO_STEPS = CAMPAIGN.partition('\n[[step]]\nname = "again"')[0] + "\n"
 BANNER = """#!/bin/bash
 echo "* Welcome: 2 nodes are down on"; echo 2026; echo
 {sbatch} "$@" || exit $?
@@ -56,7 +55,7 @@ def test_a_strange_site_and_a_person_who_changes_things(
     site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Banner, environment, another's name, bytes in names; edited after submit, resumed, cancelled, resumed again."""
-    here = site(3, text=TWO_STEPS)
+    here = site(3, text=ONE_STEP)
     wanted = expected(here)
     foreign = ["sbatch", "--parsable", "-p", "gpu", "--hold", "--chdir=/tmp", "--wrap", "true", "-J", b"b\xe9ton\xff"]
     subprocess.run(foreign, check=True, capture_output=True)
@@ -85,7 +84,7 @@ def test_held_elements_and_planners_that_never_start(
     site: Callable[..., Site], slurm: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prologs fail, and planners ask for more time than their partition gives: workers see to it that it goes on."""
-    here = site(3, text=TWO_STEPS)
+    here = site(3, text=ONE_STEP)
     wanted = expected(here)
     here.profile(chunk=2)
     profile = here.folder / "site.toml"

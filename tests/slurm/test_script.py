@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -53,6 +55,23 @@ def test_four_workers_in_one_job_have_a_gpu_each() -> None:
     assert found["--mem"] == "400M"
     assert found["--signal"] == "USR1@120"  # to the steps, which srun starts
     assert "srun --kill-on-bad-exit=0 --ntasks=4 --cpus-per-task=1 --gpus-per-task=1" in script
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_warning_before_python_listens_kills_no_worker(tmp_path: Path, workers: int) -> None:
+    """Slurm's warnings come up to half a minute early, and Python may take that long to start."""
+    python, srun = tmp_path / "python", tmp_path / "srun"
+    python.write_text("#!/bin/bash\nkill -USR1 $$\necho alive\n")
+    srun.write_text('#!/bin/bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n')
+    python.chmod(0o755)
+    srun.chmod(0o755)
+    cluster = profile(
+        slurm={"workers_per_job": workers}, environment={"python": str(python), "setup": ["kill -USR1 $$"]}
+    )
+    script = array_script(cluster, ArrayJob("t", "s", 1, 0, 2), tmp_path)
+    paths = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], env=paths, capture_output=True, text=True, check=False, timeout=600)
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done
 
 
 def test_planner_waits_for_the_end_however_it_comes() -> None:
