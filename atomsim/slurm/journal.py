@@ -86,6 +86,8 @@ class Journal:
             return Settings(**json.loads((self.path / "settings.json").read_text(encoding="utf-8")))
         except FileNotFoundError as error:
             raise InputError(f"{self.run} was not submitted to a cluster; 'atomsim submit' does that") from error
+        except PermissionError:  # somebody else's: submitting again is no cure
+            raise
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{self.path / 'settings.json'} cannot be read ({error}); submit again") from error
 

@@ -113,7 +113,7 @@ def read_cluster_status(run: Path, slurm: Slurm | None) -> ClusterStatus:
         steps=steps,
         stuck=sorted({_stuck(line, run) for line in lines if line.stuck}),
         silent=silent,
-        died=_died(dead),
+        died=[] if state == "cancelled" else _died(dead),  # whoever cancels knows what they died of
         unsure=unsure,
         slurm=said,
         time=time.time(),

@@ -53,18 +53,17 @@ def batch() -> Batch:
 
 
 def test_a_model_comes_back_from_its_file():
-    model = plain_model()
-    data = to_safetensors(model)
-    ours, theirs = (MacePotential(m, dtype=torch.float32)(batch()) for m in (from_safetensors(data), model))
+    model, back = plain_model(), from_safetensors(plain_file())
+    ours, theirs = (MacePotential(m, dtype=torch.float32)(batch()) for m in (back, model))
     torch.testing.assert_close(ours.energy, theirs.energy, rtol=0, atol=1e-5)
     torch.testing.assert_close(ours.forces, theirs.forces, rtol=0, atol=1e-5)
     assert ours.forces.abs().max() > 0.01
-    assert to_safetensors(from_safetensors(data)) == data
+    assert to_safetensors(back) == plain_file()
 
 
 def test_a_file_by_path_needs_no_trust_and_keeps_its_sha256(tmp_path):
     path = tmp_path / "own.safetensors"
-    path.write_bytes(to_safetensors(plain_model()))
+    path.write_bytes(plain_file())
     potential = load_potential(path, "cpu")
     assert potential.name == "own"
     assert potential.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -127,23 +126,24 @@ def test_weights_that_are_not_finite_are_refused():
 )
 def test_a_damaged_file_is_refused(spoil, told):
     with pytest.raises(InputError, match=told):
-        from_safetensors(spoil(to_safetensors(plain_model())))
+        from_safetensors(spoil(plain_file()))
 
 
-@pytest.mark.parametrize("kernel", ["fast", "reference"])
-def test_a_wall_repels_near_pairs_and_changes_nothing_beyond(kernel):
-    plain = to_safetensors(plain_model())
-    data = to_safetensors(from_safetensors(plain), 0.65)
-    assert to_safetensors(from_safetensors(data)) == data  # the wall is kept
-    assert to_safetensors(from_safetensors(data), 0.0) == plain
-    without, walled = (MacePotential(from_safetensors(d), dtype=torch.float64, kernel=kernel) for d in (plain, data))
+def test_a_wall_repels_near_pairs_and_changes_nothing_beyond():
+    plain = from_safetensors(plain_file())
+    data = to_safetensors(plain, 0.65)
+    with_wall = from_safetensors(data)
+    assert to_safetensors(with_wall) == data  # the wall is kept
+    assert to_safetensors(with_wall, 0.0) == plain_file()
     reach = 0.65 * float(covalent_radii[3] + covalent_radii[8])
     distances = [1.5 * reach, 1.001 * reach, 0.9 * reach, 0.5 * reach]
     pairs = Batch.pack([Atoms("LiO", positions=[[0, 0, 0], [0, d, 0]]) for d in distances])
-    added = (walled(pairs).energy - without(pairs).energy).tolist()
-    np.testing.assert_allclose(added, [0, 0, WALL_EV * 0.1**3, WALL_EV * 0.5**3], rtol=1e-6, atol=1e-9)
-    pull = walled(pairs).forces - without(pairs).forces
-    np.testing.assert_allclose(pull[-2:, 1], [-0.75 * WALL_EV / reach, 0.75 * WALL_EV / reach], rtol=1e-6)
+    for kernel in ("fast", "reference"):
+        walled, without = (MacePotential(m, dtype=torch.float64, kernel=kernel)(pairs) for m in (with_wall, plain))
+        added = (walled.energy - without.energy).tolist()
+        np.testing.assert_allclose(added, [0, 0, WALL_EV * 0.1**3, WALL_EV * 0.5**3], rtol=1e-6, atol=1e-9)
+        pull = walled.forces - without.forces
+        np.testing.assert_allclose(pull[-2:, 1], [-0.75 * WALL_EV / reach, 0.75 * WALL_EV / reach], rtol=1e-6)
 
 
 def test_a_wall_needs_a_repulsion_to_continue():

@@ -5,7 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
+import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -183,6 +187,65 @@ def test_a_run_of_somebody_else_is_left_to_them(submitted: Submitted, monkeypatc
     assert status.state == "running"
     monkeypatch.undo()
     assert slurm.queue() == before
+
+
+def told(words: list[str], uid: int) -> tuple[int, str]:
+    """Run the command line as a user; return its exit code and what it said."""
+    from atomsim.cli import main
+
+    with tempfile.TemporaryFile("w+") as said:
+        pid = os.fork()
+        if pid:
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            said.seek(0)
+            return code, said.read()
+        code = 1
+        try:
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+            if uid:
+                os.setgroups([])
+                os.setgid(uid)
+                os.setuid(uid)
+            sys.argv = ["atomsim", *words]
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_another_account_may_look_and_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")  # no Slurm: nothing is to be asked of it
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        here = Submitted(Path(name), structures=2, worker={"chunk_s": 100.0})
+        here.work()
+        mine = told(["status", str(here.out)], 0)  # imports what another user may not read
+        before = {p: p.stat().st_mtime_ns for p in here.out.rglob("*")}
+        code, text = told(["status", str(here.out)], 54321)
+        assert (code, mine[0]) == (0, 0), text
+        assert text.splitlines()[:5] == mine[1].splitlines()[:5]
+        for word in ("resume", "cancel", "retry"):
+            code, text = told([word, str(here.out)], 54321)
+            assert code == 2
+            assert re.fullmatch(r"error: .* is a run of \S+ \(0\), whose jobs .*\n", text), text
+        assert {p: p.stat().st_mtime_ns for p in here.out.rglob("*")} == before
+        for hidden in (here.step / "chunks", here.out / "slurm", here.step / "tasks.jsonl"):
+            mode = hidden.stat().st_mode
+            hidden.chmod(0)
+            for word in ("status", "logs"):
+                code, text = told([word, str(here.out), *(["s000"] if word == "logs" else [])], 54321)
+                assert "Traceback" not in text
+                assert "-" not in text.partition("waiting")[0].rpartition(" ")[2]
+            hidden.chmod(mode)
 
 
 def test_an_old_view_of_the_queue_submits_nothing_twice(submitted: Submitted, monkeypatch: pytest.MonkeyPatch) -> None:
