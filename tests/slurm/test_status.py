@@ -132,6 +132,12 @@ def test_an_empty_queue_waits_for_a_person(invented: Invented) -> None:
     assert (invented.status(Queue()).state, invented.status(Queue()).message) == ("stopped", "because")
 
 
+def test_what_cancel_has_ended_did_not_die_without_a_word(invented: Invented) -> None:
+    assert len(invented.status(Queue()).died) == 2
+    Journal(invented.folder.path).close("cancelled")
+    assert invented.status(Queue()).died == []
+
+
 def test_another_job_with_our_id_is_not_ours(invented: Invented) -> None:
     status = invented.status(Queue([Queued("7", "somebody-else", "RUNNING", (1,))]))
     assert status.state.startswith("waiting")

@@ -241,10 +241,16 @@ def test_another_account_may_look_and_do_nothing(monkeypatch: pytest.MonkeyPatch
         for hidden in (here.step / "chunks", here.out / "slurm", here.step / "tasks.jsonl"):
             mode = hidden.stat().st_mode
             hidden.chmod(0)
-            for word in ("status", "logs"):
-                code, text = told([word, str(here.out), *(["s000"] if word == "logs" else [])], 54321)
-                assert "Traceback" not in text
-                assert "-" not in text.partition("waiting")[0].rpartition(" ")[2]
+            code, text = told(["status", str(here.out)], 54321)
+            if hidden.is_dir():
+                assert code == 2
+                assert re.fullmatch(r"error: \S+: you may not read or write it; .*\n", text), text
+            else:  # how many tasks there are is not known
+                assert code == 0, text
+                assert not re.search(r"-\d", text), text
+            code, text = told(["logs", str(here.out), "relaxed/s000"], 54321)
+            assert "Traceback" not in text
+            assert code == 0 or text.startswith("error: "), text
             hidden.chmod(mode)
 
 
