@@ -57,8 +57,11 @@ def test_preemption_and_a_short_walltime(site: Callable[..., Site], monkeypatch:
     here.finish()
     assert outcomes(here.run) == wanted
     ends = here.ends()
-    assert ends.count("walltime") >= 2  # Slurm warns of a preemption with the same signal
-    assert ends.count("done") == len(list((here.run / "steps").glob("*/rounds")))
+    # Slurm warns of a preemption with the signal of the walltime; before Python listens, only what follows it is heard
+    assert ends[0] in {"walltime", "terminated", "none"}
+    assert "walltime" in ends[1:]  # by the worker's own clock, or by Slurm's warning
+    assert ends[-1] == "done"
+    assert ends.count("done") == 1
 
 
 @pytest.mark.slow
