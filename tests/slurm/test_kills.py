@@ -44,9 +44,7 @@ def killed(kills: Counter) -> int:
     return kills["worker"] + kills["planner"] + kills["submitter"]
 
 
-def survive(
-    tmp_path: Path, campaign: Campaign, expected: dict, kills: int, limit_s: float, lifetime_s: float = 0.6
-) -> Counter:
+def survive(tmp_path: Path, campaign: Campaign, expected: dict, kills: int, limit_s: float) -> Counter:
     rng = np.random.default_rng(11)
     total: Counter = Counter()
     deadline = time.monotonic() + limit_s
@@ -54,9 +52,7 @@ def survive(
     while (killed(total) < kills or any(total[kind] == 0 for kind in KINDS)) and time.monotonic() < deadline:
         number += 1
         out = tmp_path / f"run{number}"
-        cluster = Cluster(
-            tmp_path / f"slurm{number}", out, rng, kill=0.5, lifetime_s=lifetime_s, lose=0.02, zombies=0.2
-        )
+        cluster = Cluster(tmp_path / f"slurm{number}", out, rng, kill=0.5, lifetime_s=0.6, lose=0.02, zombies=0.2)
         live_through(campaign, out, cluster)
         total += cluster.kills
         assert outcomes(out) == expected
@@ -65,8 +61,8 @@ def survive(
 
 @pytest.mark.slow
 def test_random_kills(tmp_path: Path, reference: Reference) -> None:
-    campaign = make_campaign(tmp_path / "in", 5)
-    kills = survive(tmp_path, campaign, reference(campaign), 100, 1800.0, lifetime_s=0.4)
+    campaign = make_campaign(tmp_path / "in", 8)
+    kills = survive(tmp_path, campaign, reference(campaign), 100, 1800.0)
     assert killed(kills) >= 100
     assert min(kills[kind] for kind in KINDS) > 0
 
