@@ -6,6 +6,7 @@ A message says what was found, what was wanted and what to do next.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -27,6 +28,16 @@ class InputError(AtomsimError):
 
 class InUseError(InputError):
     """Another process is at work where this one would be; it goes away by itself."""
+
+
+_told: set[str] = set()
+
+
+def note_once(note: str) -> None:
+    """Tell whoever runs this process on standard error, once."""
+    if note and note not in _told:
+        _told.add(note)
+        sys.stderr.write(f"note: {note}\n")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -32,7 +32,8 @@ from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.models.ase import PotentialCalculator
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
-from atomsim.relaxation import RelaxSettings, iter_relax, noisy
+from atomsim.optimize.noise import seeded_noise
+from atomsim.relaxation import RelaxSettings, iter_relax
 from atomsim.relaxation.hosts import inherited
 from atomsim.store.records import Task
 from atomsim.structures.delithiation import delithiate
@@ -118,7 +119,8 @@ def by_ase(
     """Relax all cells with one of ASE's optimizers; what a failed line search leaves is not converged."""
     results = []
     for task in tasks:
-        atoms = noisy(atoms_from_json(task.structure or {}), NOISE_A, SEED)
+        atoms = atoms_from_json(task.structure or {})
+        atoms.positions += NOISE_A * seeded_noise(atoms, SEED, "start")  # as atomsim's own relaxations begin
         atoms.calc = calculator
         before = counting.calls if counting else 0
         run = optimizer(FrechetCellFilter(atoms), logfile=None)

@@ -17,6 +17,7 @@ from atomsim.analysis.published import Electrode, compare, recognised
 from atomsim.analysis.redox import ion_charge
 from atomsim.analysis.voltage import VoltageStep, molar_mass_g_per_mol, specific_capacity, voltage_steps
 from atomsim.analysis.xrd import powder_pattern
+from atomsim.pulse import at_work
 
 MOLECULE_OO = CLASSES["O2"][1]
 LARGE_CHANGE = 0.15
@@ -162,6 +163,7 @@ def notes(
 def _rows(entries: Sequence[Entry], hull: Hull, lowest: Sequence[int], radiation: str) -> list[dict[str, Any]]:
     rows = []
     for k, entry in enumerate(entries):
+        at_work("structures analysed", k, len(entries))
         above = hull.above_hull[k]
         rows.append(
             {

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from atomsim.errors import InputError, nearest
+from atomsim.registry.cards import from_folder
 from atomsim.store.records import task_id
 from atomsim.tasks import MODULES, kind_of
 from atomsim.tasks.base import Source, StepKind, StepSettings, find_files, sources, unknown_word
@@ -169,9 +170,8 @@ def _header(
     given = {k: v for k, v in (("potential", potential), ("device", device)) if v is not None}
     try:
         header = Header.model_validate({**table, **given})
-        file, _, _ = header.potential.rpartition("#") if "#" in header.potential else (header.potential, "", "")
-        if potential is None and file.endswith((".model", ".safetensors", ".pt", ".pth")):
-            return header.model_copy(update={"potential": str(base_dir / header.potential)})
+        if potential is None:
+            return header.model_copy(update={"potential": from_folder(header.potential, base_dir)})
         return header  # noqa: TRY300
     except ValidationError as error:
         problems += explain(error, Header, "[campaign]")
@@ -239,7 +239,7 @@ def _resolve(
     problems: list[str],
 ) -> tuple[list[str], list[tuple[str, str]]]:
     """Tell earlier steps from prototypes and files, and hash the files."""
-    from atomsim.structures.prototypes import prototype_names
+    from atomsim.structures.prototypes import is_prototype
 
     needs: list[str] = []
     files: list[tuple[str, str]] = []
@@ -248,8 +248,14 @@ def _resolve(
             if word in earlier:
                 needs += [word] if word not in needs else []
                 continue
+            try:
+                if source.prototypes and is_prototype(word, base_dir):
+                    continue
+            except InputError as error:
+                problems.append(f"{where}: {key}: {error}")
+                continue
             paths = find_files(word, base_dir) if source.files else []
-            if (source.prototypes and word in prototype_names()) or paths:
+            if paths:
                 files += [(word, _sha256(p)) for p in paths]
                 continue
             problems.append(f"{where}: {key}: {_unresolved(word, source, earlier, later, base_dir)}")

@@ -34,8 +34,13 @@ class StepPlan:
     """Whether some tasks may fall away, as their inputs fail."""
 
 
-def plan(campaign: Campaign, potential: Potential | None) -> list[StepPlan]:
+def plan(campaign: Campaign, potential: Potential | None, *, trust_file: bool = False) -> list[StepPlan]:
     """Expand every step as far as it can be known.
+
+    Args:
+        campaign: with all its steps.
+        potential: its potential, where a step needs one.
+        trust_file: allow further potentials (``check_with``) that no card pins.
 
     Raises:
         InputError: if a file, a structure, an element or an x is not fit.
@@ -51,7 +56,7 @@ def plan(campaign: Campaign, potential: Potential | None) -> list[StepPlan]:
             plans.append(StepPlan(step.name, step.kind, None))
             records[step.name] = []
             continue
-        context = context_of(campaign, step, potential)
+        context = context_of(campaign, step, potential, trust_file=trust_file)
         inputs = {name: records[name] for name in step.needs}
         tasks = step.module.expand(step.settings, inputs, context)
         records[step.name] = _stand_ins(step, tasks, context, records)

@@ -17,6 +17,7 @@ from atomsim.campaign.open import open_run
 from atomsim.errors import AtomsimError, InputError, nearest
 from atomsim.execution.dispatch import run_job
 from atomsim.execution.job import Engine, Job, check_processes
+from atomsim.pulse import watched
 from atomsim.store.export import export
 from atomsim.store.provenance import describe
 from atomsim.store.records import Record, Task
@@ -133,7 +134,7 @@ class Run:
 
     def tasks(self, step: Step, inputs: Inputs) -> list[Task]:
         """Tasks of a step: those written, or newly expanded ones."""
-        context = context_of(self.campaign, step, self.potential)
+        context = context_of(self.campaign, step, self.potential, trust_file=self.engine.trust_file)
         decides = {"settings": step.settings.model_dump(mode="json"), "potential": context.potential_sha256}
         made_from = inputs_hash(inputs, decides)
         tasks = self.folder.read_tasks(step.folder, made_from)
@@ -205,8 +206,9 @@ def run_campaign(
         folder.say(f"started: steps {', '.join(s.name for s in chosen)}, processes {engine.processes}")
         run = Run(campaign, folder, engine, potential, progress or Silent())
         before = {step.name: frozenset(folder.done(step.folder)) for step in chosen}
-        _prepare(run, chosen)
-        summary = RunSummary(out, tuple(run_step(run, step, before[step.name]) for step in chosen))
+        with watched(getattr(run.progress, "at_work", None)):
+            _prepare(run, chosen)
+            summary = RunSummary(out, tuple(run_step(run, step, before[step.name]) for step in chosen))
         folder.say("finished: " + ("all good" if summary.ok else "some records are not good"))
     return summary
 
@@ -237,9 +239,9 @@ def _prepare(run: Run, steps: Sequence[Step]) -> None:
             _run_tasks(run, step, tasks, inputs)
 
 
-def context_of(campaign: Campaign, step: Step, potential: Potential | None) -> Context:
+def context_of(campaign: Campaign, step: Step, potential: Potential | None, *, trust_file: bool = False) -> Context:
     """What a step is told; only kinds that need the potential are told its elements."""
-    base = Context(step.name, campaign.header.seed, campaign.base_dir)
+    base = Context(step.name, campaign.header.seed, campaign.base_dir, trust_file=trust_file)
     if potential is None:
         return base
     elements = frozenset(potential.elements) if step.module.NEEDS_POTENTIAL else None
@@ -294,7 +296,7 @@ def _run_tasks(run: Run, step: Step, tasks: Sequence[Task], inputs: Inputs) -> N
         kind=step.kind,
         settings=step.settings,
         tasks=pending,
-        context=context_of(run.campaign, step, run.potential),
+        context=context_of(run.campaign, step, run.potential, trust_file=run.engine.trust_file),
         inputs={} if needs else inputs,
         log=run.folder.log,
         on_calls=run.progress.force_calls,

@@ -56,7 +56,8 @@ def barriers(
     search: Search = "follow",
     prefactors: Annotated[bool, typer.Option("--prefactors", help="Attempt frequencies too (Vineyard).")] = False,
     check_with: Annotated[
-        str, typer.Option(metavar="NAME,NAME", help="Further potentials to evaluate each path with.")
+        str,
+        typer.Option(metavar="NAME,NAME", help="Further potentials to evaluate each path with, named as --potential."),
     ] = "",
     relax_host: Annotated[bool, typer.Option("--relax/--no-relax", help="Relax host and cell first.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the noise on the guesses.")] = 0,
@@ -90,6 +91,7 @@ def barriers(
     from atomsim.execution.job import LOADER, Engine
     from atomsim.execution.pool import available_cores
     from atomsim.io.dft_inputs import CODES
+    from atomsim.registry.cards import from_folder
     from atomsim.report import write_report
     from atomsim.store.run_folder import read_run
     from atomsim.tasks.barriers_record import write_paths
@@ -112,13 +114,13 @@ def barriers(
         "starts": starts,
         "search": search,
         "prefactors": prefactors,
-        "check_with": [name.strip() for name in check_with.split(",") if name.strip()],
+        "check_with": [from_folder(name.strip(), Path.cwd()) for name in check_with.split(",") if name.strip()],
     }
     file = folder.with_name(f"{folder.name}.toml")
     text = campaign_text(host, keys, potential, relax_host=relax_host, seed=seed)
     cores = available_cores() if processes is None else processes
     engine = Engine(potential, device or "auto", None, cores, trust_file, loader or LOADER)
-    with _written(file, text, folder), show.progress() as progress:
+    with _written(file, text), show.progress(_as_options) as progress:
         campaign = load_campaign(file)
         _check_first(campaign, engine)
         summary = run_campaign(campaign, folder, engine, progress=progress)
@@ -139,17 +141,20 @@ def _check_ion(host: str, ion: str, *, absent_is_fine: bool) -> None:
 
     from atomsim.constraints.rules import require_unconstrained
     from atomsim.io import read_structures
-    from atomsim.structures.prototypes import load_prototype
+    from atomsim.structures.mobility import require_mobile
+    from atomsim.structures.prototypes import is_prototype, load_prototype
     from atomsim.tasks.base import find_files, unknown_word
 
     if ion not in atomic_numbers:
         raise InputError(f"--ion: found {ion!r}, wanted the symbol of an element, such as Li")
-    files = [] if _is_prototype(host) else find_files(host, Path())
-    if not files and not _is_prototype(host):
+    known = is_prototype(host, Path())
+    files = [] if known else find_files(host, Path())
+    if not files and not known:
         raise InputError(unknown_word(host, (), Path()))
     hosts = [a for file in files for a in read_structures(file)] or [load_prototype(host).primitive]
     for atoms in hosts:
         require_unconstrained(atoms, "a search for hops")
+        require_mobile(atoms, ion)
     without = next((atoms for atoms in hosts if ion not in atoms.symbols), None)
     if without is not None and not absent_is_fine:
         raise InputError(
@@ -162,7 +167,9 @@ def campaign_text(host: str, keys: dict[str, Any], potential: str, *, relax_host
     """Return the campaign file that stands for the command line."""
     import json
 
-    source = host if _is_prototype(host) else str(Path(host).resolve())
+    from atomsim.structures.prototypes import is_prototype
+
+    source = host if is_prototype(host, Path()) else str(Path(host).resolve())
     lines = [
         "[campaign]",
         f"name = {json.dumps('barriers-' + _stem(host))}",
@@ -179,14 +186,10 @@ def campaign_text(host: str, keys: dict[str, Any], potential: str, *, relax_host
     return "\n".join(lines) + "\n"
 
 
-def _is_prototype(word: str) -> bool:
+def _stem(host: str) -> str:
     from atomsim.structures.prototypes import prototype_names
 
-    return word in prototype_names()
-
-
-def _stem(host: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", host if _is_prototype(host) else Path(host).stem) or "host"
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", host if host in prototype_names() else Path(host).stem) or "host"
 
 
 def _check_options(folder: Path, numbers: dict[str, float]) -> None:
@@ -199,13 +202,14 @@ def _check_options(folder: Path, numbers: dict[str, float]) -> None:
 
 
 @contextmanager
-def _written(file: Path, text: str, folder: Path) -> Iterator[None]:
-    """Keep the campaign in a file; of one that is refused nothing stays, so that a corrected command may follow."""
+def _written(file: Path, text: str) -> Iterator[None]:
+    """Keep the campaign in a file; of one that is refused nothing stays, so that a corrected command may follow.
+
+    Whether it may go on with the run in the folder is the run's to decide: a raised limit may, other images may not.
+    """
     from atomsim.io.files import write_atomically
 
     before = file.read_text(encoding="utf-8") if file.exists() else None
-    if before not in (None, text) and _has_hops(folder):
-        raise InputError(f"{file} belongs to a run with other settings; give another folder with --out")
     write_atomically(file, text)
     try:
         yield
@@ -217,21 +221,15 @@ def _written(file: Path, text: str, folder: Path) -> Iterator[None]:
         raise InputError(_as_options(str(error))) from error
 
 
-def _has_hops(folder: Path) -> bool:
-    from atomsim.store.run_folder import read_run
-
-    return (folder / "run.json").exists() and bool(read_run(folder)[1].get("hops"))
-
-
 def _check_first(campaign: Campaign, engine: Engine) -> None:
     """Find what could only fail after the host was relaxed: no hop, too many atoms, a potential that is not there."""
     from atomsim.campaign.plan import plan
     from atomsim.models.load import load_potential
 
-    plan(campaign, engine.load())
+    plan(campaign, engine.load(), trust_file=engine.trust_file)
     hops: Any = campaign.steps[-1].settings
     for name in hops.check_with:
-        load_potential(name, device="cpu")
+        load_potential(name, device="cpu", trust_file=engine.trust_file)
 
 
 def _as_options(text: str) -> str:

@@ -67,19 +67,9 @@ def show_potential(name: Name, as_json: Json = False) -> None:
 @structures.command("list")
 def list_structures(as_json: Json = False) -> None:
     """List prototypes."""
-    from atomsim.structures.prototypes import list_prototypes
+    from atomsim.structures.prototypes import prototype_facts
 
-    rows = [
-        {
-            "name": p.name,
-            "formula": p.formula,
-            "space group": f"{p.space_group.symbol} ({p.space_group.number})",
-            "atoms": len(p.atoms),
-            "title": p.title,
-        }
-        for p in list_prototypes()
-    ]
-    _print_rows(rows, as_json)
+    _print_rows(prototype_facts(), as_json)
 
 
 @structures.command("show")

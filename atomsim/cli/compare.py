@@ -134,11 +134,10 @@ def structures_of(word: str) -> list[tuple[str, Atoms]]:
     Raises:
         InputError: if it names nothing, or a campaign that was not run.
     """
-    from atomsim.structures.prototypes import load_prototype, prototype_names, require_no_file
+    from atomsim.structures.prototypes import is_prototype, load_prototype, prototype_names
     from atomsim.tasks.base import find_files
 
-    if word in prototype_names():
-        require_no_file(word, Path())
+    if is_prototype(word, Path()):
         return [(word, load_prototype(word).atoms)]
     path = Path(word)
     if path.suffix == ".toml":

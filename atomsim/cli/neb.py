@@ -93,7 +93,7 @@ def neb(
     paired(first, last, order)  # refused before a potential is loaded
     model = Engine(potential, device or "auto", None, 1, trust_file, loader or LOADER).load()
     path = find(first, last, model, relax_ends=relax_ends, order=order, settings=settings)
-    write_structures(target, list(path.images))
+    write_structures(target, list(path.images), checked=True)
     _print_path(path, target, as_json)
     if not path.ok:
         raise typer.Exit(1)

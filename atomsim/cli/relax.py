@@ -98,7 +98,7 @@ def relax(
         records = _relax(job, engine, surface)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"{target.name} was not written; 'atomsim run' keeps what is finished") from error
-    write_structures(target, [annotated(r) for r in records if r.structure is not None])
+    write_structures(target, [annotated(r) for r in records if r.structure is not None], checked=True)
     _print(target, records, skipped, as_json)
     if skipped or not all(r.good for r in records):
         raise typer.Exit(1)

@@ -14,6 +14,7 @@ from atomsim.cli import show
 from atomsim.cli.show import Device, Json, Loader, PotentialName, Processes, TrustFile
 from atomsim.cli.slurm import checked_interval, print_status
 from atomsim.errors import InputError
+from atomsim.pulse import watched
 
 if TYPE_CHECKING:
     from atomsim.campaign.file import Campaign
@@ -99,7 +100,8 @@ def check(
         raise InputError("no campaign file given; wanted 'atomsim check CAMPAIGN.toml' or 'atomsim check --keys'")
     loaded = load_campaign(campaign, potential=potential)
     made = _engine(loaded, 1, trust_file, loader).load() if loaded.needs_potential else None
-    plans = plan(loaded, made)
+    with show.progress() as progress, watched(progress.at_work):
+        plans = plan(loaded, made, trust_file=trust_file)
     if as_json:
         about = describe(made) if made else None
         show.print_json({"name": loaded.header.name, "potential": about, "steps": [asdict(p) for p in plans]})

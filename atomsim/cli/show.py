@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -81,12 +81,16 @@ def statuses_text(statuses: dict[str, int]) -> str:
 class PlainProgress:
     """One line of standard error for each event: for logs and pipes."""
 
-    def __init__(self) -> None:
+    def __init__(self, spoken: Callable[[str], str] = str) -> None:
+        self.spoken = spoken
         self.total = self.done = 0
 
     def preparing(self, step: Step) -> None:
         """Say what takes time without a force call."""
         self.say(f"step {step.number} {step.name} ({step.kind}): finding its tasks")
+
+    def at_work(self, what: str, done: int, total: int) -> None:
+        """Say nothing: a log needs no moving line."""
 
     def step_started(self, step: Step, total: int, done: int) -> None:
         """Say how much there is to do."""
@@ -100,11 +104,11 @@ class PlainProgress:
         """Say how a task ended."""
         self.done += 1
         if "force_calls" in record.values or not record.good:
-            self.say(f"  {self.done}/{self.total} {record.label}: {_ending(record)}")
+            self.say(f"  {self.done}/{self.total} {record.label}: {self.spoken(_ending(record))}")
 
     def step_finished(self, summary: StepSummary) -> None:
         """Say how a step ended."""
-        self.say(finish_line(summary))
+        self.say(self.spoken(finish_line(summary)))
 
     def say(self, line: str) -> None:
         """Write one line."""
@@ -121,7 +125,8 @@ class PlainProgress:
 class LiveProgress:
     """A bar for each step: done of total, force calls, rate, time to go."""
 
-    def __init__(self) -> None:
+    def __init__(self, spoken: Callable[[str], str] = str) -> None:
+        self.spoken = spoken
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -131,6 +136,7 @@ class LiveProgress:
             console=Console(stderr=True),
         )
         self.task: TaskID | None = None
+        self.other: TaskID | None = None
         self.calls = 0
         self.start = time.monotonic()
 
@@ -139,8 +145,20 @@ class LiveProgress:
         line = f"step {step.number} {step.name} ({step.kind}): finding its tasks"
         self.bar.console.print(escape(line), highlight=False)
 
+    def at_work(self, what: str, done: int, total: int) -> None:
+        """Move a bar of its own, for work without force calls."""
+        if self.other is None:
+            self.other = self.bar.add_task("", total=total, calls="")
+        self.bar.update(self.other, description=escape(what), completed=done, total=total)
+
+    def _end_other(self) -> None:
+        if self.other is not None:
+            self.bar.remove_task(self.other)
+            self.other = None
+
     def step_started(self, step: Step, total: int, done: int) -> None:
         """Add a bar."""
+        self._end_other()
         self.calls, self.start = 0, time.monotonic()
         name = f"{step.number} {step.name}"
         # speed is estimated from this run's tasks alone: those done before took no time
@@ -159,11 +177,12 @@ class LiveProgress:
             return
         self.bar.advance(self.task)
         if not record.good:
-            self.bar.console.print(f"  {escape(record.label)}: {escape(_ending(record))}", highlight=False)
+            self.bar.console.print(f"  {escape(record.label)}: {escape(self.spoken(_ending(record)))}", highlight=False)
 
     def step_finished(self, summary: StepSummary) -> None:
         """Say how a step ended."""
-        self.bar.console.print(escape(finish_line(summary)), highlight=False)
+        self._end_other()
+        self.bar.console.print(escape(self.spoken(finish_line(summary))), highlight=False)
         self.task = None
 
     def __enter__(self) -> LiveProgress:
@@ -171,12 +190,13 @@ class LiveProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end_other()
         self.bar.stop()
 
 
-def progress() -> PlainProgress | LiveProgress:
-    """Return a live display for a person, plain lines for a log."""
-    return LiveProgress() if sys.stderr.isatty() else PlainProgress()
+def progress(spoken: Callable[[str], str] = str) -> PlainProgress | LiveProgress:
+    """Return a live display for a person, plain lines for a log; ``spoken`` names options where messages name keys."""
+    return LiveProgress(spoken) if sys.stderr.isatty() else PlainProgress(spoken)
 
 
 def finish_line(summary: StepSummary) -> str:

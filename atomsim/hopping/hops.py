@@ -27,6 +27,7 @@ from atomsim.hopping.sites import (
     orbits_of,
     site_images,
 )
+from atomsim.structures.mobility import require_mobile
 from atomsim.structures.setting import SYMPREC_A, cell_shifts, standard_setting
 from atomsim.types import FloatArray
 
@@ -103,7 +104,7 @@ def find_hops(
 
     Raises:
         InputError: if the ion is not in the host and no empty site is looked for, or nothing is
-            within ``max_length_A``.
+            within ``max_length_A``; or if the ion is part of the framework (``mobility.require_mobile``).
     """
     _check(host, ion, interstitials)
     host = standard_setting(_bare(host), symprec)
@@ -141,6 +142,7 @@ def _check(host: Atoms, ion: str, interstitials: bool) -> None:
             f"no {ion} in {host.get_chemical_formula()}; choose the ion from {', '.join(present)}, "
             "or look for empty sites (interstitials)"
         )
+    require_mobile(host, ion)
 
 
 def _pairs(sites: list[Site], host: Atoms, longest: float) -> Iterator[Key]:

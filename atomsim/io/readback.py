@@ -16,13 +16,16 @@ ROUNDED_A = 0.005
 ROUNDED_DEG = 0.02
 
 
-def check_readback(path: Path, structures: Sequence[Atoms], name: str) -> None:
+def check_readback(path: Path, structures: Sequence[Atoms], name: str) -> list[Atoms]:
     """Refuse a format in which structures do not come back with their atoms, places and periodicity.
 
     Args:
         path: file that was written for trial, alone in its folder.
         structures: what was written; one of each kind of periodicity is looked at.
         name: of the file that is wanted, for the message.
+
+    Returns:
+        What was read.
 
     Raises:
         InputError: naming what is lost.
@@ -38,6 +41,7 @@ def check_readback(path: Path, structures: Sequence[Atoms], name: str) -> None:
         lost = f"{len(structures)} structures" if len(found) != len(structures) else _lost(structures[n], found[n])
         if lost:
             raise InputError(f"{name} does not hold {lost} of these structures; write to .extxyz, which does")
+    return found
 
 
 def _lost(written: Atoms, found: Atoms) -> str:

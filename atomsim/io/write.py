@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,25 +12,20 @@ import ase.db
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+from ase.io.jsonio import decode, encode
 
-from atomsim.constraints.formats import from_selective_dynamics, noted_in_info, selective_dynamics
+from atomsim.constraints.formats import from_selective_dynamics, selective_dynamics
 from atomsim.errors import InputError
+from atomsim.io.extxyz import alike, extxyz_atoms, not_in_extxyz
 from atomsim.io.files import is_special, place_of, replacing, require_other_file
-from atomsim.io.metadata import PREFIX, as_it_came
+from atomsim.io.losses import losses, note_losses, with_results_to_come
+from atomsim.io.metadata import as_it_came
 from atomsim.io.readback import check_readback
 
 SUFFIXES = (".extxyz", ".xyz", ".cif", ".vasp", ".traj", ".json", ".db", ".xsf", ".pdb")
 """What is offered where a name says nothing; whatever else ASE writes and reads again is taken too."""
-OF_FORMAT = frozenset(
-    {"Lattice", "Properties", "pbc", "cell", "symbols", "species", "pos", "positions", "numbers", "Z", "move_mask"}
-)
-"""Words of the extended XYZ format that no key or column may have; nor those that readers take for results."""
-NEXT = "next_key"
-"""Stands after a key on trial, as an empty value swallows what follows it."""
 CELLS_ONLY = frozenset({"cif", "vasp", "xsf", "vasp-xdatcar"})
 
 
@@ -46,6 +40,8 @@ def check_target(
         inputs: files that were read, which are not overwritten.
         force: overwrite them.
 
+    What the file will not keep of them, or of the results to come, is named on standard error.
+
     Raises:
         InputError: naming what is wrong and what is possible.
     """
@@ -54,25 +50,44 @@ def check_target(
         raise InputError(f"no folder {target.parent} to write {path.name} in; make it first")
     require_other_file(path, inputs, force=force)
     kind = format_of(path)
-    if structures and kind != "extxyz":  # which holds everything
+    if structures:
         with tempfile.TemporaryDirectory() as folder:
-            trial = Path(folder) / f"trial{path.suffix}"
-            _write_as(kind, trial, [as_it_came(atoms) for atoms in structures], path.name)
-            check_readback(trial if path.suffix else trial.rename(trial.with_name(path.name)), structures, path.name)
+            ready = with_results_to_come([as_it_came(atoms) for atoms in structures])
+            _note_losses(kind, Path(folder) / path.name, ready)
 
 
-def write_structures(path: Path, structures: Sequence[Atoms]) -> None:
+def write_structures(path: Path, structures: Sequence[Atoms], *, checked: bool = False) -> None:
     """Write structures in the format that the name says, whole or not at all.
 
-    Extended XYZ holds results, constraints and metadata; other formats what they can.
+    Extended XYZ holds results, constraints and metadata; other formats what they can: what a file does not keep is
+    named on standard error.
+
+    Args:
+        path: file to write.
+        structures: what to write, with what their calculators have computed.
+        checked: ``check_target`` has said what is not kept.
 
     Raises:
         InputError: if the name says no format that holds them.
         AtomsimError: if the file cannot be written; an old file is untouched.
     """
     kind = format_of(path)
+    if not checked:
+        with tempfile.TemporaryDirectory() as folder:
+            _note_losses(kind, Path(folder) / path.name, structures)
     with replacing(path) as unfinished:
         _write_as(kind, unfinished, structures, path.name)
+
+
+def _note_losses(kind: str, trial: Path, structures: Sequence[Atoms]) -> None:
+    """Write for trial, and name what does not come back."""
+    nowhere = set().union(*(not_in_extxyz(atoms) for atoms in structures))
+    lost = nowhere
+    if kind != "extxyz":  # which holds everything else
+        _write_as(kind, trial, structures, trial.name)
+        found = check_readback(trial, structures, trial.name)
+        lost = set().union(*(losses(a, b, alike) for a, b in zip(structures, found, strict=True)))
+    note_losses(trial.name, lost, nowhere)
 
 
 def write_extxyz(path: Path, structures: Sequence[Atoms], results: Sequence[Mapping[str, Any]] | None = None) -> None:
@@ -181,6 +196,8 @@ def _write_as(kind: str, path: Path, structures: Sequence[Atoms], name: str) -> 
 
 def _as_held(atoms: Atoms, kind: str) -> Atoms:
     """Return atoms with constraints as a format has them: VASP's flags are along lattice vectors, if they can be."""
+    if kind == "traj":
+        return _without_unreadable(atoms)
     flags = selective_dynamics(atoms) if kind == "vasp" else None
     if flags is None:
         return atoms
@@ -189,84 +206,18 @@ def _as_held(atoms: Atoms, kind: str) -> Atoms:
     return held
 
 
-def extxyz_atoms(atoms: Atoms) -> Atoms:
-    """Return atoms whose info and arrays extended XYZ gives back as they are, or as nearly as it can."""
-    noted = noted_in_info(as_it_came(atoms))
-    ready = noted.copy()
-    ready.info = {}
-    for key, value in noted.info.items():
-        kept = _readable(_name(key), value)
-        if kept is not None:
-            ready.info[_name(key)] = kept
-    for name, array in list(ready.arrays.items()):
-        if name in {"numbers", "positions"}:
-            continue
-        del ready.arrays[name]
-        column = _column(array)
-        if column is not None:
-            ready.arrays[_name(name)] = column
-    ready.calc = atoms.calc
-    return ready
-
-
-def _name(key: Any) -> str:
-    word = "".join("_" if c.isspace() or c in ":=\"'{}[]\\," else c for c in str(key)) or "_"
-    return f"{PREFIX}{word}" if word in OF_FORMAT or word in all_properties else word
-
-
-def _readable(key: str, value: Any) -> Any:
-    """Return the value, or JSON that the reader turns into it; None where neither comes back."""
-    plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-    if isinstance(plain, Mapping) and (text := _json(plain)) is not None:
-        plain = json.loads(text)
-    for way in (value, f"_JSON {_json(plain)}"):
+def _without_unreadable(atoms: Atoms) -> Atoms:
+    """Return atoms without values of info that ASE's JSON writes and does not read, such as a date on the second."""
+    kept = atoms.copy()
+    kept.calc = atoms.calc
+    kept.info = {}
+    for key, value in atoms.info.items():
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about what is not JSON
-                back = key_val_str_to_dict(f"{key_val_dict_to_str({key: way})} {NEXT}=1")
-            if list(back) == [key, NEXT] and _same(back[key], value, plain):
-                return way
-        except Exception:  # noqa: S112 - whatever the parser stumbles over, the other way is tried
+            if alike(decode(encode(value)), value):
+                kept.info[key] = value
+        except Exception:  # noqa: S112 - whatever it stumbles over
             continue
-    return " ".join(value.split()) if isinstance(value, str) else None  # a comment of several lines
-
-
-def _json(plain: Any) -> str | None:
-    try:
-        return json.dumps(plain, default=_listed)
-    except (TypeError, ValueError):
-        return None
-
-
-def _listed(value: Any) -> Any:
-    """Return arrays within other values as lists."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not JSON")
-
-
-def _same(back: Any, value: Any, plain: Any) -> bool:
-    found = back.tolist() if isinstance(back, np.ndarray | np.generic) else back
-    if isinstance(plain, tuple):
-        plain = list(plain)
-    if isinstance(value, bool | str) or isinstance(found, bool | str):
-        return type(found) is type(plain) and bool(found == plain)
-    return repr(found) == repr(plain) or bool(found == plain)
-
-
-def _column(array: np.ndarray) -> np.ndarray | None:
-    """Return an array as a column of extended XYZ: at most two axes, no blanks in words."""
-    if not array.size:
-        return None
-    flat = array.reshape(len(array), -1) if array.ndim > 2 else array
-    if flat.dtype.kind == "u":  # for which the writer has no format
-        flat = flat.astype(np.int64 if flat.max() <= np.iinfo(np.int64).max else str)
-    if flat.dtype.kind in "bif":
-        return flat
-    if flat.dtype.kind in "UO" and all(isinstance(v, str | int | float) or v is None for v in flat.ravel()):
-        words = ["_".join(str(v).split()) or "_" for v in flat.ravel()]
-        return np.array(words).reshape(flat.shape)
-    return None
+    return kept
 
 
 def _attach(atoms: Atoms, results: Mapping[str, Any]) -> Atoms:

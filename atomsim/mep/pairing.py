@@ -14,6 +14,7 @@ from atomsim.constraints.rules import require_supported
 from atomsim.errors import InputError
 from atomsim.mep.interpolate import between, displacement, same_atoms_and_cell
 from atomsim.mep.path import travellers
+from atomsim.mep.placing import framework_shift, in_basis_of, translated
 from atomsim.types import FloatArray
 
 ORDERS = ("checked", "matched", "given")
@@ -43,9 +44,9 @@ class Pair:
 def paired(start: Atoms, end: Atoms, order: str = "checked") -> Pair:
     """Bring the end into the order and the place of the start, or refuse what cannot be joined.
 
-    Lattice vectors between atoms of the ends are harmless. A translation of the whole end is taken out, as no
-    energy depends on it. Which of two like atoms went where is the chemist's choice, so another order is only
-    taken where it is asked for.
+    Lattice vectors between atoms of the ends are harmless, and so is another basis of the same lattice. A translation
+    of the whole end is taken out, as no energy depends on it. Which of two like atoms went where is the chemist's
+    choice, so another order is only taken where it is asked for.
 
     Args:
         start: one end.
@@ -59,11 +60,14 @@ def paired(start: Atoms, end: Atoms, order: str = "checked") -> Pair:
     """
     if order not in ORDERS:
         raise InputError(f"unknown order {order!r}, wanted one of {', '.join(ORDERS)}")
-    same_atoms_and_cell(start, end)
     remarks: list[str] = []
+    end, remarks = in_basis_of(start, end, remarks)
+    same_atoms_and_cell(start, end)
     in_order = bool((start.numbers == end.numbers).all())
     if in_order:
         end, remarks = _unshifted(start, end, remarks)
+    if order == "matched":
+        end, remarks = _shifted_back(start, end, framework_shift(start, end), remarks)
     if order == "matched" or (order == "checked" and in_order):
         best = _least_moves(start, end, everything=not in_order)
         other = np.flatnonzero(best != np.arange(len(best)))
@@ -104,14 +108,18 @@ def _unshifted(start: Atoms, end: Atoms, remarks: list[str]) -> tuple[Atoms, lis
         if int(near.sum()) > most:
             best, most = shift + rest[near].mean(axis=0), int(near.sum())
     # fewer than three atoms, or less than half, are no frame of reference
-    if most == still or most < max(3, len(start) / 2) or float(np.linalg.norm(best)) < SHIFT_A:
+    if most == still or most < max(3, len(start) / 2):
+        return end, remarks
+    return _shifted_back(start, end, best, remarks)
+
+
+def _shifted_back(start: Atoms, end: Atoms, best: FloatArray, remarks: list[str]) -> tuple[Atoms, list[str]]:
+    if float(np.linalg.norm(best)) < SHIFT_A:
         return end, remarks
     told = f"the end as a whole is shifted by ({', '.join(f'{x:.2f}' for x in best)}) Å against the start"
     if not (_shiftable(start, best) and _shiftable(end, best)):
         raise InputError(f"{told}, and has held atoms; want both in one place: shift one of the files back")
-    placed = end.copy()
-    placed.positions -= best
-    return placed, [*remarks, f"{told}; the shift was taken out"]
+    return translated(end, -best), [*remarks, f"{told}; the shift was taken out"]
 
 
 def _least_moves(start: Atoms, end: Atoms, *, everything: bool) -> np.ndarray:

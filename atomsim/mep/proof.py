@@ -23,6 +23,8 @@ from atomsim.optimize.springs import FLOOR
 NEGLIGIBLE, OF_LARGEST = 0.05, 0.0025
 """A mode counts as negative below minus this, eV/Å², or this part of the largest curvature where that is less: noise
 of single-precision forces is a tenth of it."""
+FLAT = 1e-6
+"""A Hessian without any curvature above this, eV/Å², has no scale: an atom that nothing holds, as far as is known."""
 KNOWN = 0.5
 """The lowest mode is known well enough to look beside it when |Hv − λv| is this part of |λ|."""
 MAX_PRODUCTS = 5
@@ -222,7 +224,8 @@ class _Guess:
 
 def _guess(host: np.ndarray, tangent: np.ndarray) -> _Guess:
     values, vectors = np.linalg.eigh(0.5 * (host + host.T))
-    small = min(NEGLIGIBLE, OF_LARGEST * float(values[-1]))
+    largest = float(values[-1])
+    small = min(NEGLIGIBLE, OF_LARGEST * largest) if largest > FLAT else NEGLIGIBLE
     inverse = (vectors / np.clip(values, 10 * small, None)) @ vectors.T
     return _Guess(inverse, tangent if values[0] > -small else vectors[:, 0], small)
 

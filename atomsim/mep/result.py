@@ -19,6 +19,8 @@ from atomsim.types import FloatArray
 
 SPARSE_A = 1.2
 """Images between which an atom goes further may have a minimum or a saddle between them, Å."""
+OF_SITES = frozenset({"ion", "vacancies"})
+"""What info says of the sites that ions have left, true at an end alone."""
 NO_SADDLE = (
     "no saddle between the ends: the energy only {way}, so that the {name} is in no basin of its own or on a saddle; "
     "move its atoms a little and relax it, or choose another {name}"
@@ -189,7 +191,7 @@ class Question:
             reverse_barrier_eV=over and over[1],
             reaction_energy_eV=self.last.energy - self.first.energy,
             upper_bound=over is not None and path.status != "converged",
-            images=_with_results(path),
+            images=_with_results(path, self.first.atoms, self.last.atoms),
             energies_eV=path.energies,
             lengths_A=path.lengths,
             segments=segments,
@@ -255,8 +257,10 @@ def _sparse(path: Path) -> list[str]:
     return [f"images up to {steps.max():.2f} Å apart: a minimum between them may be missed; use more images"]
 
 
-def _with_results(path: Path) -> tuple[Atoms, ...]:
-    """Images with what is known of each on its calculator."""
+def _with_results(path: Path, first: Atoms, last: Atoms) -> tuple[Atoms, ...]:
+    """Images with what is known of each on its calculator, and the ends with what they carry."""
+    between = {key: value for key, value in first.info.items() if key not in OF_SITES}
+    info = [first.info, *[between] * (len(path.images) - 2), last.info]
     images = []
     for n, image in enumerate(path.images):
         known: dict[str, Any] = {}
@@ -267,6 +271,7 @@ def _with_results(path: Path) -> tuple[Atoms, ...]:
         if path.magmoms is not None and np.isfinite(path.magmoms[n]).all():
             known["magmoms"] = path.magmoms[n]
         atoms = image.copy()
+        atoms.info = dict(info[n])
         atoms.calc = SinglePointCalculator(atoms, **known) if known else None
         images.append(atoms)
     return tuple(images)

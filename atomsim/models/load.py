@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from typing import Any
 import torch
 from ase.calculators.calculator import Calculator
 
-from atomsim.errors import InputError, nearest
+from atomsim.errors import InputError, nearest, note_once
 from atomsim.models.interface import Potential
-from atomsim.registry.cards import PotentialCard, card_names, list_cards, load_card
+from atomsim.registry.cards import MODEL_FILES, PotentialCard, card_names, list_cards, load_card
 
 STUDENT = ".safetensors"
 """Suffix of weights that were distilled here."""
@@ -61,7 +60,7 @@ def load_potential(
     if _looks_like_path(name_or_path):
         return _load_file(Path(name_or_path).expanduser(), where, precision, trust_file=trust_file, head=head)
     card = load_card(str(name_or_path))
-    _say_once(card.rivals_note)
+    note_once(card.rivals_note)
     if head is not None and card.family != "mace":
         raise InputError(f"{card.name} has no heads: found head={head!r}, wanted none; leave it out")
     if card.weights.origin == "none":
@@ -122,19 +121,9 @@ def _without_head(name_or_path: str | Path, head: str | None) -> tuple[str | Pat
     return type(name_or_path)(rest), named
 
 
-_said: set[str] = set()
-
-
-def _say_once(note: str) -> None:
-    """Tell whoever runs this process, once."""
-    if note and note not in _said:
-        _said.add(note)
-        sys.stderr.write(f"note: {note}\n")
-
-
 def _looks_like_path(name_or_path: str | Path) -> bool:
     text = str(name_or_path)
-    if isinstance(name_or_path, Path) or os.sep in text or text.endswith((".model", ".pt", ".pth", STUDENT)):
+    if isinstance(name_or_path, Path) or os.sep in text or text.endswith(MODEL_FILES):
         return True
     return text not in card_names() and Path(text).is_file()
 

@@ -80,6 +80,17 @@ def survey_cards() -> tuple[list[PotentialCard], list[str]]:
     return cards, notes
 
 
+MODEL_FILES = (".model", ".safetensors", ".pt", ".pth")
+"""Suffixes of files of weights."""
+
+
+def from_folder(potential: str, folder: Path) -> str:
+    """Return a potential named in a file of this folder, where the paths of models start; with its ``#head``."""
+    file = potential.rpartition("#")[0] if "#" in potential else potential
+    is_path = file.endswith(MODEL_FILES) or "/" in file
+    return str(folder / Path(potential).expanduser()) if is_path else potential
+
+
 def load_card(name: str) -> PotentialCard:
     """Read a card by name; what a shipped card leaves unpinned is taken from a store's.
 

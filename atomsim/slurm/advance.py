@@ -115,7 +115,8 @@ def _consider(planner: Planner, desk: Desk, step: Step) -> None:
         run_step(run, step, frozenset())
         complete = True
     if not complete:
-        go_on(desk, run.folder.step(step.folder), step, tasks, done, context_of(run.campaign, step, run.potential))
+        context = context_of(run.campaign, step, run.potential, trust_file=run.engine.trust_file)
+        go_on(desk, run.folder.step(step.folder), step, tasks, done, context)
         # tasks that were given up have their records now
         complete = step.name not in outlook.waiting and step.name not in outlook.problems
     if complete:

@@ -64,7 +64,7 @@ def start(
             _refuse_submitted(journal)
             journal.write_settings(settings_of(campaign.path, engine, cluster, versions()))
             journal.reopen()
-            return advance_under(_planner(campaign, out, potential, slurm), lease)
+            return advance_under(_planner(campaign, out, potential, slurm, trust_file=engine.trust_file), lease)
 
 
 def _refuse_submitted(journal: Journal) -> None:
@@ -152,7 +152,7 @@ def retry(out: Path, slurm: Slurm, statuses: Sequence[str] = (), steps: Sequence
             if step.folder in chosen and step.module.NEEDS_POTENTIAL:
                 done = run.folder.done(step.folder).keys() - set(chosen[step.folder])
                 tasks = [t for t in run.folder.read_tasks(step.folder) or [] if t.id not in done]
-                context = context_of(run.campaign, step, run.potential)
+                context = context_of(run.campaign, step, run.potential, trust_file=run.engine.trust_file)
                 number = max(rounds(folder), default=0) + 1
                 open_round(
                     desk, folder, step, tasks, context, History(), number, discards=chosen[step.folder], why="retry"
@@ -181,7 +181,8 @@ def open_planner(out: Path, slurm: Slurm, token: str = "", *, accept_versions: b
         journal.reopen()
         journal.write_settings(replace(settings, versions=versions()))
         RunFolder(out).say(f"goes on with other versions: {', '.join(changed)}")
-    return replace(_planner(campaign, out, potential, slurm, token), notes=notes)
+    opened = _planner(campaign, out, potential, slurm, token, trust_file=engine.trust_file)
+    return replace(opened, notes=notes)
 
 
 def _submitted_campaign(out: Path, settings: Settings, potential: str) -> tuple[Campaign, tuple[str, ...]]:
@@ -212,8 +213,11 @@ def _check_versions(journal: Journal, settings: Settings, accept: bool) -> list[
     return changed
 
 
-def _planner(campaign: Campaign, out: Path, potential: Potential | None, slurm: Slurm, token: str = "") -> Planner:
-    run = Run(campaign, RunFolder(out), Engine(processes=0), potential, Silent())
+def _planner(
+    campaign: Campaign, out: Path, potential: Potential | None, slurm: Slurm, token: str = "", *, trust_file: bool
+) -> Planner:
+    engine = Engine(processes=0, trust_file=trust_file)
+    run = Run(campaign, RunFolder(out), engine, potential, Silent())
     return Planner(run, Journal(out), slurm, token)
 
 

@@ -11,6 +11,7 @@ from ase import Atoms
 from atomsim.errors import InputError
 from atomsim.structures.charges import FormalCharges, formal_charges, redox_metals
 from atomsim.structures.hosts import checked_supercell, host_units, reachable_sizes
+from atomsim.structures.mobility import require_mobile
 from atomsim.structures.ordering_search import Counts, Ordering, OrderingSearch
 from atomsim.structures.superlattices import Superlattice
 
@@ -89,7 +90,7 @@ def delithiate(
 
     Raises:
         InputError: if the ion is not in the parent, an ``x`` is out of range or cannot be
-            reached, or the host unit does not divide the host.
+            reached, the host unit does not divide the host, or the ion is part of the framework.
     """
     if orderings < 1:
         raise InputError(f"orderings = {orderings}; want at least 1")
@@ -97,6 +98,7 @@ def delithiate(
     if n_ions == 0:
         found = ", ".join(dict.fromkeys(parent.get_chemical_symbols()))
         raise InputError(f"no {ion} in {parent.get_chemical_formula()}; choose the ion from {found}")
+    require_mobile(parent, ion)
     units = host_units(parent, ion, host_unit)
     given = None if supercell is None else Superlattice(checked_supercell(supercell), 1)
     matrix = given.matrix if given else None

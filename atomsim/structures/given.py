@@ -103,10 +103,9 @@ def _taken(system: Any) -> Iterator[Given]:
 
 def _named(word: str | os.PathLike[str]) -> list[Atoms]:
     from atomsim.io import read_structures
-    from atomsim.structures.prototypes import load_prototype, prototype_names, require_no_file
+    from atomsim.structures.prototypes import is_prototype, load_prototype, prototype_names
 
-    if isinstance(word, str) and word in prototype_names():
-        require_no_file(word, Path())
+    if isinstance(word, str) and is_prototype(word, Path()):
         return [load_prototype(word).atoms]
     path = Path(word).expanduser()
     if path.exists():

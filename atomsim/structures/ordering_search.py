@@ -11,6 +11,7 @@ import numpy as np
 import spglib
 from ase import Atoms
 
+from atomsim.pulse import at_work
 from atomsim.structures.charges import FormalCharges
 from atomsim.structures.host_lattice import HostLattice
 from atomsim.structures.hosts import Size
@@ -132,13 +133,14 @@ class OrderingSearch:
             n_sites = self.n_ions * size.cells
             complete = len(superlattices) * comb(n_sites, size.ions) <= self.limit
             chosen = superlattices if complete else _spread(superlattices, self.seed)
-            found = [
-                self._orderings(s, size, complete=complete, proper=given is None, samples=SAMPLES // len(chosen))
-                for s in chosen
-            ]
+            found = []
+            for n, s in enumerate(chosen, 1):
+                at_work(f"orderings at x = {_x(size, self.units):.4g} in {size.cells} cells", n, len(chosen))
+                samples = SAMPLES // len(chosen)
+                found.append(self._orderings(s, size, complete=complete, proper=given is None, samples=samples))
             met += found
             looked.append(_looked(size, len(superlattices), chosen, found, n_sites, complete=complete))
-        x = sizes[0].ions / (self.units * sizes[0].cells)
+        x = _x(sizes[0], self.units)
         picked = self._picked(met, x)
         return picked, Counts(
             x=x,
@@ -228,6 +230,10 @@ def _searched(parent: Atoms, n_ions: int, sizes: Sequence[Size], limit: int) -> 
         if size.ions in (0, n_ions * size.cells):  # all sites alike: no larger cell has another ordering
             break
     return searched
+
+
+def _x(size: Size, units: int) -> float:
+    return size.ions / (units * size.cells)
 
 
 def _rotations(parent: Atoms) -> Sequence[IntArray]:

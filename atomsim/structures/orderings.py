@@ -9,6 +9,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from atomsim.pulse import at_work
 from atomsim.types import FloatArray, IntArray
 
 BoolArray = NDArray[np.bool_]
@@ -85,14 +86,14 @@ def sample_orderings(
     spread = float(np.std(coulomb_energy(drawn, quadratic, linear)))
     steps = max(samples // WALKS, 10 * n_sites)
     temperatures = np.geomspace(max(spread, 1e-6), max(1e-2 * spread, 1e-8), steps)
-    walked = [
-        state
-        for start in drawn[:WALKS]
-        for state in _cool(start, quadratic, linear, temperatures=temperatures, generator=generator)
-    ]
+    walked = []
+    for n, start in enumerate(drawn[:WALKS], 1):
+        at_work("walks that cool down in Coulomb energy", n, WALKS)
+        walked += _cool(start, quadratic, linear, temperatures=temperatures, generator=generator)
     met = np.unique(np.concatenate([drawn, np.stack(walked)]), axis=0)
     found: dict[bytes, tuple[BoolArray, int]] = {}
-    for ordering in met:
+    for n, ordering in enumerate(met, 1):
+        at_work("orderings met, compared by symmetry", n, len(met))
         images = orbit(ordering, permutations)
         found.setdefault(images[0].tobytes(), (images[0], len(images)))
     kept = [found[key] for key in sorted(found)]

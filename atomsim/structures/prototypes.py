@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import spglib
-from ase import Atoms
-from numpy.typing import NDArray
-from pymatgen.core import Lattice, Structure
-from pymatgen.io.ase import AseAtomsAdaptor
+from typing import TYPE_CHECKING, Any
 
 from atomsim.errors import InputError, nearest
+
+if TYPE_CHECKING:  # 'atomsim structures list' does without what takes seconds to import
+    import numpy as np
+    from ase import Atoms
+    from numpy.typing import NDArray
 
 SYMPREC_A = 0.01
 """Tolerance of the symmetry search in a prototype, Å; coordinates are given to 1e-4."""
@@ -74,6 +73,10 @@ class Prototype:
     @property
     def primitive(self) -> Atoms:
         """The primitive cell in the same orientation, species in the order of ``atoms``."""
+        import numpy as np
+        import spglib
+        from ase import Atoms
+
         atoms = self.atoms
         cell = spglib.standardize_cell(
             (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers),
@@ -93,22 +96,41 @@ def list_prototypes() -> list[Prototype]:
     return [load_prototype(name) for name in prototype_names()]
 
 
+def prototype_facts() -> list[dict[str, Any]]:
+    """Name, formula, space group, number of atoms and title of all prototypes, from their files alone."""
+    return [_facts(name, _content(name)) for name in prototype_names()]
+
+
+def _facts(name: str, data: dict[str, Any]) -> dict[str, Any]:
+    per_unit = sum(int(n or 1) for _, n in re.findall(r"([A-Z][a-z]?)(\d*)", data["formula"]))
+    return {
+        "name": name,
+        "formula": data["formula"],
+        "space group": f"{data['space_group']['symbol']} ({data['space_group']['number']})",
+        "atoms": per_unit * data["formula_units"],
+        "title": data["title"],
+    }
+
+
 def prototype_names() -> list[str]:
     """Return the names of all prototypes, without reading them."""
     return sorted(_files())
 
 
-def require_no_file(name: str, folder: Path) -> None:
-    """Refuse a prototype's name where a file has it too: either may be meant.
+def is_prototype(word: str, folder: Path) -> bool:
+    """Whether a word that may name a prototype or a file of this folder names a prototype.
 
     Raises:
-        InputError: saying how to name the file.
+        InputError: if it names both, as either may be meant; saying how to name the file.
     """
-    if (folder / name).is_file():
+    if word not in prototype_names():
+        return False
+    if (folder / word).is_file():
         raise InputError(
-            f"{name!r} is a prototype and a file in {folder.resolve()}; say './{name}' for the file, or rename it for "
+            f"{word!r} is a prototype and a file in {folder.resolve()}; say './{word}' for the file, or rename it for "
             "the prototype"
         )
+    return True
 
 
 def load_prototype(name: str) -> Prototype:
@@ -131,7 +153,7 @@ def _files() -> dict[str, Any]:
 
 @cache
 def _load(name: str) -> Prototype:
-    data = tomllib.loads(_files()[name].read_text(encoding="utf-8"))
+    data = _content(name)
     average, sublattices = _average_structure(data)
     if "ordering" in data:
         average, sublattices = _order(average, sublattices, data["ordering"])
@@ -151,8 +173,16 @@ def _load(name: str) -> Prototype:
     )
 
 
+def _content(name: str) -> dict[str, Any]:
+    return tomllib.loads(_files()[name].read_text(encoding="utf-8"))
+
+
 def _average_structure(data: dict[str, Any]) -> tuple[Atoms, tuple[str, ...]]:
     """Expand the sites of a file by its space group; a disordered site holds its first species."""
+    from ase import Atoms
+    from pymatgen.core import Lattice, Structure
+    from pymatgen.io.ase import AseAtomsAdaptor
+
     sites = data["site"]
     lattice = Lattice.from_parameters(*(data["lattice"][key] for key in ("a", "b", "c", "alpha", "beta", "gamma")))
     structure = Structure.from_spacegroup(
@@ -169,6 +199,8 @@ def _average_structure(data: dict[str, Any]) -> tuple[Atoms, tuple[str, ...]]:
 
 def _order(average: Atoms, sublattices: tuple[str, ...], ordering: dict[str, Any]) -> tuple[Atoms, tuple[str, ...]]:
     """Build the cell of a file's ``[ordering]`` and put the listed species on its disordered sublattice."""
+    import numpy as np
+
     vectors = np.array(ordering["supercell"]) / ordering["denominator"]
     atoms, index = _carve(average, vectors)
     expanded = np.array(sublattices)[index]
@@ -185,6 +217,9 @@ def _carve(atoms: Atoms, vectors: NDArray[np.float64]) -> tuple[Atoms, NDArray[n
         atoms: conventional cell.
         vectors: rows in units of the conventional vectors, (3, 3).
     """
+    import numpy as np
+    from ase import Atoms
+
     reach = int(np.ceil(np.abs(vectors).sum(axis=0).max())) + 1
     shifts = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     conventional = atoms.get_scaled_positions()[:, None, :] + shifts
@@ -200,4 +235,6 @@ def _carve(atoms: Atoms, vectors: NDArray[np.float64]) -> tuple[Atoms, NDArray[n
 
 
 def _first_seen(numbers: NDArray[np.int64], number: int) -> int:
+    import numpy as np
+
     return int(np.flatnonzero(numbers == number)[0])

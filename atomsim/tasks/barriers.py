@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from atomsim.errors import InputError
+from atomsim.errors import InputError, note_once
 from atomsim.store.records import Record, Task, count_statuses, record_of, task_id, total_calls
 from atomsim.tasks.base import Context, Inputs, Origin, StepSettings, Structures, make_task, origins
 
@@ -56,7 +56,9 @@ class Settings(StepSettings):
     prefactors: bool | Literal["full"] = Field(
         default=False, description='attempt frequencies (Vineyard): of the ion and its shell, or "full": all atoms'
     )
-    check_with: list[str] = Field(default=[], description="further potentials to evaluate each path with")
+    check_with: list[str] = Field(
+        default=[], description="further potentials to evaluate each path with: names, NAME#HEAD or paths"
+    )
 
 
 def survey_settings(settings: Settings, seed: int) -> SurveySettings:
@@ -92,6 +94,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
             or an element is unknown to the potential or to one of ``check_with``, or that is not at hand.
     """
     from atomsim.hopping.survey import survey
+    from atomsim.structures.mobility import mobility_note
     from atomsim.structures.sanity import check_structure
 
     hosts = origins(settings.structures, inputs, context)
@@ -108,6 +111,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
         if not view.placed:
             reasons = "; ".join(f"{name}: {why}" for name, why in view.left_out[:3])
             raise InputError(f"step {context.step!r}, {host.label}: no hop can be computed ({reasons})")
+        note_once(mobility_note(host.atoms, settings.ion))
         shared = _tags_of_host(host, view, settings)
         before = next((relaxed[task] for task in host.parents if task in relaxed), view.hops.space_group)
         if before != view.hops.space_group:
@@ -125,17 +129,13 @@ def _changed(record: Record) -> bool:
 
 def _known_elements(settings: Settings, context: Context) -> dict[str, frozenset[int]]:
     """Atomic numbers that the potential and those of ``check_with`` know."""
-    from atomsim.registry.cards import load_card
+    from atomsim.tasks.barriers_checks import known_elements
 
     own = {} if context.elements is None else {"the potential": context.elements}
-    cards = {name: load_card(name) for name in settings.check_with}
-    for name, card in cards.items():
-        if card.state not in ("analytic", "verified"):
-            raise InputError(
-                f"step {context.step!r}: check_with: the weights of {name} are {card.state} on this machine; "
-                f"'atomsim potentials fetch {name}', or leave it out"
-            )
-    return own | {f"{name} (check_with)": card.numbers for name, card in cards.items()}
+    try:
+        return own | {f"{name} (check_with)": known_elements(name, context) for name in settings.check_with}
+    except InputError as error:
+        raise InputError(f"step {context.step!r}: check_with: {error}") from error
 
 
 def _check_elements(host: Origin, ion: str, known: dict[str, frozenset[int]], step: str) -> None:
@@ -227,7 +227,7 @@ def run(
         if result.path is None:
             yield record_of(task, result.status, result.message, values=failed_values(result, task.tags))
         else:
-            yield path_record(task, result, settings.check_with, surface)
+            yield path_record(task, result, settings.check_with, surface, context)
 
 
 def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from ase import Atoms
 
-from atomsim.errors import AtomsimError
 from atomsim.hopping.compute import HopResult
 from atomsim.hopping.summary import equivalent_ends
 from atomsim.io.atoms_json import atoms_to_json
@@ -20,9 +17,11 @@ from atomsim.mep.find import Path
 from atomsim.mep.flags import moment_change, path_flags
 from atomsim.mep.rates import DEFAULT_PREFACTOR, rate
 from atomsim.store.records import Record, Task, record_of
+from atomsim.tasks.barriers_checks import checked
 
 if TYPE_CHECKING:
-    from atomsim.models.interface import Potential, Surface
+    from atomsim.models.interface import Surface
+    from atomsim.tasks.base import Context
 
 ROOM_K = 300.0
 BROKEN_EV = 0.005
@@ -42,7 +41,7 @@ def supercell_flags(tags: Mapping[str, Any]) -> list[str]:
     return [f"images {found:.2f} Å apart, {wanted:g} Å were asked for: raise max_atoms"]
 
 
-def path_record(task: Task, result: HopResult, check_with: Sequence[str], surface: Surface) -> Record:
+def path_record(task: Task, result: HopResult, check_with: Sequence[str], surface: Surface, context: Context) -> Record:
     """Return the record of a hop; its structure is the highest image."""
     path = result.path
     assert path is not None
@@ -52,7 +51,7 @@ def path_record(task: Task, result: HopResult, check_with: Sequence[str], surfac
         arrays["magmoms"] = path.magmoms[top]
     values = _values(path, result) | _rates(path, result) | _redox(path)
     if check_with and path.status == "converged":
-        values |= _checked(path, check_with, surface)
+        values |= checked(path, check_with, surface, context)
     values["flags"] = flags(path, result, values, alike=equivalent_ends(task.tags)) + supercell_flags(task.tags)
     structure = atoms_to_json(path.images[top], arrays) if np.isfinite(path.energies).all() else None
     return record_of(task, path.status, path.message, values=values, structure=structure)
@@ -120,35 +119,6 @@ def _redox(path: Path) -> dict[str, Any]:
     if found is None:
         return {}
     return {"largest_moment_change_muB": found[0], "largest_moment_change_atom": found[1]}
-
-
-def _checked(path: Path, check_with: Sequence[str], surface: Surface) -> dict[str, Any]:
-    """The barrier along the same images by other potentials, and how much all of them differ.
-
-    A check that fails is told as such: it must not cost the hop that it was to check.
-    """
-    from atomsim.batch import Batch
-
-    device = str(getattr(surface, "device", torch.device("cpu")))
-    found, failed = {}, {}
-    for name in check_with:
-        try:
-            other = _potential(name, device)
-            energy = other(Batch.pack(list(path.images), other.device)).energy.cpu().numpy()
-        except AtomsimError as error:
-            failed[name] = str(error)
-            continue
-        found[name] = {"barrier_eV": float(energy.max() - energy[0]), "highest_image": int(energy.argmax())}
-    barriers = [path.barrier, *(entry["barrier_eV"] for entry in found.values())]
-    spread = {"barrier_spread_eV": float(np.ptp(barriers))} if found else {}
-    return {"checked_with": found} | spread | ({"checks_failed": failed} if failed else {})
-
-
-@cache
-def _potential(name: str, device: str) -> Potential:
-    from atomsim.models.load import load_potential
-
-    return load_potential(name, device=device)
 
 
 def flags(path: Path, result: HopResult, values: dict[str, Any], *, alike: bool) -> list[str]:

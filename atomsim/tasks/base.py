@@ -100,6 +100,8 @@ class Context:
     potential_sha256: str | None = None
     elements: frozenset[int] | None = None
     """Atomic numbers that the potential knows; None where no potential is used."""
+    trust_file: bool = False
+    """Load ``.model`` files that no card pins; such a file can run any code."""
 
 
 class StepKind(Protocol):
@@ -243,9 +245,9 @@ def _readers(word: str, inputs: Inputs, context: Context) -> list[Callable[[], l
 
 
 def _prototype(name: str, base_dir: Path) -> list[tuple[str, Origin]]:
-    from atomsim.structures.prototypes import load_prototype, require_no_file
+    from atomsim.structures.prototypes import is_prototype, load_prototype
 
-    require_no_file(name, base_dir)
+    is_prototype(name, base_dir)  # refused where a file has the name too
     return [(f"prototype {name}", Origin(name, load_prototype(name).atoms, {"prototype": name}))]
 
 

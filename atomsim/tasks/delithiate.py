@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from atomsim.constraints.rules import require_unconstrained
-from atomsim.errors import InputError
+from atomsim.errors import InputError, note_once
 from atomsim.store.records import Record, Task, count_statuses, record_of
 from atomsim.tasks.base import Context, Inputs, Later, Origin, Parent, StepSettings, make_task, origins
 
@@ -68,6 +68,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
             parent with constraints.
     """
     from atomsim.analysis.redox import moment_states
+    from atomsim.structures.mobility import mobility_note
 
     found = origins([settings.parent], inputs, context)
     if len(found) != 1:
@@ -77,6 +78,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     symmetric = _symmetrised(given.atoms, settings, context)
     whole = replace(given, atoms=symmetric.atoms)
     parent = _primitive(whole) if settings.primitive else whole
+    note_once(mobility_note(parent.atoms, settings.ion))
     made = _delithiate(parent, moment_states(given.atoms), settings, context)
     if len({count.x for count in made.counts}) < len(made.counts):
         typed = ", ".join(f"{x:g}" for x in settings.x_per_formula_unit)

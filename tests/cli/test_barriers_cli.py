@@ -40,7 +40,22 @@ def test_barriers_of_a_file_gives_hops_paths_and_a_report():
     assert [p.parent.name for p in inputs] == ["00", "01", "02", "03", "04"]
     again = call(*words, "--max-atoms", "8", "--images", "4", "--no-relax", "-n", "0")
     assert again.exit_code == 2
-    assert "other settings" in str(again.output) + str(again.stderr)
+    assert "images was 3, now 4" in str(again.output) + str(again.stderr)
+
+
+def test_a_hop_that_a_limit_ended_goes_on_with_the_command_that_its_message_advises():
+    write("copper.extxyz", bulk("Cu", "fcc", a=3.59))
+    words = ("barriers", "copper.extxyz", "--ion", "Cu", "--max-length", "2.8", "--supercell-min", "5")
+    words = (*words, "--max-atoms", "8", "--images", "3", "--no-relax", "-n", "0", "--json", "--fmax", "0.02")
+    found = call(*words, "--search", "band", "--max-steps", "1")
+    assert found.exit_code == 1
+    (hop,) = json.loads(found.stdout)["hops"]
+    assert hop["status"] == "max_steps"
+    assert "raise --max-steps and run again" in " ".join(found.stderr.split())
+    again = call(*words, "--search", "band", "--max-steps", "200")
+    assert again.exit_code == 0, again.output
+    (hop,) = json.loads(again.stdout)["hops"]
+    assert hop["status"] == "converged"
 
 
 def test_neb_joins_two_files_and_writes_the_path():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.constraints import FixAtoms
+from ase.build import bulk
+from ase.constraints import FixAtoms, FixScaled
 
 from atomsim.errors import InputError
 from atomsim.mep.interpolate import between
@@ -201,3 +202,50 @@ def test_atoms_of_other_kinds_in_one_place_are_refused_with_the_way_out(order):
     other = end[[4, *range(4), *range(5, len(end))]]
     assert "--match" in refused(start, other, order)
     assert "unknown order" in refused(start, end, "any")
+
+
+BASES = {"same": np.eye(3, dtype=int), "sheared": np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1]]),
+         "turned about": np.array([[0, 1, 0], [0, 0, 1], [1, 0, 2]])}  # fmt: skip
+
+
+def _salt_with_a_hop() -> tuple[Atoms, Atoms]:
+    """A vacancy that goes to a neighbouring site of rock salt, and where it is."""
+    host = bulk("NaCl", "rocksalt", a=5.64).repeat(2)
+    host.rattle(0.02, seed=1)
+    first, second = 0, 2  # both Na
+    start, end = host.copy(), host.copy()
+    start.info = {"ion": "Na", "vacancies": [host.get_scaled_positions()[first].tolist()]}
+    end.info = {"ion": "Na", "vacancies": [host.get_scaled_positions()[second].tolist()]}
+    del start[first]
+    del end[second]
+    return start, end
+
+
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (0.7, 0.3, 1.1), (1.41, 1.41, 1.41)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_matched_end_is_one_hop_away_whatever_its_order_place_and_basis(basis, shift, seed):
+    start, end = _salt_with_a_hop()
+    want = float(np.linalg.norm(between(start, paired(start, end, "matched").end), axis=1).max())
+    other = end[np.random.default_rng(seed).permutation(len(end))]
+    other.positions += shift
+    vacancy = (end.info["vacancies"] @ end.cell.array + shift) @ np.linalg.inv(BASES[basis] @ end.cell.array)
+    other.set_cell(BASES[basis] @ end.cell.array)
+    other.wrap()
+    other.info["vacancies"] = vacancy.tolist()
+    pair = paired(start, other, "matched")
+    moved = np.linalg.norm(between(start, pair.end), axis=1)
+    assert (moved > 0.5).sum() == 1
+    assert moved.max() == pytest.approx(want, abs=0.05)
+    assert (pair.end.numbers == start.numbers).all()
+    # the site that was left goes along: with the ion there no two atoms are near each other, and none is missing
+    full = pair.end + Atoms("Na", pair.end.info["vacancies"] @ pair.end.cell.array)
+    assert full.get_all_distances(mic=True)[np.triu_indices(len(full), 1)].min() > 2.5
+
+
+def test_constraints_along_the_vectors_of_another_basis_are_refused():
+    start, end = _salt_with_a_hop()
+    end.set_cell(BASES["sheared"] @ end.cell.array)
+    end.set_constraint(FixScaled([0], [False, True, False]))
+    with pytest.raises(InputError, match="another basis"):
+        paired(start, end, "matched")

@@ -66,3 +66,21 @@ def test_negative_modes_are_counted_although_the_host_takes_them_for_stiff(kind,
     if proof.negative_modes == 2:  # the way off
         second = proof.second_mode.ravel()
         assert second @ surface.hessian @ second < 0
+
+
+class Field(Quadratic):
+    """One atom in a field that knows its place."""
+
+    def __init__(self) -> None:
+        self.modes, self.hessian = np.eye(3), np.diag([-1.0, 0.5, 2.0])
+        self.atoms = Atoms("Li", positions=[[0.0, 0.0, 0.0]])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("surface", [Field(), Quadratic([-1.0, 0.5, 2.0], 0)], ids=["one atom", "two atoms"])
+@pytest.mark.parametrize("believed", [0.0, -0.3])
+def test_a_host_without_a_stiff_mode_hides_nothing(surface, believed):
+    still, host = np.zeros((len(surface.atoms), 3)), surface.believed([believed] * 3)
+    (proof,) = prove([surface.atoms], [still], [surface.modes[0].reshape(-1, 3)], [host], surface)
+    assert proof.first_order
+    assert proof.curvatures[0] == pytest.approx(-1.0, abs=1e-3)

@@ -9,7 +9,7 @@ from pymatgen.core import Composition
 
 from atomsim.errors import InputError
 from atomsim.structures.electrostatics import ewald_matrix
-from atomsim.structures.prototypes import Prototype, list_prototypes, load_prototype
+from atomsim.structures.prototypes import Prototype, list_prototypes, load_prototype, prototype_facts
 from atomsim.structures.sanity import check_structure
 
 NAMES = [
@@ -187,3 +187,14 @@ def test_unknown_prototype_names_the_nearest():
         load_prototype("Li2RuO4")
     with pytest.raises(InputError, match="choose from"):
         load_prototype("xyzzy")
+
+
+def test_the_list_says_what_the_structures_are() -> None:
+    """It is made from the files alone, without building a crystal."""
+    facts = {f["name"]: f for f in prototype_facts()}
+    assert list(facts) == [p.name for p in list_prototypes()]
+    for p in list_prototypes():
+        assert facts[p.name]["atoms"] == len(p.atoms)
+        assert facts[p.name]["formula"] == p.formula
+        assert facts[p.name]["space group"] == f"{p.space_group.symbol} ({p.space_group.number})"
+        assert facts[p.name]["title"] == p.title

@@ -170,6 +170,24 @@ def test_the_report_shows_hops_profiles_and_percolation(done):
     assert any("profiles" in p.name for p in (done / "run" / "figures").iterdir())
 
 
+@pytest.mark.parametrize("search", ["follow", "band"])
+def test_a_raised_limit_goes_on_with_the_hops_that_it_ended(folder, search):
+    def limited(steps: int, out: str) -> Record:
+        (folder / "copper.toml").write_text(f'{CAMPAIGN}search = "{search}"\nmax_steps = {steps}\n')
+        run_campaign(load_campaign(folder / "copper.toml"), folder / out, ENGINE)
+        (record,) = read_run(folder / out)[1]["hops"]
+        return record
+
+    short = limited(1, "run")
+    assert short.status == "max_steps"
+    longer = limited(200, "run")
+    assert longer.status == "converged"
+    assert longer.provenance["instead_of"] == short.task
+    whole = limited(200, "whole")  # as if the limit had been so high from the beginning
+    assert (longer.task, longer.values) == (whole.task, whole.values)
+    assert limited(300, "run") == longer  # no limit ended it
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -237,20 +255,20 @@ def found_path(folder: Path):
 
 def test_a_check_that_fails_costs_no_hop_and_unequal_equivalent_ends_are_flagged(folder):
     task, result, surface = found_path(folder)
-    checked = path_record(task, result, ["mace-li-ru-s-o", "morse"], surface)
+    checked = path_record(task, result, ["mace-li-ru-s-o", "morse"], surface, Context("hops"))
     assert checked.good
     assert set(checked.values["checked_with"]) == {"morse"}
     assert "mace-li-ru-s-o" in checked.values["checks_failed"]
     assert any(f.startswith("not checked with mace-li-ru-s-o") for f in checked.values["flags"])
-    assert "barrier_spread_eV" not in path_record(task, result, ["mace-li-ru-s-o"], surface).values
+    assert "barrier_spread_eV" not in path_record(task, result, ["mace-li-ru-s-o"], surface, Context("hops")).values
 
-    assert path_record(task, result, [], surface).values["flags"] == []
+    assert path_record(task, result, [], surface, Context("hops")).values["flags"] == []
     energies = result.path.energies + np.linspace(0, 0.02, len(result.path.energies))
     broken = replace(result, path=replace(result.path, energies=energies))
-    (flag,) = path_record(task, broken, [], surface).values["flags"]
+    (flag,) = path_record(task, broken, [], surface, Context("hops")).values["flags"]
     assert "equivalent ends differ by 0.020 eV" in flag
     wide = replace(task, tags=task.tags | {"supercell_min_A": 9.0})
-    (flag,) = path_record(wide, result, [], surface).values["flags"]
+    (flag,) = path_record(wide, result, [], surface, Context("hops")).values["flags"]
     assert flag == f"images {task.tags['image_distance_A']:.2f} Å apart, 9 Å were asked for: raise max_atoms"
 
 

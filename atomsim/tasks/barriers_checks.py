@@ -1,0 +1,64 @@
+"""Further potentials that the images of a path are evaluated with (``check_with``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atomsim.errors import AtomsimError, InputError
+from atomsim.registry.cards import MODEL_FILES, from_folder, load_card
+
+if TYPE_CHECKING:
+    from atomsim.mep.path import Path
+    from atomsim.models.interface import Potential, Surface
+    from atomsim.tasks.base import Context
+
+
+def known_elements(name: str, context: Context) -> frozenset[int]:
+    """Return the atomic numbers that a further potential knows; of a card without loading its weights.
+
+    Raises:
+        InputError: if there is no such potential or head, or it is not on this machine, or must not be loaded.
+    """
+    word = from_folder(name, context.base_dir)
+    if "#" in word or "/" in word or word.endswith(MODEL_FILES):
+        return frozenset(_potential(word, "cpu", context.trust_file).elements)
+    card = load_card(word)
+    if card.state not in ("analytic", "verified"):
+        raise InputError(
+            f"the weights of {name} are {card.state} on this machine; 'atomsim potentials fetch {name}', "
+            "or leave it out"
+        )
+    return card.numbers
+
+
+def checked(path: Path, check_with: Sequence[str], surface: Surface, context: Context) -> dict[str, Any]:
+    """The barrier along the same images by other potentials, and how much all of them differ.
+
+    A check that fails is told as such: it must not cost the hop that it was to check.
+    """
+    from atomsim.batch import Batch
+
+    device = str(getattr(surface, "device", "cpu"))
+    found, failed = {}, {}
+    for name in check_with:
+        try:
+            other = _potential(from_folder(name, context.base_dir), device, context.trust_file)
+            energy = other(Batch.pack(list(path.images), other.device)).energy.cpu().numpy()
+        except AtomsimError as error:
+            failed[name] = str(error)
+            continue
+        found[name] = {"barrier_eV": float(energy.max() - energy[0]), "highest_image": int(energy.argmax())}
+    barriers = [path.barrier, *(entry["barrier_eV"] for entry in found.values())]
+    spread = {"barrier_spread_eV": float(np.ptp(barriers))} if found else {}
+    return {"checked_with": found} | spread | ({"checks_failed": failed} if failed else {})
+
+
+@cache
+def _potential(name: str, device: str, trust_file: bool) -> Potential:
+    from atomsim.models.load import load_potential
+
+    return load_potential(name, device=device, trust_file=trust_file)

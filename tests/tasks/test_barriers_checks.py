@@ -1,0 +1,83 @@
+"""``check_with`` takes what ``--potential`` takes: cards, heads of models, files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from ase.build import bulk
+from ase.io import write
+from random_mace import random_mace
+
+from atomsim.campaign.file import load_campaign
+from atomsim.campaign.run import run_campaign
+from atomsim.errors import InputError
+from atomsim.execution.job import Engine
+from atomsim.store.run_folder import read_run
+from atomsim.tasks import barriers
+from atomsim.tasks.base import Context
+
+CAMPAIGN = """
+[campaign]
+name = "copper"
+
+[[step]]
+name = "hops"
+kind = "barriers"
+structures = "copper.extxyz"
+ion = "Cu"
+max_length_A = 2.8
+supercell_min_A = 5.0
+max_atoms = 8
+images = 1
+check_with = ["models/two.model#a", "models/two.model#b", "lj-test"]
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with two heads."""
+    here = tmp_path_factory.mktemp("models")
+    torch.save(random_mace([29], heads=["a", "b"]), here / "two.model")
+    return here
+
+
+@pytest.fixture
+def folder(tmp_path: Path, models: Path) -> Path:
+    shutil.copytree(models, tmp_path / "models")
+    write(tmp_path / "copper.extxyz", bulk("Cu", "fcc", a=3.59))
+    (tmp_path / "copper.toml").write_text(CAMPAIGN)
+    return tmp_path
+
+
+def test_a_path_is_checked_with_heads_of_a_file_beside_the_campaign(folder: Path) -> None:
+    engine = Engine("emt", "cpu", processes=0, loader="emt_potential:load", trust_file=True)
+    run_campaign(load_campaign(folder / "copper.toml"), folder / "run", engine)
+    (record,) = read_run(folder / "run")[1]["hops"]
+    found = record.values["checked_with"]
+    assert set(found) == {"models/two.model#a", "models/two.model#b", "lj-test"}
+    assert "checks_failed" not in record.values
+    first, second = (found[f"models/two.model#{head}"]["barrier_eV"] for head in "ab")
+    assert first != pytest.approx(second, abs=1e-9)  # each its own
+
+
+@pytest.mark.parametrize(
+    ("word", "trusted", "why"),
+    [
+        ("models/two.model", False, "--trust-file"),
+        ("models/two.model#c", True, "head"),
+        ("models/gone.model", True, "cannot read"),
+        ("lj-test#a", True, "has no heads"),
+        ("lj-tes", True, "did you mean"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_before_any_force_call(
+    folder: Path, word: str, trusted: bool, why: str
+) -> None:
+    settings = load_campaign(folder / "copper.toml").steps[0].settings.model_copy(update={"check_with": [word]})
+    context = Context("hops", base_dir=folder, trust_file=trusted)
+    with pytest.raises(InputError, match=f"check_with: .*{why}") as error:
+        barriers.expand(settings, {}, context)
+    assert "\n" not in str(error.value)
