@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -40,8 +41,8 @@ def losses(written: Atoms, found: Atoms, same: Callable[[object, object], bool])
     if not _same_constraints(written, found):
         lost.add("constraints")
     known = written.calc.results if isinstance(written.calc, SinglePointCalculator) else {}
-    back = getattr(found.calc, "results", {})
-    return lost | {name for name, value in known.items() if value is not None and back.get(name) is None}
+    stored: dict[str, Any] = getattr(found.calc, "results", {})
+    return lost | {name for name, value in known.items() if value is not None and stored.get(name) is None}
 
 
 def note_losses(name: str, lost: set[str], nowhere: set[str]) -> None:
