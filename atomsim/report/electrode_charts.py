@@ -54,7 +54,7 @@ def hull_chart(values: Values) -> Chart:
         "Formation energy",
         _x_label(values),
         [Panel("formation energy (eV per formula unit)", series)],
-        caption="Relative to the mixture of the two ends; each point is one relaxed ordering.",
+        caption="Relative to the mixture of the two ends; each point is one relaxed ordering. Others may lie lower.",
         x_range=_x_range(values),
     )
 
@@ -133,7 +133,9 @@ def oxygen_histogram(values: Values) -> Chart | None:
     borders = [Line("x", low_edge, name) for name, (low_edge, _) in CLASSES.items() if low_edge > 0]
     panel = _ridges(grid, curves, [f"x = {r['x']:g}" for r in low], "O–O pairs per f.u. and Å (stacked)", borders)
     caption = "Lowest structure at each x. Dotted: lower borders of the length classes; O₂ lies left of the first."
-    return Chart("oxygen", "O–O lengths", "O–O length (Å)", [panel], caption, (HISTOGRAM_FROM_A, float(edges[-1])), height=520)
+    return Chart(
+        "oxygen", "O–O lengths", "O–O length (Å)", [panel], caption, (HISTOGRAM_FROM_A, float(edges[-1])), height=520
+    )
 
 
 def shortest_chart(values: Values) -> Chart | None:
