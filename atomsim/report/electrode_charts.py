@@ -18,6 +18,8 @@ PROFILE_FWHM = 0.25
 OPEN = "Line: the lowest structure at each x; open points: the other orderings."
 HISTOGRAM_SIGMA = 0.02
 """Å; width that an O–O length is drawn with."""
+HISTOGRAM_FROM_A = 0.75
+"""Where O–O lengths begin: left of any bond, so that the names of the curves stand free."""
 
 
 def charts(values: Values) -> list[Chart]:
@@ -52,7 +54,7 @@ def hull_chart(values: Values) -> Chart:
         "Formation energy",
         _x_label(values),
         [Panel("formation energy (eV per formula unit)", series)],
-        caption="Relative to the mixture of the two ends; each point is one relaxed ordering.",
+        caption="Relative to the mixture of the two ends; each point is one relaxed ordering. Others may lie lower.",
         x_range=_x_range(values),
     )
 
@@ -124,14 +126,16 @@ def oxygen_histogram(values: Values) -> Chart | None:
         return None
     edges = np.asarray(values["OO_histogram_edges_A"])
     middle = (edges[:-1] + edges[1:]) / 2
-    grid = np.linspace(1.1, edges[-1], 420)
+    grid = np.linspace(HISTOGRAM_FROM_A, edges[-1], 490)
     # Gaussians of unit area, so that a curve integrates to pairs per formula unit.
     kernel = np.exp(-0.5 * ((grid[:, None] - middle) / HISTOGRAM_SIGMA) ** 2) / (HISTOGRAM_SIGMA * np.sqrt(2 * np.pi))
     curves = [kernel @ np.asarray(r["OO_histogram_per_fu"]) for r in low]
     borders = [Line("x", low_edge, name) for name, (low_edge, _) in CLASSES.items() if low_edge > 0]
     panel = _ridges(grid, curves, [f"x = {r['x']:g}" for r in low], "O–O pairs per f.u. and Å (stacked)", borders)
     caption = "Lowest structure at each x. Dotted: lower borders of the length classes; O₂ lies left of the first."
-    return Chart("oxygen", "O–O lengths", "O–O length (Å)", [panel], caption, (1.1, float(edges[-1])), height=520)
+    return Chart(
+        "oxygen", "O–O lengths", "O–O length (Å)", [panel], caption, (HISTOGRAM_FROM_A, float(edges[-1])), height=520
+    )
 
 
 def shortest_chart(values: Values) -> Chart | None:

@@ -13,6 +13,8 @@ from atomsim.report.plotly_chart import plotly_json
 HERE = Path(__file__).parent
 PAPER_COLUMNS = 12
 """As many columns fit onto A4."""
+SENTENCE = 40
+"""Characters from which a cell is read as a sentence, which wants a column that is not narrow."""
 
 
 def page(
@@ -31,8 +33,9 @@ def page(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        printed=printed, numeric=numeric, numeric_column=numeric_column, printed_parts=printed_parts
-    )
+        printed=printed, numeric=numeric, numeric_column=numeric_column, wordy_column=wordy_column,
+        printed_parts=printed_parts,
+    )  # fmt: skip
     environment.tests.update(shown=_shown)
     charts = {f"{s.key}-{b.key}": plotly_json(b) for s in sections for b in s.blocks if isinstance(b, Chart)}
     return environment.get_template("page.html.j2").render(
@@ -71,6 +74,11 @@ def numeric(cell: Cell) -> bool:
 def numeric_column(table: Table, number: int) -> bool:
     """Whether a heading is set flush right: its first value is a number."""
     return numeric(next((row[number] for row in table.rows if row[number] is not None), None))
+
+
+def wordy_column(table: Table, number: int) -> bool:
+    """Whether a column holds sentences."""
+    return any(isinstance(row[number], str) and len(str(row[number])) >= SENTENCE for row in table.rows)
 
 
 def printed_parts(table: Table) -> list[list[int]]:

@@ -8,9 +8,32 @@ for (const data of document.querySelectorAll("script.chart-data")) {
   Plotly.newPlot(place, figure.data, figure.layout, config);
   charts.push(place);
 }
-const refit = () => charts.forEach((place) => Plotly.Plots.resize(place));
-window.addEventListener("beforeprint", refit);
-window.addEventListener("afterprint", refit);
+
+// Paper is as wide as it is, whatever the window: A4 between its margins less a card's padding, in CSS pixels, and as
+// high that two charts and their captions fill a page. What is folded on the screen is unfolded on paper.
+const PAPER = { width: 640, height: 370, font: 10.5 };
+const folded = [...document.querySelectorAll("details")].filter((part) => !part.open);
+const toPaper = () => {
+  folded.forEach((part) => (part.open = true));
+  for (const place of charts) {
+    const height = Math.min(place.layout.height, PAPER.height);
+    place.dataset.height = place.layout.height;
+    place.dataset.font = place.layout.font.size;
+    place.style.height = `${height}px`;
+    Plotly.relayout(place, { autosize: false, width: PAPER.width, height, "font.size": PAPER.font });
+  }
+};
+const toScreen = () => {
+  folded.forEach((part) => (part.open = false));
+  for (const place of charts) {
+    const height = Number(place.dataset.height);
+    place.style.height = `${height}px`;
+    Plotly.relayout(place, { autosize: true, width: null, height, "font.size": Number(place.dataset.font) });
+    Plotly.Plots.resize(place);
+  }
+};
+window.addEventListener("beforeprint", toPaper);
+window.addEventListener("afterprint", toScreen);
 
 const valueOf = (row, column) => {
   const cell = row.cells[column];

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from atomsim.report.blocks import Chart, Panel, Series
@@ -18,6 +19,7 @@ def plotly_json(chart: Chart) -> str:
 
     layout = _layout(chart)
     traces = [_trace(s, k, chart) for k, panel in enumerate(chart.panels) for s in panel.series]
+    _name_once(traces)
     for k, panel in enumerate(chart.panels):
         layout["shapes"] += _shapes(panel, k)
         layout["annotations"] += _annotations(panel, k)
@@ -91,6 +93,16 @@ def _trace(series: Series, panel: int, chart: Chart) -> dict[str, Any]:
     else:
         trace["hovertemplate"] = f"{chart.panels[panel].y_label}: %{{y:.4g}}<br>%{{x:.4g}}<extra></extra>"
     return trace
+
+
+def _name_once(traces: Sequence[dict[str, Any]]) -> None:
+    """Show a name that several panels share once in the legend, for all of them."""
+    seen: set[str] = set()
+    for trace in traces:
+        if trace["name"]:
+            trace["legendgroup"] = trace["name"]
+            trace["showlegend"] = trace["name"] not in seen
+            seen.add(trace["name"])
 
 
 def _shapes(panel: Panel, number: int) -> list[dict[str, Any]]:

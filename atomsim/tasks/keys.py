@@ -15,12 +15,13 @@ UNIT = re.compile(r"_(eV|GPa|A|A2|A3|fs|ps|K|V|deg)(_per_\w+)?$")
 
 def explain(error: ValidationError, model: type[BaseModel], where: str, extra: Iterable[str] = ()) -> list[str]:
     """Say each problem that pydantic found in one line: found, wanted, nearest."""
-    known = [*extra, *model.model_fields]
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown key {key!r} in {where};{nearest_key(key, known)}".rstrip(";"))
+            *tables, name = problem["loc"]
+            known = _keys_of(model, tables) if tables else [*extra, *model.model_fields]
+            lines.append(f"unknown key {key!r} in {where};{nearest_key(str(name), known)}".rstrip(";"))
         elif problem["type"] == "missing":
             lines.append(f"{where} has no {key!r}: it must be given")
         else:
@@ -28,6 +29,19 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, extra: I
             prefix = "" if problem["type"] == "value_error" else f"found {problem['input']!r}, wanted "
             lines.append(": ".join(filter(None, (where, key, f"{prefix}{wanted}"))))  # no key: of the whole table
     return lines
+
+
+def _keys_of(model: type[BaseModel], tables: Sequence[str | int]) -> list[str]:
+    """Keys of a table inside a table, by its path; numbers in a path count tables of one name."""
+    for table in tables:
+        if isinstance(table, int):
+            continue
+        annotation = model.model_fields[table].annotation
+        inner = [t for t in (annotation, *get_args(annotation)) if isinstance(t, type) and issubclass(t, BaseModel)]
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)
 
 
 def nearest_key(key: str, known: Sequence[str]) -> str:

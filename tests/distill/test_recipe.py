@@ -53,6 +53,7 @@ def test_defaults_fill_a_small_recipe(tmp_path):
         (("[[system]]", '[validate]\nlattices = ["Nothing"]\n[[system]]'), "no prototype 'Nothing'"),
         (("[[system]]", '[validate.dynamics]\nsystems = ["oxid"]\n[[system]]'), "did you mean 'oxide'"),
         (("[[system]]", "[trian]\n[[system]]"), "did you mean 'train'"),
+        (("[[system]]", "[validate.dynamics]\nsed = 1\n[[system]]"), "'dynamics.sed' in .*; did you mean 'seeds'"),
         (('name = "small"', 'name = "../small"'), "wanted letters"),
         (("rattled = 4", "rattled = "), "not valid TOML"),
     ],

@@ -1,6 +1,8 @@
 """The report of a run: complete, honest, safe, and alive in a browser."""
 
 import csv
+import html
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +15,11 @@ from electrode_records import POTENTIAL, electrode_step, metal, structures
 from atomsim.analysis.electrode import notes
 from atomsim.report import write_report
 from atomsim.report.blocks import Chart
-from atomsim.report.electrode import structures_table, voltage_table
-from atomsim.report.electrode_charts import hull_chart, oxidation_chart, xrd_chart
-from atomsim.report.html import printed_parts
+from atomsim.report.electrode import comparison_table, structures_table, voltage_table
+from atomsim.report.electrode_charts import hull_chart, oxidation_chart, shortest_chart, xrd_chart
+from atomsim.report.html import printed_parts, wordy_column
 from atomsim.report.mpl_chart import save_figures
+from atomsim.report.plotly_chart import plotly_json
 from atomsim.report.steps import part_of
 from atomsim.store.records import Record
 
@@ -82,6 +85,36 @@ def test_page_in_a_browser_draws_every_chart_without_a_complaint_or_a_request(ru
         assert "main-svg" in drawn
         assert 'class="scatterlayer' in drawn
         assert 'class="trace' in drawn
+
+
+PRINTED = """<script>
+const sizes = () => [...document.querySelectorAll(".chart .main-svg:first-of-type")].map((part) => {
+  const box = part.getBoundingClientRect();
+  return [box.width, box.height];
+});
+const look = () => ({ sizes: sizes(), open: [...document.querySelectorAll("details")].map((part) => part.open) });
+const seen = { before: look() };
+window.dispatchEvent(new Event("beforeprint"));
+seen.paper = look();
+window.dispatchEvent(new Event("afterprint"));
+seen.after = look();
+document.body.dataset.seen = JSON.stringify(seen);
+</script></body>"""
+
+
+def test_paper_has_whole_charts_two_to_a_page_and_what_was_folded(run, tmp_path):
+    page = tmp_path / "printed.html"
+    page.write_text((run / "report.html").read_text(encoding="utf-8").replace("</body>", PRINTED), encoding="utf-8")
+    found = visit(page, tmp_path)
+    seen = json.loads(html.unescape(re.search('data-seen="([^"]*)"', found.dom)[1]))
+    inside_mm, pixel_mm = (210 - 2 * 14, 297 - 2 * 14), 25.4 / 96
+    assert len(seen["paper"]["sizes"]) == len(CHARTS)
+    for width, height in seen["paper"]["sizes"]:
+        assert 0.8 * inside_mm[0] < width * pixel_mm < inside_mm[0]
+        assert 2 * height * pixel_mm < 0.8 * inside_mm[1]  # the rest is for headings and captions
+    assert all(seen["paper"]["open"])
+    assert not any(seen["before"]["open"])
+    assert seen["after"] == seen["before"]
 
 
 def test_a_request_or_an_error_in_the_page_would_be_seen(run, tmp_path):
@@ -254,6 +287,20 @@ def test_every_column_of_a_wide_table_is_printed_on_paper(made):
     assert all(part[0] == 0 and len(part) <= 12 for part in parts)
     assert [n for part in parts for n in part[1:]] == list(range(1, len(wide.columns)))
     assert printed_parts(voltage_table(made.records[0].values)) == []
+
+
+def test_a_name_that_panels_share_stands_once_in_the_legend(made):
+    figure = json.loads(plotly_json(shortest_chart(made.records[0].values)))
+    named = [trace["name"] for trace in figure["data"] if trace["showlegend"]]
+    assert len(named) == len(set(named)) == 1
+    assert sum(trace["name"] == named[0] for trace in figure["data"]) == 2
+
+
+def test_sentences_in_a_table_get_a_wide_column(made):
+    comparison = comparison_table(made.records[0].values)
+    wordy = {c.title for n, c in enumerate(comparison.columns) if wordy_column(comparison, n)}
+    assert {"Remark", "Source"} <= wordy
+    assert not wordy & {"Unit", "Computed", "Deviation"}
 
 
 def test_a_warning_gives_the_moments_of_the_structures_that_it_counts(made):
