@@ -15,6 +15,7 @@ from atomsim.batching.capacity import Capacity, device_capacity, in_one_line
 from atomsim.constraints.rules import symmetry_of, without_symmetry
 from atomsim.errors import InputError
 from atomsim.models.interface import Potential, Surface
+from atomsim.models.load import as_surface
 from atomsim.models.precision import finishing
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.entry import Entry, packs
@@ -29,7 +30,7 @@ from atomsim.optimize.starts import SCREEN_FMAX, lowest_starts
 from atomsim.optimize.symmetry import KeepSymmetry, require_keepable
 from atomsim.relaxation.result import Relaxation, refusal, result_of
 from atomsim.relaxation.settings import RelaxSettings, with_overrides
-from atomsim.structures.given import as_surface, given_structures, require_sound
+from atomsim.structures.given import given_structures, require_sound
 from atomsim.structures.sanity import right_handed
 from atomsim.units import GPA
 
