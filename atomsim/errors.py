@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-UNIT = re.compile(r"(_(eV|per|A|A2|A3|GPa|K|fs|s|h))+$")
+UNIT = re.compile(r"(_(eV|per|atom|A|A2|A3|GPa|K|V|deg|fs|ps|s|h))+$")
 """Units at the end of a key."""
 
 

@@ -191,14 +191,6 @@ class Ledger:
                     yield line, None
 
 
-def by_step(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Group records by step, order kept."""
-    steps: dict[str, list[Record]] = {}
-    for record in records:
-        steps.setdefault(record.step, []).append(record)
-    return steps
-
-
 def usable(records: Sequence[Record]) -> list[Record]:
     """Good records that have a structure."""
     return [r for r in records if r.good and r.structure is not None]
