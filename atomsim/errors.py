@@ -20,6 +20,10 @@ class AtomsimError(Exception):
     exit_code = 1
 
 
+class StorageError(AtomsimError):
+    """What a task keeps cannot be written: no fault of the task, which goes on once there is room."""
+
+
 class InputError(AtomsimError):
     """The user's input cannot be used as it stands. Exit code 2."""
 
