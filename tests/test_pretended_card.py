@@ -148,7 +148,9 @@ def test_a_batch_is_packed_by_what_the_device_says_of_its_memory(
 
 def counted(card: Counts, chgnet: Chgnet, method: str, count: int) -> StepCounts:
     surface = OnCard(on_card(chgnet), card)
-    settings = RelaxSettings(method=method, max_steps=7, fmax_eV_per_A=0.011, check_minimum=False)
+    settings = RelaxSettings(
+        method=method, max_steps=14, fmax_eV_per_A=0.001, check_minimum=False, finish_in_double=False
+    )
     systems = [salt(n, 5.5) for n in range(count)]
     return count_steps(systems, surface, settings, card)
 
@@ -162,6 +164,6 @@ def test_a_step_asks_a_device_little_and_no_more_for_more_systems(
         assert found.evaluation <= 700
         assert found.optimizer <= of_optimizer
         assert found.waits_of_most <= 2
-        assert found.waits_of_all <= 4  # the start and searches for neighbours included
+        assert found.waits_of_all <= 5  # the start and searches for neighbours included
     assert many.optimizer <= few.optimizer
     assert many.evaluation <= few.evaluation
