@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
 from ase import Atoms
+from numpy.typing import NDArray
 from torch import Tensor
 
 from atomsim.constraints.projectors import free_projectors
@@ -20,6 +21,19 @@ T = TypeVar("T")
 
 PER_ATOM = {"scope": "atom"}
 PER_SYSTEM = {"scope": "system"}
+
+
+class Known(NamedTuple):
+    """What does not change while a batch moves, where the host has it."""
+
+    sizes: NDArray[np.int64]
+    """Atoms in each system, (n_systems,)."""
+    numbers: NDArray[np.int64]
+    """Atomic numbers, (n_atoms,)."""
+    periodic: NDArray[np.bool_]
+    """Periodic in three dimensions, (n_systems,)."""
+    fixed: NDArray[np.bool_]
+    """Atoms that nothing may move, (n_atoms,)."""
 
 
 @dataclass(frozen=True)
@@ -65,19 +79,26 @@ class Batch:
     @cached_property
     def counts(self) -> Tensor:
         """Atoms in each system, (n_systems,), int64."""
-        return torch.bincount(self.system, minlength=self.n_systems)
+        return torch.tensor(self.sizes, dtype=torch.int64, device=self.device)
+
+    @cached_property
+    def known(self) -> Known:
+        """What the host knows of the systems, which a device need not be asked then."""
+        system, numbers, pbc, fixed = to_host([self.system, self.numbers, self.pbc, self.fixed])
+        sizes = np.bincount(system.numpy(), minlength=self.n_systems)
+        return Known(sizes, numbers.numpy(), np.asarray(pbc.numpy().all(axis=1)), fixed.numpy())
 
     @cached_property
     def sizes(self) -> list[int]:
         """Atoms in each system, as Python integers."""
-        return [int(n) for n in self.counts.tolist()]
+        return self.known.sizes.tolist()
 
     @cached_property
     def starts(self) -> Tensor:
         """Index of the first atom of each system, (n_systems,), int64."""
         return torch.cumsum(self.counts, 0) - self.counts
 
-    @property
+    @cached_property
     def volume(self) -> Tensor:
         """Volume of each cell, Å³, (n_systems,); 0 without a full cell."""
         return torch.linalg.det(self.cell).abs()
@@ -91,7 +112,7 @@ class Batch:
     def free_part(self, vectors: Tensor) -> Tensor:
         """Project vectors on atoms, (n_atoms, 3), onto the directions in which these may move."""
         if self.rule is None:
-            return torch.where(self.fixed[:, None], 0.0, vectors)
+            return vectors.masked_fill(self.fixed[:, None], 0.0) if self.known.fixed.any() else vectors
         return torch.einsum("aij,aj->ai", self.free, vectors)
 
     @property
@@ -131,15 +152,19 @@ class Batch:
         as_tensor = torch.as_tensor
         fixed, found = zip(*(read_constraints(a) for a in systems), strict=True)
         rules = [None if r is None else as_tensor(r).to(device) for r in found]
-        return cls(
+        sizes = [len(a) for a in systems]
+        numbers = np.concatenate([a.numbers for a in systems]).astype(np.int64)
+        packed = cls(
             positions=as_tensor(np.concatenate([a.get_positions() for a in systems])).to(device),
             cell=as_tensor(np.stack([a.cell.array for a in systems])).to(device),
-            numbers=as_tensor(np.concatenate([a.numbers for a in systems]).astype(np.int64)).to(device),
-            system=as_tensor(np.repeat(np.arange(len(systems)), [len(a) for a in systems])).to(device),
+            numbers=as_tensor(numbers).to(device),
+            system=_owners(sizes, device),
             pbc=as_tensor(np.stack([a.pbc for a in systems])).to(device),
             fixed=as_tensor(np.concatenate(fixed)).to(device),
-            rule=_joined_rules(rules, [len(a) for a in systems]),
+            rule=_joined_rules(rules, sizes),
         )
+        periodic = np.array([a.pbc.all() for a in systems])
+        return packed._knowing(Known(np.array(sizes), numbers, periodic, np.concatenate(fixed)))
 
     def split(self) -> list[Atoms]:
         """Return each system as ASE Atoms, with constraints of the kinds that were packed."""
@@ -159,33 +184,50 @@ class Batch:
 
     def atoms_of(self, systems: Sequence[int] | Tensor) -> Tensor:
         """Indices of the atoms of these systems, in the order of ``systems``."""
-        order = torch.as_tensor(systems, dtype=torch.int64, device=self.device)
-        counts = self.counts[order]
-        ends = torch.cumsum(counts, 0)
-        total = int(ends[-1]) if len(order) else 0
-        offset = torch.repeat_interleave(self.starts[order] - (ends - counts), counts, output_size=total)
-        return torch.arange(total, device=self.device) + offset
+        return torch.from_numpy(self._atoms_of(_on_host(systems))).to(self.device)
+
+    def _atoms_of(self, order: list[int]) -> NDArray[np.int64]:
+        ends = np.cumsum([0, *self.sizes])
+        return np.concatenate([np.arange(ends[k], ends[k + 1]) for k in order] or [np.zeros(0, dtype=np.int64)])
 
     def take(self, systems: Sequence[int] | Tensor) -> Self:
         """Return the given systems, in the given order, as a new batch."""
-        order = torch.as_tensor(systems, dtype=torch.int64, device=self.device)
-        taken = take_scoped(self, self.atoms_of(order), order)
-        renumbered = torch.repeat_interleave(torch.arange(len(order), device=self.device), self.counts[order])
-        return replace(taken, system=renumbered)
+        order = _on_host(systems)
+        atoms = self._atoms_of(order)
+        known = Known(
+            self.known.sizes[order], self.known.numbers[atoms], self.known.periodic[order], self.known.fixed[atoms]
+        )
+        index = torch.tensor(order, dtype=torch.int64, device=self.device)
+        taken = take_scoped(self, torch.from_numpy(atoms).to(self.device), index)
+        return replace(taken, system=_owners(known.sizes, self.device))._knowing(known)
+
+    def moved(self, positions: Tensor, cell: Tensor | None = None) -> Self:
+        """Return the same systems elsewhere; what the host knows of them it need not ask the device again."""
+        other = replace(self, positions=positions, cell=self.cell if cell is None else cell)
+        kept = ("known", "sizes", "counts", "starts")
+        other.__dict__.update({name: self.__dict__[name] for name in kept if name in self.__dict__})
+        return other
 
     @classmethod
     def join(cls, batches: Sequence[Self]) -> Self:
         """Concatenate batches, systems renumbered in order."""
         rule = _joined_rules([b.rule for b in batches], [b.n_atoms for b in batches])
         joined = replace(join_scoped(batches), rule=rule)
-        counts = torch.cat([b.counts for b in batches])
-        return replace(joined, system=torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts))
+        known = Known(*(np.concatenate(parts) for parts in zip(*(b.known for b in batches), strict=True)))
+        return replace(joined, system=_owners(known.sizes, joined.device))._knowing(known)
 
     def to(self, device: torch.device | str) -> Self:
         """Return this batch on another device."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in values.items()}
-        return replace(self, **moved)
+        names = [name for name, value in values.items() if value is not None]
+        found = to_host([values[n] for n in names]) if torch.device(device).type == "cpu" else None
+        moved = found or [values[n].to(device) for n in names]
+        return replace(self, **dict(zip(names, moved, strict=True)))._knowing(self.known)
+
+    def _knowing(self, known: Known) -> Self:
+        """Note what the host knows."""
+        self.__dict__["known"] = known
+        return self
 
 
 @dataclass(frozen=True)
@@ -205,8 +247,15 @@ class Evaluation:
 
     def take(self, batch: Batch, systems: Sequence[int] | Tensor) -> Self:
         """Return what was said of the given systems of ``batch``, in the given order."""
-        order = torch.as_tensor(systems, dtype=torch.int64, device=self.energy.device)
-        return take_scoped(self, batch.atoms_of(order), order)
+        order = _on_host(systems)
+        index = torch.tensor(order, dtype=torch.int64, device=self.energy.device)
+        return take_scoped(self, batch.atoms_of(order), index)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the same on another device."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {n: None if value is None else value.to(device) for n, value in values.items()}
+        return replace(self, **moved)
 
     @classmethod
     def join(cls, evaluations: Sequence[Self]) -> Self:
@@ -221,6 +270,21 @@ class Evaluation:
                     for e in filled
                 ]
         return join_scoped(filled)
+
+
+def on_host(batch: Batch, evaluation: Evaluation) -> tuple[Batch, Evaluation]:
+    """Return both on the CPU, fetched from a device in one transfer."""
+    if batch.device.type == "cpu":
+        return batch, evaluation
+    there = {
+        (part, f.name): value
+        for part, record in enumerate((batch, evaluation))
+        for f in fields(record)  # type: ignore[arg-type]
+        if (value := getattr(record, f.name)) is not None
+    }
+    here = dict(zip(there, to_host(list(there.values())), strict=True))
+    parts = [{name: value for (part, name), value in here.items() if part == k} for k in (0, 1)]
+    return replace(batch, **parts[0])._knowing(batch.known), replace(evaluation, **parts[1])
 
 
 def take_scoped(record: T, atoms: Tensor | slice, systems: Tensor | slice) -> T:
@@ -248,3 +312,21 @@ def _joined_rules(rules: Sequence[Tensor | None], sizes: Sequence[int]) -> Tenso
     if some is None:
         return None
     return torch.cat([some.new_zeros(n, 4) if r is None else r for r, n in zip(rules, sizes, strict=True)])
+
+
+def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return tensors on the CPU, fetched from a device in one transfer; integers are to be below 2⁵³."""
+    if all(t.device.type == "cpu" for t in tensors):
+        return list(tensors)
+    flat = torch.cat([t.detach().to(torch.float64).flatten() for t in tensors]).cpu()
+    parts = flat.split([t.numel() for t in tensors])
+    return [part.view(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
+
+
+def _on_host(systems: Sequence[int] | Tensor) -> list[int]:
+    return systems.tolist() if isinstance(systems, Tensor) else [int(k) for k in systems]
+
+
+def _owners(sizes: Sequence[int] | NDArray[np.int64], device: torch.device | str) -> Tensor:
+    """System of each atom, (n_atoms,), int64."""
+    return torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(device)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
+from ase import Atoms
 from torch import Tensor
 
-from atomsim.batch import Batch, Evaluation
-from atomsim.batching.memory import Load, MemoryModel, calibrate, count_load, cuda_free, cuda_peak, probe_batches
+from atomsim.batch import Batch, Evaluation, on_host
+from atomsim.batching.memory import (
+    Load,
+    MemoryModel,
+    calibrate,
+    count_load,
+    device_free,
+    device_peak,
+    probe_batches,
+)
 from atomsim.errors import AtomsimError
-from atomsim.models.interface import Surface
+from atomsim.models.interface import Surface, device_of
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,16 +64,74 @@ def device_capacity(surface: Surface, sample: Batch, *, share: float = 0.8) -> C
         share: part of the free memory to plan with. The rest is for fragmentation, the
             optimizer's state, and pairs that come into reach while cells relax.
     """
-    if sample.device.type != "cuda":
+    if sample.device.type == "cpu":
         return Capacity(systems=1)
     cutoff, short = float(getattr(surface, "cutoff", 6.0)), float(getattr(surface, "short", 0.0))
     try:
         surface(sample)  # what is allocated once and kept must not count
-        memory = calibrate(surface, probe_batches(sample), cuda_peak, cutoff, short)
-    except Exception:  # ``evaluate`` will name the system at fault
+        memory = calibrate(surface, probe_batches(sample), device_peak, cutoff, short)
+    except Exception as error:  # ``evaluate`` will name the system at fault
+        _log.warning("one system at a time on %s: %s", sample.device, in_one_line(error))
         _free_memory(sample.device)
         return Capacity(systems=1)
-    return Capacity(systems=4096, atoms=1_000_000, memory=memory, limit_bytes=share * cuda_free(sample.device))
+    return Capacity(systems=4096, atoms=1_000_000, memory=memory, limit_bytes=share * device_free(sample.device))
+
+
+def evaluate_all(
+    systems: Sequence[Atoms], surface: Surface, capacity: Capacity | None = None
+) -> Iterator[tuple[Batch, Evaluation]]:
+    """Evaluate independent systems in order, as many at once as may be; batches and what is said of them, on the CPU.
+
+    A batch too large for the memory is halved until it fits.
+
+    Args:
+        systems: what to evaluate.
+        surface: what says something of it.
+        capacity: how much at once; by default one system on a CPU, and what fits on a device.
+
+    Raises:
+        AtomsimError: if a system cannot be evaluated, or does not fit by itself.
+    """
+    device, room = device_of(surface), capacity or capacity_for(surface, systems)
+    some: list[Batch] = []
+    load = Load()
+    for atoms in systems:
+        batch = Batch.pack([atoms], device)
+        more = room.load(batch)
+        if some and not room.admits(load + more):
+            yield _evaluated(some, surface)
+            some, load = [], Load()
+        some, load = [*some, batch], load + more
+    if some:
+        yield _evaluated(some, surface)
+
+
+def _evaluated(some: Sequence[Batch], surface: Surface) -> tuple[Batch, Evaluation]:
+    batch = Batch.join(some)
+    try:
+        return on_host(batch, surface(batch))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise  # what is wrong with a system is its owner's business
+    said, faults = evaluate(surface, batch, torch.arange(batch.n_systems, device=batch.device))
+    if faults:
+        raise AtomsimError(next(iter(faults.values())).message)
+    return on_host(batch, said)
+
+
+def capacity_for(surface: Surface, systems: Sequence[Atoms]) -> Capacity:
+    """Return how much may be evaluated at once of systems that a batch can hold."""
+    device = device_of(surface)
+    if device.type == "cpu" or not systems:
+        return Capacity(systems=1)
+    if surface not in _learned:  # what was learned of a surface's memory is worth some twenty evaluations
+        by_size = sorted(systems, key=len)
+        sample = Batch.pack([by_size[-1], by_size[len(by_size) // 2]], device)
+        _learned[surface] = device_capacity(surface, sample)
+    return _learned[surface]
+
+
+_learned: WeakKeyDictionary[Surface, Capacity] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -124,8 +196,8 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def _free_memory(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    if device.type != "cpu":
+        torch.get_device_module(device).empty_cache()
 
 
 def _nothing(batch: Batch) -> Evaluation:

@@ -94,7 +94,7 @@ def calibrate(
     Args:
         surface: what will be evaluated.
         probes: batches of different size and density, see ``probe_batches``.
-        meter: measures one evaluation; ``cuda_peak`` on a GPU.
+        meter: measures one evaluation; ``device_peak`` on a GPU.
         cutoff: the surface's cutoff, Å.
         short: its bond-graph cutoff, Å, if it has angles.
 
@@ -126,20 +126,22 @@ def probe_batches(sample: Batch, counts: Sequence[int] = (1, 2, 4, 8, 16)) -> li
     return found
 
 
-def cuda_peak(surface: Surface, batch: Batch) -> float:
-    """Measure an evaluation on the batch's CUDA device."""
-    torch.cuda.synchronize(batch.device)
-    before = torch.cuda.memory_allocated(batch.device)
-    torch.cuda.reset_peak_memory_stats(batch.device)
+def device_peak(surface: Surface, batch: Batch) -> float:
+    """Measure an evaluation on the batch's device, which is no CPU."""
+    device, there = batch.device, torch.get_device_module(batch.device)
+    there.synchronize(device)
+    before = there.memory_allocated(device)
+    there.reset_peak_memory_stats(device)
     surface(batch)
-    torch.cuda.synchronize(batch.device)
-    return float(torch.cuda.max_memory_allocated(batch.device) - before)
+    there.synchronize(device)
+    return float(there.max_memory_allocated(device) - before)
 
 
-def cuda_free(device: torch.device) -> float:
-    """Memory of a CUDA device that this process can still use, bytes: free, or cached by torch."""
-    free, _ = torch.cuda.mem_get_info(device)
-    return float(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+def device_free(device: torch.device) -> float:
+    """Memory of a device that this process can still use, bytes: free, or cached by torch."""
+    there = torch.get_device_module(device)
+    free, _ = there.mem_get_info(device)
+    return float(free + there.memory_reserved(device) - there.memory_allocated(device))
 
 
 def _features(load: Load) -> np.ndarray:

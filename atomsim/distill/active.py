@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from ase import Atoms
 
-from atomsim.distill.labelling import ATOMS_AT_ONCE, Recorder, batches, evenly, label, largest_force
+from atomsim.distill.labelling import Recorder, evenly, label, largest_force
 from atomsim.distill.motion import shots
 from atomsim.distill.recipe import Recipe
 from atomsim.distill.sampling import seed_of
@@ -86,7 +85,7 @@ def least_known(frames: Sequence[Atoms], members: Sequence[Surface], number: int
 
 def spread(frames: Sequence[Atoms], members: Sequence[Surface]) -> np.ndarray:
     """Root mean square over atoms of the standard deviation of forces, eV/Å, (n_frames,)."""
-    by_member = [np.concatenate([_forces(some, m) for some in batches(frames, _room(m))]) for m in members]
+    by_member = [np.concatenate([f.get_forces() for f in label(frames, member)]) for member in members]
     variance = np.var(np.stack(by_member), axis=0).sum(axis=1)
     ends = np.cumsum([len(f) for f in frames])
     return np.array([np.sqrt(part.mean()) for part in np.split(variance, ends[:-1])])
@@ -113,12 +112,3 @@ def worst(frames: Sequence[Atoms], student: Surface, teacher: Surface, number: i
     by_energy = np.argsort(-np.array(energy), kind="stable")[: number // 2].tolist()
     rest = [k for k in np.argsort(-np.array(force), kind="stable").tolist() if k not in set(by_energy)]
     return [labels[k] for k in sorted([*by_energy, *rest[: number - len(by_energy)]])]
-
-
-def _forces(frames: list[Atoms], surface: Surface) -> np.ndarray:
-    return np.concatenate([f.get_forces() for f in label(frames, surface)])
-
-
-def _room(surface: Surface) -> int:
-    device: torch.device = getattr(surface, "device", torch.device("cpu"))
-    return ATOMS_AT_ONCE[device.type]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,19 +13,20 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from atomsim.batch import Batch, Evaluation
+from atomsim.batching.capacity import Capacity, evaluate_all
 from atomsim.io import read_structures, write_extxyz
-from atomsim.models.interface import Surface
+from atomsim.models.interface import Surface, device_of
 
-ATOMS_AT_ONCE = {"cpu": 200, "cuda": 20_000}
+ON_A_CPU = Capacity(systems=200, atoms=200)
+"""What is labelled at once on a CPU: a small MACE gains there from batches of small cells."""
 
 
 def label(frames: Sequence[Atoms], surface: Surface) -> list[Atoms]:
     """Return the frames with energy, forces and stress of a surface, batch by batch."""
-    device = getattr(surface, "device", torch.device("cpu"))
+    capacity = ON_A_CPU if device_of(surface).type == "cpu" else None
     found: list[Atoms] = []
-    for some in batches(frames, ATOMS_AT_ONCE[device.type]):
-        batch = Batch.pack(some, device)
-        found += labelled(batch, surface(batch))
+    for batch, said in evaluate_all(frames, surface, capacity):
+        found += labelled(batch, said)
     return [_with_info(new, old) for new, old in zip(found, frames, strict=True)]
 
 
@@ -50,18 +51,6 @@ def _with_info(new: Atoms, old: Atoms) -> Atoms:
     return new
 
 
-def batches(frames: Sequence[Atoms], atoms_at_once: int) -> Iterable[list[Atoms]]:
-    """Yield frames in order, as many at once as a number of atoms allows."""
-    some: list[Atoms] = []
-    for frame in frames:
-        if some and sum(map(len, some)) + len(frame) > atoms_at_once:
-            yield some
-            some = []
-        some.append(frame)
-    if some:
-        yield some
-
-
 @dataclass
 class Recorder:
     """A surface that keeps every system that it was asked about, with the answer."""
@@ -72,7 +61,7 @@ class Recorder:
     @property
     def device(self) -> torch.device:
         """Where batches must live."""
-        device: torch.device = getattr(self.inner, "device", torch.device("cpu"))
+        device: torch.device = device_of(self.inner)
         return device
 
     def __call__(self, batch: Batch) -> Evaluation:

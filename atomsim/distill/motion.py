@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from ase import Atoms
 
 from atomsim.batch import Batch
 from atomsim.dynamics.langevin import Langevin, Motion, start, step
-from atomsim.models.interface import Surface
+from atomsim.models.interface import Surface, device_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def shots(
         every: steps from shot to shot.
         limit_eV_per_A: largest force that is no explosion.
     """
-    device = getattr(surface, "device", torch.device("cpu"))
+    device = device_of(surface)
     motion = start(Batch.pack(list(systems), device), surface, list(temperature_K), list(seeds))
     members, lost = list(range(len(systems))), []
     for number in range(1, steps + 1):

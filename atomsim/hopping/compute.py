@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-import torch
 from ase import Atoms
 
 from atomsim.errors import AtomsimError
@@ -141,11 +140,10 @@ def _result(found: Legs, surface: Surface, *, prefactors: bool | str) -> HopResu
     path = found.path
     attempt, calls = None, 0
     if prefactors and path.status == "converged":
-        at_once = 1 if getattr(surface, "device", torch.device("cpu")).type == "cpu" else 64
         if prefactors == "full":
-            attempt, calls = full_prefactor(path, surface, at_once)
+            attempt, calls = full_prefactor(path, surface)
         else:
-            attempt, calls = prefactor(path, (len(path.images[0]) - 1,), surface, at_once)
+            attempt, calls = prefactor(path, (len(path.images[0]) - 1,), surface)
     path = replace(path, force_calls=path.force_calls + calls)
     return HopResult(int(str(path.key)), path.status, path.message, path, found.legs, attempt)
 

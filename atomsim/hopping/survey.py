@@ -137,8 +137,7 @@ def relax_ends(ends: Sequence[End], view: Survey, settings: SurveySettings, surf
 
 def host_hessian(view: Survey, surface: Surface) -> Hessian:
     """Hessian of the supercell without defects; symmetry saves most of its force calls."""
-    on_gpu = getattr(surface, "device", torch.device("cpu")).type != "cpu"
-    return hessian(view.cell.atoms, surface, systems_at_once=64 if on_gpu else 1)
+    return hessian(view.cell.atoms, surface)
 
 
 def ends_of(placed: Placed, view: Survey, relaxed: dict[End, RelaxedEnd], host: Hessian) -> Ends | str:

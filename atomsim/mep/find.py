@@ -18,7 +18,7 @@ from atomsim.mep.path import Ends, Path, PathSettings, at_positions, path_tangen
 from atomsim.mep.proof import Proof, prove
 from atomsim.mep.search import search
 from atomsim.mep.state import KICK_A, Key, band_between
-from atomsim.models.interface import Surface
+from atomsim.models.interface import Surface, device_of
 from atomsim.optimize.drive import Outcome, Stop, drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.newton import Newton
@@ -63,7 +63,7 @@ def find_paths(
     """
     chosen = settings or PathSettings()
     todo = {e.key: e for e in ends}
-    device = getattr(surface, "device", torch.device("cpu"))
+    device = device_of(surface)
     room = capacity or default_capacity(surface, [e.start for e in todo.values()], device)
     at_once = 1 if device.type == "cpu" else AT_ONCE
     found: dict[Hashable, list[Path]] = {}
@@ -103,7 +103,7 @@ def _banded(
     room: Capacity, method: Method[Any] | None,
 ) -> Iterator[tuple[Key, Path]]:  # fmt: skip
     """Find paths by climbing bands; each is looked at, and goes on where its highest image is no saddle."""
-    device = getattr(surface, "device", torch.device("cpu"))
+    device = device_of(surface)
     bands: Iterable[Band] = (band_of(todo[key[0]], settings, key[1], device) for key in spent_before)
     spent: dict[Hashable, Path] = {}
     lost: dict[Key, int] = {}
@@ -199,7 +199,7 @@ def _path(outcome: Outcome, ends: Ends, surface: Surface) -> Path:
 
 def _evaluated(outcome: Outcome, surface: Surface) -> Evaluation | None:
     """True forces; None for a band that could not be evaluated."""
-    return surface(outcome.batch) if outcome.status in ("converged", "max_steps") else None
+    return surface(outcome.batch.to(device_of(surface))) if outcome.status in ("converged", "max_steps") else None
 
 
 def _proven(found: Sequence[tuple[Path, Ends]], surface: Surface) -> list[Path]:

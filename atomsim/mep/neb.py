@@ -8,7 +8,6 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from ase import Atoms
 
 from atomsim.batch import Batch
@@ -96,8 +95,7 @@ def neb(
     found, moving = path_of(question, surface)
     answer = question.with_path(found.path, found.legs)
     if prefactor and answer.ok:
-        at_once = 1 if getattr(surface, "device", torch.device("cpu")).type == "cpu" else 64
-        return attempted(answer, *vineyard_prefactor(found.path, moving, surface, at_once))
+        return attempted(answer, *vineyard_prefactor(found.path, moving, surface))
     return answer
 
 

@@ -11,7 +11,7 @@ from ase import Atoms
 from torch import Tensor
 
 from atomsim.batch import Batch
-from atomsim.models.interface import Surface
+from atomsim.models.interface import Surface, device_of
 from atomsim.optimize.modes import EXHAUSTED, Ritz, lowest_modes
 from atomsim.optimize.products import Products, orthonormal, padded
 from atomsim.optimize.space import Space
@@ -79,7 +79,7 @@ def prove(
         hosts: Hessian of the host, or of an end, or what was learned on the way, eV/Å², (3 n_atoms, 3 n_atoms).
         surface: the potential.
     """
-    device = torch.device(getattr(surface, "device", "cpu"))
+    device = device_of(surface)
     at_once = max(len(images), 1) if device.type != "cpu" else 1
     proofs: list[Proof] = []
     for begin in range(0, len(images), at_once):

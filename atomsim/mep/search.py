@@ -18,15 +18,15 @@ import torch
 from ase import Atoms
 
 from atomsim.batch import Batch
-from atomsim.batching.capacity import Capacity
+from atomsim.batching.capacity import Capacity, evaluate_all
 from atomsim.constraints.projectors import free_axes
 from atomsim.mep.band import ElasticBand
 from atomsim.mep.follow import Follow, held, informed, with_lowest
 from atomsim.mep.path import Ends, Path, PathSettings, at_positions
 from atomsim.mep.proof import prove
 from atomsim.mep.sides import to_paths
-from atomsim.mep.state import KICK_A, Climb, Key, Watched, band_between, begun, device_of
-from atomsim.models.interface import Surface
+from atomsim.mep.state import KICK_A, Climb, Key, Watched, band_between, begun
+from atomsim.models.interface import Surface, device_of
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.space import Space
@@ -205,12 +205,8 @@ def _axes(climb: Climb) -> FloatArray:
 
 
 def _forces(systems: Sequence[Atoms], surface: Surface) -> Iterator[FloatArray]:
-    device = device_of(surface)
-    at_once = max(len(systems), 1) if device.type != "cpu" else 1
-    for begin in range(0, len(systems), at_once):
-        part = list(systems[begin : begin + at_once])
-        said = surface(Batch.pack(part, device))
-        yield from (f.cpu().numpy() for f in said.forces.split([len(a) for a in part]))
+    for batch, said in evaluate_all(systems, surface):
+        yield from (f.numpy() for f in said.forces.split(batch.sizes))
 
 
 def _group(climb: Climb, device: torch.device) -> Group:

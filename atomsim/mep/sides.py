@@ -14,8 +14,8 @@ from atomsim.batching.capacity import Capacity
 from atomsim.mep.band import Band, ElasticBand
 from atomsim.mep.mirror import mirror_at, mirrored
 from atomsim.mep.path import Ends, Path, PathSettings, at_positions, path_tangents
-from atomsim.mep.state import Climb, Watched, band_between, begun, device_of
-from atomsim.models.interface import Surface
+from atomsim.mep.state import Climb, Watched, band_between, begun
+from atomsim.models.interface import Surface, device_of
 from atomsim.optimize.drive import Outcome, Stop, drive
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.space import Space

@@ -14,7 +14,6 @@ from atomsim.batch import Batch, Evaluation
 from atomsim.mep.band import Band, ElasticBand, band_inverse
 from atomsim.mep.path import Ends, Path, at_positions, path_tangents
 from atomsim.mep.proof import Proof
-from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Group, Outcome
 from atomsim.types import FloatArray
 
@@ -101,8 +100,3 @@ def begun(key: Key, ends: Ends, images: Sequence[Atoms], said: Evaluation) -> Cl
     climb = Climb(key, ends, images[top - 1].positions, forces[top - 1], path_tangents(path, energies)[top])
     climb.failed = not energies[top] > max(ends.start_energy, ends.end_energy)
     return climb
-
-
-def device_of(surface: Surface) -> torch.device:
-    """Return where the potential computes; a plain function does so on the CPU."""
-    return torch.device(getattr(surface, "device", "cpu"))

@@ -15,6 +15,11 @@ Surface = Callable[[Batch], Evaluation]
 """Anything with an energy and its gradient: a potential, a sum, a biased or a projected one."""
 
 
+def device_of(surface: Surface) -> torch.device:
+    """Return where a surface computes; a plain function does so on the CPU."""
+    return torch.device(getattr(surface, "device", "cpu"))
+
+
 @runtime_checkable
 class Potential(Protocol):
     """A potential energy surface with an identity.
@@ -69,8 +74,7 @@ def refuse_unknown_elements(batch: Batch, elements: frozenset[int], name: str) -
     Raises:
         InputError: naming the elements.
     """
-    present = set(torch.unique(batch.numbers).tolist())
-    unknown = sorted(present - elements)
+    unknown = sorted(set(batch.known.numbers.tolist()) - elements)
     if unknown:
         symbols = ", ".join(chemical_symbols[z] for z in unknown)
         raise InputError(f"{name} does not know {symbols}: use a potential made for these elements")

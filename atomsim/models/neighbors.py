@@ -7,7 +7,8 @@ launch for the whole batch. Both handle cells smaller than the cutoff and any sh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from atomsim.errors import AtomsimError
 
 FAR_CELLS = 3
 """Cells from home beyond which an atom is brought back; within, pairs keep the order that they have always had."""
+NEVER = 1e30
+"""Stands for the inverse of a cell that must not change: any change is then too large, 1/Å."""
 _CELL_LIST_FROM = 1000
 """Atoms in a system from which a cell list beats looking at all pairs on a GPU."""
 
@@ -51,11 +54,12 @@ def neighbor_list(batch: Batch, cutoff: float) -> Neighbors:
     """
     if batch.device.type == "cuda":
         return _sorted(*_pairs_warp(batch, cutoff))
-    parts = [_pairs_cpu(*system, cutoff) for system in _systems(batch)]
+    parts = [_pairs_cpu(*system, cutoff) for system in _systems(batch.to("cpu"))]
     first = np.concatenate([p[0] + s for p, s in zip(parts, batch.starts.tolist(), strict=True)])
     second = np.concatenate([p[1] + s for p, s in zip(parts, batch.starts.tolist(), strict=True)])
     shift = np.concatenate([p[2] for p in parts])
-    return _sorted(torch.from_numpy(first), torch.from_numpy(second), torch.from_numpy(shift))
+    pairs = _sorted(torch.from_numpy(first), torch.from_numpy(second), torch.from_numpy(shift))
+    return Neighbors(*(t.to(batch.device) for t in (pairs.i, pairs.j, pairs.shift)))
 
 
 def _systems(batch: Batch) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -101,13 +105,13 @@ def _sorted(i: Tensor, j: Tensor, shift: Tensor) -> Neighbors:
     """Order pairs canonically, so that sums over neighbours do not depend on how they were found."""
     if len(i) == 0:
         return Neighbors(i, j, shift)
-    reach = int(shift.abs().max()) + 1
+    reach = shift.abs().max() + 1
     base = 2 * reach + 1
-    image = ((shift + reach) @ shift.new_tensor([base**2, base, 1.0])).to(torch.int64)
+    image = (((shift[:, 0] + reach) * base + shift[:, 1] + reach) * base + shift[:, 2] + reach).to(torch.int64)
     # atoms of a pair share a system, so j − i is small: the key cannot overflow
     partner = j - i
     partner = partner - partner.min()
-    key = (i * (partner.max() + 1) + partner) * base**3 + image
+    key = (i * (partner.max() + 1) + partner) * (base**3).to(torch.int64) + image
     order = torch.argsort(key)
     return Neighbors(i[order], j[order], shift[order])
 
@@ -154,7 +158,8 @@ class SkinList:
     With reference positions r₀ and cell C₀, F the deformation C = C₀F, and
     u = r − r₀F the displacement beyond it, a pair's vector is d = d₀F + (uⱼ − uᵢ), so
     |d| ≥ σ_min(F)·|d₀| − 2 max|u|: the list holds while
-    σ_min(F)·(cutoff + skin) − 2 max|u| > cutoff. Exact for any deformation.
+    σ_min(F)·(cutoff + skin) − 2 max|u| > cutoff. True for any deformation; σ_min(F) is taken as
+    1 − ‖F − 1‖, which is no larger and needs no decomposition, so that a device is asked once.
 
     A list belongs to a reference geometry, not to a name: a system that was retired,
     refilled or re-ordered fails the test above and is searched again.
@@ -164,57 +169,70 @@ class SkinList:
     skin: float = 0.5
     searched: int = 0
     """Systems searched so far; for benchmarks."""
+    pairs: Neighbors | None = field(default=None, repr=False)
+    """Those of the reference geometry within cutoff and skin."""
     _reference: Batch | None = field(default=None, repr=False)
-    _pairs: Neighbors | None = field(default=None, repr=False)
+    _inverse: Tensor | None = field(default=None, repr=False)
+    """Of the reference cells, 1/Å, (n_systems, 3, 3); huge where a cell must not change at all."""
 
     def __call__(self, batch: Batch) -> Neighbors:
         """Return the pairs of ``batch`` within ``cutoff``."""
-        if self._reference is None or self._pairs is None or not _same_layout(self._reference, batch):
-            self._renew(batch, neighbor_list(batch, self.cutoff + self.skin), batch.n_systems)
-        else:
-            stale = torch.nonzero(~self._holds(self._reference, batch)).flatten()
-            if len(stale):
-                self._replace(batch, stale)
-        assert self._pairs is not None
-        near = self._pairs.vectors(batch).square().sum(dim=1) < self.cutoff**2
-        return Neighbors(self._pairs.i[near], self._pairs.j[near], self._pairs.shift[near])
+        stale = self.stale(batch)
+        self.update(batch, None if stale is None else stale.tolist())
+        assert self.pairs is not None
+        near = torch.nonzero(self.pairs.vectors(batch).square().sum(dim=1) < self.cutoff**2).flatten()
+        return Neighbors(*(t.index_select(0, near) for t in (self.pairs.i, self.pairs.j, self.pairs.shift)))
 
-    def _holds(self, reference: Batch, batch: Batch) -> Tensor:
-        deformation = torch.eye(3, dtype=batch.cell.dtype, device=batch.device).repeat(batch.n_systems, 1, 1)
-        full = batch.pbc.all(dim=1)
-        deformation[full] = torch.linalg.solve(reference.cell[full], batch.cell[full])
-        carried = torch.einsum("ac,acd->ad", reference.positions, deformation[batch.system])
-        moved = (batch.positions - carried).norm(dim=1)
+    def stale(self, batch: Batch) -> Tensor | None:
+        """Which systems have moved too far, (n_systems,), bool; None if nothing is known of such a batch."""
+        if self._reference is None or self._inverse is None or not _same_layout(self._reference, batch):
+            return None
+        self._reference = batch.moved(self._reference.positions, self._reference.cell)  # known when it is met again
+        strain = torch.bmm(self._inverse, batch.cell - self._reference.cell)  # F − 1
+        origin = self._reference.positions
+        carried = torch.bmm(origin[:, None], strain.index_select(0, batch.system))[:, 0]
+        moved = torch.linalg.vector_norm(batch.positions - origin - carried, dim=1)
         largest = moved.new_zeros(batch.n_systems).scatter_reduce(0, batch.system, moved, "amax")
-        stretch = torch.linalg.svdvals(deformation)[:, -1]
-        same_cell = full | (reference.cell == batch.cell).flatten(1).all(dim=1)
-        return same_cell & (stretch * (self.cutoff + self.skin) - 2.0 * largest > self.cutoff)
+        least = 1.0 - torch.linalg.vector_norm(strain, dim=(1, 2))  # σ_min(F) ≥ 1 − ‖F − 1‖
+        return ~(least * (self.cutoff + self.skin) - 2.0 * largest > self.cutoff)
+
+    def update(self, batch: Batch, stale: Sequence[bool] | None) -> bool:
+        """Search again for the systems that have moved too far, all if None; return whether there were any."""
+        if stale is None:
+            self._renew(batch, neighbor_list(batch, self.cutoff + self.skin), batch.n_systems)
+        elif any(stale):
+            self._replace(batch, [n for n, moved in enumerate(stale) if moved])
+        return stale is None or any(stale)
 
     def _renew(self, reference: Batch, pairs: Neighbors, searched: int) -> None:
-        self._reference, self._pairs = reference, pairs
+        self._reference, self.pairs = reference, pairs
+        full = reference.pbc.all(dim=1)[:, None, None]
+        eye = torch.eye(3, dtype=reference.cell.dtype, device=reference.device)
+        inverse = torch.linalg.inv_ex(torch.where(full, reference.cell, eye))[0]
+        self._inverse = torch.where(full, inverse, NEVER * eye)
         self.searched += searched
 
-    def _replace(self, batch: Batch, stale: Tensor) -> None:
+    def _replace(self, batch: Batch, stale: list[int]) -> None:
         assert self._reference is not None
-        assert self._pairs is not None
-        found = neighbor_list(batch.take(stale), self.cutoff + self.skin)
+        assert self.pairs is not None
+        old, found = self.pairs, neighbor_list(batch.take(stale), self.cutoff + self.skin)
         back = batch.atoms_of(stale)
-        is_stale = torch.zeros(batch.n_systems, dtype=torch.bool, device=batch.device)
-        is_stale[stale] = True
-        kept = ~is_stale[batch.system[self._pairs.i]]
+        is_stale = torch.tensor([n in set(stale) for n in range(batch.n_systems)], device=batch.device)
+        kept = torch.nonzero(~is_stale[batch.system[old.i]]).flatten()
         pairs = _sorted(
-            torch.cat([self._pairs.i[kept], back[found.i]]),
-            torch.cat([self._pairs.j[kept], back[found.j]]),
-            torch.cat([self._pairs.shift[kept], found.shift]),
+            torch.cat([old.i[kept], back[found.i]]),
+            torch.cat([old.j[kept], back[found.j]]),
+            torch.cat([old.shift[kept], found.shift]),
         )
         atoms = is_stale[batch.system][:, None]
-        reference = replace(
-            self._reference,
-            positions=torch.where(atoms, batch.positions, self._reference.positions),
-            cell=torch.where(is_stale[:, None, None], batch.cell, self._reference.cell),
+        reference = self._reference.moved(
+            torch.where(atoms, batch.positions, self._reference.positions),
+            torch.where(is_stale[:, None, None], batch.cell, self._reference.cell),
         )
         self._renew(reference, pairs, len(stale))
 
 
 def _same_layout(one: Batch, other: Batch) -> bool:
+    if one.system is other.system and one.pbc is other.pbc:
+        return True
     return one.device == other.device and one.sizes == other.sizes and torch.equal(one.pbc, other.pbc)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from atomsim.batch import Batch, Evaluation
+from atomsim.batch import Batch, Evaluation, on_host
 from atomsim.batching.capacity import Capacity, Fault, evaluate
 from atomsim.batching.memory import Load
-from atomsim.models.interface import Surface
+from atomsim.models.interface import Surface, device_of
 from atomsim.optimize.apart import fallen_apart
 from atomsim.optimize.rows import Method, Rows, join_states, take_state
 from atomsim.optimize.space import Layout, Space
@@ -52,7 +54,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a group ended. ``batch`` and ``evaluation`` belong together, converged or not."""
+    """How a group ended. ``batch`` and ``evaluation`` belong together, converged or not, and are on the CPU."""
 
     key: Hashable
     batch: Batch
@@ -100,22 +102,24 @@ def drive(
         on_evaluation: called with the number of systems after each evaluation.
     """
     flight: _Flight | None = None
-    waiting = _Lookahead(iter(groups))
+    device = device_of(surface)
+    waiting = _Lookahead(g if g.batch.device == device else replace(g, batch=g.batch.to(device)) for g in groups)
     while True:
         entering = waiting.take(capacity, [m.load for m in flight.members] if flight else [])
         if not entering and flight is None:
             return
-        flight = _Flight.join(flight, entering)
+        flight = _Flight.join(flight, entering, space)
         evaluation, faults = evaluate(surface, flight.batch, flight.group)
         if on_evaluation:
             on_evaluation(flight.batch.n_systems)
         if project:
             evaluation = project(flight.batch, evaluation, flight.group, [m.group for m in flight.members])
-        flight = flight.started(method, space, evaluation)
-        verdicts = flight.judge(space, stop, evaluation, faults, float(getattr(surface, "cutoff", 0.0)))
-        yield from flight.outcomes(evaluation, verdicts, method.inverse_hessians(flight.state), space)
-        staying = torch.tensor([n for n, v in enumerate(verdicts) if v is None], dtype=torch.int64)
-        flight = flight.moved(method, space, evaluation, staying.to(flight.group.device)) if len(staying) else None
+        seen = flight.seen(space, evaluation)
+        flight.start(method, seen)
+        verdicts = flight.judge(space, stop, seen, faults, float(getattr(surface, "cutoff", 0.0)))
+        yield from flight.outcomes(evaluation, verdicts, method.inverse_hessians(flight.state))
+        staying = [n for n, v in enumerate(verdicts) if v is None]
+        flight = flight.moved(method, space, seen, staying) if staying else None
 
 
 @dataclass
@@ -127,6 +131,8 @@ class _Member:
     steps: int = 0
     first_energy: float = float("nan")
     first_enthalpy: float = float("nan")
+    first_volumes: list[float] = field(default_factory=list)
+    """Of its systems when it entered, Å³."""
     residual: float = float("inf")
     started: bool = False
 
@@ -155,6 +161,19 @@ class _Lookahead:
         return self.waiting
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What an evaluation means for the groups in flight."""
+
+    evaluation: Evaluation
+    force: Tensor
+    """On each row, (n_rows, 3)."""
+    residual: Tensor
+    """Largest of each system, eV/Å, (n_systems,)."""
+    energy: Tensor
+    """What is minimised, of each group, eV, (n_groups,)."""
+
+
 @dataclass
 class _Flight:
     """All groups in flight, and the optimizer's state of those that have started."""
@@ -163,64 +182,75 @@ class _Flight:
     batch: Batch
     group: Tensor
     """Group of each system, (n_systems,), int64."""
-    first_volume: Tensor
-    """Volume of each system when it entered, Å³, (n_systems,)."""
+    layout: Layout
+    rows: Rows
     state: Any = field(default=None, repr=False)
 
     @classmethod
-    def join(cls, flight: _Flight | None, entering: list[_Member]) -> _Flight:
+    def join(cls, flight: _Flight | None, entering: list[_Member], space: Space) -> _Flight:
         if not entering:
             assert flight is not None
             return flight
         members = (flight.members if flight else []) + entering
         batch = Batch.join(([flight.batch] if flight else []) + [m.group.batch for m in entering])
-        counts = torch.tensor([m.group.batch.n_systems for m in members], device=batch.device)
-        group = torch.repeat_interleave(torch.arange(len(members), device=batch.device), counts)
-        volume = torch.cat(([flight.first_volume] if flight else []) + [m.group.batch.volume for m in entering])
-        return cls(members, batch, group, volume, flight.state if flight else None)
+        return cls._of(members, batch, space, flight.state if flight else None)
 
-    def rows(self, layout: Layout) -> Rows:
-        return Rows(self.group[layout.system], len(self.members))
+    @classmethod
+    def _of(cls, members: list[_Member], batch: Batch, space: Space, state: Any) -> _Flight:
+        layout = space.layout(batch)
+        owners = np.repeat(np.arange(len(members)), [m.group.batch.n_systems for m in members])
+        sizes = np.bincount(owners, weights=layout.row_sizes, minlength=len(members)).astype(int).tolist()
+        group = torch.from_numpy(owners).to(batch.device)
+        return cls(members, batch, group, layout, Rows.of_sizes(sizes, batch.device), state)
 
-    def started(self, method: Method[Any], space: Space, evaluation: Evaluation) -> _Flight:
+    def systems_of(self, chosen: Sequence[int]) -> list[int]:
+        """Systems of these groups, in their order."""
+        ends = list(accumulate((m.group.batch.n_systems for m in self.members), initial=0))
+        return [k for n in chosen for k in range(ends[n], ends[n + 1])]
+
+    def seen(self, space: Space, evaluation: Evaluation) -> _Seen:
+        """Look at an evaluation, without asking a device for anything."""
+        force, residual = space.pull(self.batch, evaluation, self.layout)
+        return _Seen(evaluation, force, residual, self._by_group(space.energy(self.batch, evaluation)))
+
+    def _by_group(self, values: Tensor) -> Tensor:
+        return values if len(self.members) == self.batch.n_systems else _by_group(values, self.group, len(self.members))
+
+    def start(self, method: Method[Any], seen: _Seen) -> None:
         """Give the groups that entered a state of their own."""
         new = [n for n, m in enumerate(self.members) if not m.started]
         if not new:
-            return self
-        systems = torch.nonzero(self.group >= new[0]).flatten()  # they entered last
-        owner = self.group[systems] - new[0]
-        batch, said = self.batch.take(systems), evaluation.take(self.batch, systems)
-        layout = space.layout(batch)
-        rows = Rows(owner[layout.system], len(new))
-        energy = _by_group(space.energy(batch, said), owner, len(new))
+            return
+        rows = Rows.of_sizes(self.rows.sizes[new[0] :], self.batch.device)  # they entered last
         guesses = [self.members[n].group.inverse_hessian for n in new]
-        state = method.start(rows, space.force(batch, said, layout), energy, guesses)
-        firsts = zip(new, _by_group(said.energy, owner, len(new)).tolist(), energy.tolist(), strict=True)
-        for n, value, enthalpy in firsts:
+        energy, force = seen.energy[new[0] :], seen.force[len(seen.force) - sum(rows.sizes) :]
+        state = method.start(rows, force, energy, guesses)
+        plain = self._by_group(seen.evaluation.energy)[new[0] :]
+        for n, value, enthalpy in zip(new, *torch.stack([plain, energy]).tolist(), strict=True):
             member = self.members[n]
             member.started, member.first_energy, member.first_enthalpy = True, value, enthalpy
         self.state = state if self.state is None else join_states([self.state, state])
-        return self
 
     def judge(
-        self, space: Space, stop: Stop, evaluation: Evaluation, faults: dict[int, Fault], cutoff: float = 0.0
+        self, space: Space, stop: Stop, seen: _Seen, faults: dict[int, Fault], cutoff: float = 0.0
     ) -> list[tuple[str, str] | None]:
         """Return each group's status and message, or None where it goes on."""
-        residual = space.residual(self.batch, evaluation)
-        residual = torch.where(torch.isfinite(evaluation.energy), residual, torch.nan)
-        worst = residual.new_zeros(len(self.members)).scatter_reduce(0, self.group, residual, "amax")
-        change = (self.batch.volume / self.first_volume).log().abs().nan_to_num()  # 0/0 without a cell
-        grown = change.new_zeros(len(self.members)).scatter_reduce(0, self.group, change, "amax").exp()
+        told = torch.stack([seen.residual, self.batch.volume, seen.evaluation.energy]).tolist()
+        looks = list(zip(*told, strict=True))
         verdicts: list[tuple[str, str] | None] = []
-        for n, (member, force, growth) in enumerate(zip(self.members, worst.tolist(), grown.tolist(), strict=True)):
-            member.residual = force
-            wrong = self._astray(n, space, evaluation, cutoff) if growth > stop.exploded_volume else ""
+        for n, member in enumerate(self.members):
+            own = [looks[k] for k in self.systems_of([n])]
+            volumes = [volume for _, volume, _ in own]
+            member.first_volumes = member.first_volumes or volumes
+            force = member.residual = _largest(f if math.isfinite(e) else math.nan for f, _, e in own)
+            growth = max(map(_growth, volumes, member.first_volumes))
+            wrong = self._astray(n, space, seen.evaluation, cutoff) if growth > stop.exploded_volume else ""
             verdicts.append(_verdict(member, force, growth, wrong, stop, faults.get(n)))
         return verdicts
 
     def _astray(self, n: int, space: Space, evaluation: Evaluation, cutoff: float) -> str:
         """Say what is wrong with a group whose volume has changed much; empty if it may go on."""
-        systems = torch.nonzero(self.group == n).flatten()
+        systems = self.systems_of([n])
         batch = self.batch.take(systems)
         enthalpy = float(space.energy(batch, evaluation.take(self.batch, systems)).sum())
         if not enthalpy <= self.members[n].first_enthalpy:
@@ -228,48 +258,61 @@ class _Flight:
         return fallen_apart(batch.to("cpu"), cutoff)
 
     def outcomes(
-        self, evaluation: Evaluation, verdicts: list[tuple[str, str] | None], learned: Tensor | None, space: Space
+        self, evaluation: Evaluation, verdicts: list[tuple[str, str] | None], learned: Tensor | None
     ) -> Iterator[Outcome]:
-        sizes = (3 * self.rows(space.layout(self.batch)).counts).tolist()
-        for n, (member, verdict) in enumerate(zip(self.members, verdicts, strict=True)):
-            if verdict is None:
-                continue
-            systems = torch.nonzero(self.group == n).flatten()
+        """What has ended, fetched from the device together."""
+        ended = [n for n, verdict in enumerate(verdicts) if verdict is not None]
+        if not ended:
+            return
+        systems = self.systems_of(ended)
+        batch, said = on_host(self.batch.take(systems), evaluation.take(self.batch, systems))
+        first = 0
+        for n in ended:
+            member, verdict, size = self.members[n], verdicts[n], 3 * self.rows.sizes[n]
+            assert verdict is not None
+            own = range(first, first + member.group.batch.n_systems)
+            first = own.stop
             yield Outcome(
                 key=member.group.key,
-                batch=self.batch.take(systems),
-                evaluation=evaluation.take(self.batch, systems),
+                batch=batch.take(own),
+                evaluation=said.take(batch, own),
                 status=verdict[0],
                 message=verdict[1],
                 steps=member.steps,
                 force_calls=member.steps + 1,
                 residual=member.residual,
                 first_energy=member.first_energy,
-                inverse_hessian=None if learned is None else learned[n, : sizes[n], : sizes[n]],
+                inverse_hessian=None if learned is None else learned[n, :size, :size],
             )
 
-    def moved(self, method: Method[Any], space: Space, evaluation: Evaluation, staying: Tensor) -> _Flight:
+    def moved(self, method: Method[Any], space: Space, seen: _Seen, staying: list[int]) -> _Flight:
         """Drop the groups that ended and take one step with the others."""
+        flight, force, energy = self, seen.force, seen.energy
         if len(staying) < len(self.members):
-            keep = torch.isin(self.group, staying)
-            systems = torch.nonzero(keep).flatten()
-            state = take_state(self.state, self.rows(space.layout(self.batch)), staying)
-            evaluation = evaluation.take(self.batch, systems)
-            group = torch.unique_consecutive(self.group[systems], return_inverse=True)[1]
-            members = [self.members[n] for n in staying.tolist()]
-            left = _Flight(members, self.batch.take(systems), group, self.first_volume[systems], state)
-            return left._stepped(method, space, evaluation)
-        return self._stepped(method, space, evaluation)
-
-    def _stepped(self, method: Method[Any], space: Space, evaluation: Evaluation) -> _Flight:
-        layout = space.layout(self.batch)
-        energy = _by_group(space.energy(self.batch, evaluation), self.group, len(self.members))
-        force = space.force(self.batch, evaluation, layout)
-        step, state = method.step(self.state, self.rows(layout), force, energy)
-        for member in self.members:
+            systems = self.systems_of(staying)
+            state = take_state(self.state, self.rows, staying)
+            members = [self.members[n] for n in staying]
+            flight = _Flight._of(members, self.batch.take(systems), space, state)
+            force = force[self.rows.of(staying)]
+            energy = energy[torch.tensor(staying, device=energy.device)]
+        step, state = method.step(flight.state, flight.rows, force, energy)
+        for member in flight.members:
             member.steps += 1
-        moved = space.move(self.batch, step, layout)
-        return _Flight(self.members, moved, self.group, self.first_volume, state)
+        return replace(flight, batch=space.move(flight.batch, step, flight.layout), state=state)
+
+
+def _largest(values: Iterable[float]) -> float:
+    """The largest; NaN if there is one."""
+    found = list(values)
+    return math.nan if any(math.isnan(v) for v in found) else max(found)
+
+
+def _growth(now: float, before: float) -> float:
+    """Factor by which a volume has grown or shrunk; 1 without a cell."""
+    small, large = sorted((now, before))
+    if math.isnan(now) or math.isnan(before) or large == 0.0:
+        return 1.0
+    return large / small if small > 0.0 else math.inf
 
 
 def _by_group(energy: Tensor, group: Tensor, n_groups: int) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -17,12 +19,8 @@ class FireState:
 
     velocity: Tensor = field(metadata=PER_ROW)
     """(n_rows, 3)."""
-    timestep: Tensor = field(metadata=PER_GROUP)
-    """(n_groups,)."""
-    mixing: Tensor = field(metadata=PER_GROUP)
-    """(n_groups,)."""
-    downhill: Tensor = field(metadata=PER_GROUP)
-    """Steps since the last uphill one, (n_groups,), int64."""
+    pace: Tensor = field(metadata=PER_GROUP)
+    """Time step, mixing of velocity and force, and steps since the last uphill one, (n_groups, 3)."""
 
 
 @dataclass(frozen=True)
@@ -50,32 +48,41 @@ class Fire(WithoutMatrix):
         guesses: Sequence[Tensor | None],  # noqa: ARG002
     ) -> FireState:
         """Start at rest."""
-        ones = torch.ones(rows.n_groups, dtype=force.dtype, device=force.device)
-        return FireState(
-            velocity=torch.zeros_like(force),
-            timestep=self.timestep * ones,
-            mixing=self.mixing * ones,
-            downhill=torch.zeros_like(ones, dtype=torch.int64),
-        )
+        # what is at rest counts as going uphill
+        pace = force.new_tensor([[self.timestep / self.shrinkage, self.mixing, 0.0]]).expand(rows.n_groups, 3)
+        return FireState(velocity=torch.zeros_like(force), pace=pace)
 
     def step(self, state: FireState, rows: Rows, force: Tensor, energy: Tensor) -> tuple[Tensor, FireState]:  # noqa: ARG002
         """Return the step of each row, (n_rows, 3), and the state after it."""
-        power = rows.dot(force, state.velocity)
+        power, speed, pull = rows.dots(
+            (force, state.velocity), (state.velocity, state.velocity), (force, force)
+        ).unbind(0)
         up = power <= 0
-        speed, pull = rows.norm(state.velocity), rows.norm(force).clamp(min=1e-300)
-        mixed = (1 - state.mixing)[rows.group, None] * state.velocity
-        mixed = mixed + (state.mixing * speed / pull)[rows.group, None] * force
-        patient = ~up & (state.downhill > self.patience)
-        timestep = torch.where(patient, (state.timestep * self.growth).clamp(max=self.longest_timestep), state.timestep)
-        timestep = torch.where(up & (speed > 0), timestep * self.shrinkage, timestep)
-        mixing = torch.where(patient, state.mixing * self.mixing_decay, state.mixing)
-        velocity = torch.where(up[rows.group, None], 0.0, mixed) + timestep[rows.group, None] * force
-        step = clip_groups(timestep[rows.group, None] * velocity, rows, self.longest_step)
-        after = replace(
-            state,
-            velocity=velocity,
-            timestep=timestep,
-            mixing=torch.where(up, self.mixing, mixing),
-            downhill=torch.where(up, 0, state.downhill + 1),
-        )
-        return step, after
+        _, mixing, downhill = state.pace.unbind(1)
+        pace = self._next_pace(state.pace, up, downhill)
+        turning = mixing * speed.sqrt().masked_fill(up, 0.0) / pull.sqrt()  # a group without forces has converged
+        kept = 1 - mixing.masked_fill(up, 1.0)  # nothing where it went uphill
+        of_row = torch.stack([kept, turning, pace.select(1, 0)]).index_select(1, rows.group)
+        kept, turning, timestep = of_row[:, :, None].unbind(0)
+        velocity = kept * state.velocity + turning * force + timestep * force
+        step = clip_groups(timestep * velocity, rows, self.longest_step)
+        return step, FireState(velocity, pace)
+
+    def _next_pace(self, pace: Tensor, up: Tensor, downhill: Tensor) -> Tensor:
+        """Faster where it has gone downhill for long, slower where it went uphill."""
+        case = (downhill > self.patience).to(torch.int64).masked_fill(up, 2)
+        factor, largest, added = _paces(self, pace.device).index_select(1, case).unbind(0)
+        return torch.minimum(pace * factor, largest) + added
+
+
+@lru_cache(maxsize=8)
+def _paces(fire: Fire, device: torch.device) -> Tensor:
+    """What time step, mixing and steps downhill are multiplied by, how large they may be, and what is added.
+
+    Rows are for groups going downhill, for those going downhill for long, and for those going uphill; (3, 3, 3).
+    """
+    free = [math.inf, math.inf, math.inf]
+    factor = [[1.0, 1.0, 1.0], [fire.growth, fire.mixing_decay, 1.0], [fire.shrinkage, 0.0, 0.0]]
+    largest = [free, [fire.longest_timestep, math.inf, math.inf], free]
+    added = [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, fire.mixing, 0.0]]
+    return torch.tensor([factor, largest, added], dtype=torch.float64).to(device)

@@ -20,7 +20,8 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 from torch import Tensor
 
-from atomsim.batch import Batch, Evaluation
+from atomsim.batch import Batch
+from atomsim.batching.capacity import Capacity, evaluate_all
 from atomsim.constraints.projectors import confined, free_axes
 from atomsim.errors import InputError
 from atomsim.models.interface import Surface
@@ -66,13 +67,13 @@ class Hessian:
         return torch.cat([torch.cat([atoms, mixed], dim=1), torch.cat([mixed.T, strain], dim=1)])
 
 
-def hessian(atoms: Atoms, surface: Surface, *, systems_at_once: int = 1) -> Hessian:
+def hessian(atoms: Atoms, surface: Surface, *, capacity: Capacity | None = None) -> Hessian:
     """Compute the Hessian of a periodic system that sits near a minimum.
 
     Args:
         atoms: the system; its symmetry is found by spglib through phonopy.
         surface: the potential.
-        systems_at_once: displaced systems per evaluation.
+        capacity: displaced systems at once; by default one on a CPU and what fits on a device.
 
     Raises:
         InputError: if the system is not periodic in three dimensions.
@@ -88,7 +89,7 @@ def hessian(atoms: Atoms, surface: Surface, *, systems_at_once: int = 1) -> Hess
     cells = phonon.supercells_with_displacements or []
     displaced = [_moved(atoms, cell.positions - phonon.supercell.positions) for cell in cells]
     strained = [_strained(atoms, pair, sign * STRAIN) for pair in VOIGT for sign in (1, -1)]
-    found = list(_evaluations([*displaced, *strained], surface, systems_at_once))
+    found = list(_evaluations([*displaced, *strained], surface, capacity))
     phonon.forces = np.array([forces for forces, _ in found[: len(displaced)]])
     phonon.produce_force_constants(show_drift=False)
     constants = torch.from_numpy(np.asarray(phonon.force_constants)).permute(0, 2, 1, 3).contiguous()
@@ -112,14 +113,12 @@ def _strained(atoms: Atoms, pair: tuple[int, int], size: float) -> Atoms:
     return strained
 
 
-def _evaluations(systems: list[Atoms], surface: Surface, at_once: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _evaluations(
+    systems: list[Atoms], surface: Surface, capacity: Capacity | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Forces and V σ of each system."""
-    device = getattr(surface, "device", torch.device("cpu"))
-    for start in range(0, len(systems), at_once):
-        batch = Batch.pack([_free(a) for a in systems[start : start + at_once]], device)
-        said: Evaluation = surface(batch)
-        forces = torch.split(said.forces.cpu(), batch.sizes)
-        virial = (batch.volume[:, None, None] * said.stress).cpu()
+    for batch, said in evaluate_all([_free(a) for a in systems], surface, capacity):
+        forces, virial = torch.split(said.forces, batch.sizes), batch.volume[:, None, None] * said.stress
         yield from ((f.numpy(), v.numpy()) for f, v in zip(forces, virial, strict=True))
 
 
@@ -157,31 +156,31 @@ def shell(atoms: Atoms, moving: Sequence[int], radius: float = SHELL_A) -> tuple
 
 
 def partial_hessian(
-    atoms: Atoms, chosen: tuple[int, ...], surface: Surface, systems_at_once: int = 1
+    atoms: Atoms, chosen: tuple[int, ...], surface: Surface, capacity: Capacity | None = None
 ) -> tuple[np.ndarray, int]:
     """Second derivatives with respect to some atoms, all others held; eV/Å², (3 n, 3 n), and its force calls.
 
     Central differences of forces along the directions in which constraints let the atoms move, zero along others;
-    all displaced systems are independent and evaluated as batches.
+    all displaced systems are independent.
     """
-    one = Batch.pack([atoms], getattr(surface, "device", "cpu"))
-    axes = {a: free_axes(one.free[a].cpu()).to(one.device) for a in chosen}
+    free = Batch.pack([atoms]).free
+    axes = {a: free_axes(free[a]) for a in chosen}
     steps = [(a, sign * DISPLACEMENT * axis) for a in chosen for axis in axes[a] for sign in (1, -1)]
-    index = torch.as_tensor(chosen, device=one.device)
+    index = torch.as_tensor(chosen)
     forces: list[Tensor] = []
-    for begin in range(0, len(steps), systems_at_once):
-        part = steps[begin : begin + systems_at_once]
-        batch = one.take([0] * len(part))
-        positions = batch.positions.clone().view(len(part), -1, 3)
-        for n, (a, step) in enumerate(part):
-            positions[n, a] += step
-        said = surface(replace(batch, positions=positions.view(-1, 3))).forces.view(len(part), -1, 3)
-        forces += list(said[:, index].flatten(1).cpu())
+    for batch, said in evaluate_all([_displaced(atoms, a, step.numpy()) for a, step in steps], surface, capacity):
+        forces += list(said.forces.view(batch.n_systems, -1, 3)[:, index].flatten(1))
     if not forces:
         return np.zeros((3 * len(chosen), 3 * len(chosen))), 0
     found = torch.stack(forces)
     curvature = -(found[0::2] - found[1::2]) / (2 * DISPLACEMENT)
-    frame = torch.block_diag(*(axes[a].cpu() for a in chosen))
+    frame = torch.block_diag(*axes.values())
     curvature = frame.T @ curvature
-    curvature = confined(0.5 * (curvature + curvature.T), one.free.cpu()[list(chosen)])
+    curvature = confined(0.5 * (curvature + curvature.T), free[list(chosen)])
     return curvature.numpy(), len(steps)
+
+
+def _displaced(atoms: Atoms, moved: int, step: np.ndarray) -> Atoms:
+    displaced = atoms.copy()
+    displaced.positions[moved] += step
+    return displaced

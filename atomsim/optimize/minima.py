@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 
-from atomsim.batch import Batch, Evaluation
+from atomsim.batch import Batch, Evaluation, to_host
 from atomsim.batching.capacity import Capacity
 from atomsim.batching.memory import Load
-from atomsim.models.interface import Surface
+from atomsim.models.interface import Surface, device_of
 from atomsim.optimize.drive import Group, Outcome
 from atomsim.optimize.modes import lowest_modes
 from atomsim.optimize.products import Products
@@ -84,15 +84,16 @@ def _looked_at(
 
 
 def _look(outcomes: list[Outcome], surface: Surface, space: Space, seed: int) -> Iterator[tuple[Outcome, Group]]:
-    batch = Batch.join([o.batch for o in outcomes])
+    device = device_of(surface)
+    batch = Batch.join([o.batch for o in outcomes]).to(device)
     guesses = [spring_guess(o.batch, space) if o.inverse_hessian is None else o.inverse_hessian for o in outcomes]
     layout = space.layout(batch)
-    force = space.force(batch, Evaluation.join([o.evaluation for o in outcomes]), layout)
+    force = space.force(batch, Evaluation.join([o.evaluation for o in outcomes]).to(device), layout)
     modes = lowest_modes(Products(batch, force, surface, space), guesses, negative=NEGATIVE, seed=seed)
-    rows = Rows(layout.system, batch.n_systems)
+    rows = Rows.of_sizes(layout.row_sizes, device)
     kick = KICK / rows.largest(modes.mode)
     kicked = space.move(batch, kick[rows.group, None] * modes.mode, layout)
-    looked = zip(*(t.tolist() for t in (modes.curvature, modes.settled, modes.force_calls)), strict=True)
+    looked = zip(*(t.tolist() for t in to_host([modes.curvature, modes.settled, modes.force_calls])), strict=True)
     for n, (outcome, (curvature, settled, calls)) in enumerate(zip(outcomes, looked, strict=True)):
         known = curvature if math.isfinite(curvature) else None  # infinite where nothing can move
         found = replace(outcome, curvature=known, force_calls=outcome.force_calls + calls)

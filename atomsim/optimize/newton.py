@@ -63,7 +63,7 @@ class Newton:
         """Start from the guesses, or from the inverse stiffness where there is none."""
         width = 3 * rows.width
         inverse = force.new_zeros(rows.n_groups, width, width)
-        for n, (guess, count) in enumerate(zip(guesses, rows.counts.tolist(), strict=True)):
+        for n, (guess, count) in enumerate(zip(guesses, rows.sizes, strict=True)):
             size = 3 * count
             start = torch.eye(size, dtype=force.dtype, device=force.device) / self.stiffness if guess is None else guess
             inverse[n, :size, :size] = start
@@ -73,21 +73,23 @@ class Newton:
     def step(self, state: NewtonState, rows: Rows, force: Tensor, energy: Tensor) -> tuple[Tensor, NewtonState]:
         """Return the step of each row, (n_rows, 3), and the state after it."""
         # a band's steps cross negative curvature as a rule, and its trust radius follows the forces
-        inverse = _updated(state, rows, force, not_shrinking=self.conservative)
+        length = rows.largest(state.step)
+        inverse = _updated(state, rows, force, length if self.conservative else None)
         rise = energy - state.energy
         moved = state.predicted < 0
         failed = moved & (rise > self.noise * energy.abs()) & self.conservative
         if self.conservative:
-            radius = self._next_radius(state, rows, rise, moved, failed)
+            radius = self._next_radius(state, length, rise, moved, failed)
         else:
-            radius = self._radius_by_force(state, rows, force)
+            radius = self._radius_by_force(state, rows, length, force)
         # from a failed step go back, and start again from the point before it
-        back = failed[rows.group, None]
+        back = failed.index_select(0, rows.group)[:, None]
         origin_force = torch.where(back, state.force, force)
-        newton = rows.unpad(torch.einsum("gij,gj->gi", inverse, rows.pad(origin_force)))
+        newton = rows.unpad(_times(inverse, rows.pad(origin_force)))
         step = clip_rows(newton, rows, radius)
-        full, gain = rows.norm(newton).clamp(min=1e-300), rows.dot(origin_force, step)
-        predicted = -(1 - 0.5 * rows.norm(step) / full) * gain
+        gain, *squares = rows.dots((origin_force, step), (newton, newton), (step, step)).unbind(0)
+        full, clipped = (square.sqrt() for square in squares)
+        predicted = (0.5 * clipped / full.clamp(min=1e-300) - 1) * gain
         after = NewtonState(inverse, origin_force, torch.where(failed, state.energy, energy), step, predicted, radius)
         return torch.where(back, step - state.step, step), after
 
@@ -95,41 +97,46 @@ class Newton:
         """Return the inverse Hessians as updated so far."""
         return state.inverse
 
-    def _next_radius(self, state: NewtonState, rows: Rows, rise: Tensor, moved: Tensor, failed: Tensor) -> Tensor:
-        length = rows.largest(state.step)
-        ratio = rise / torch.where(moved, state.predicted, -1.0)
-        poor = failed | (moved & (ratio < 0.25) & (state.predicted < -1e-4))
+    def _next_radius(self, state: NewtonState, length: Tensor, rise: Tensor, moved: Tensor, failed: Tensor) -> Tensor:
+        ratio = rise / state.predicted.masked_fill(~moved, -1.0)
+        poor = failed | ((ratio < 0.25) & (state.predicted < -1e-4))
         good = moved & (ratio > 0.75) & (length > 0.99 * state.radius)
         radius = torch.where(poor, (0.5 * length).clamp(min=self.smallest_radius), state.radius)
         return torch.where(good, (2 * radius).clamp(max=self.largest_radius), radius)
 
-    def _radius_by_force(self, state: NewtonState, rows: Rows, force: Tensor) -> Tensor:
+    def _radius_by_force(self, state: NewtonState, rows: Rows, length: Tensor, force: Tensor) -> Tensor:
         """Halve the radius where the force has grown by half, widen it slowly where it has fallen."""
-        length, before, now = rows.largest(state.step), rows.norm(state.force), rows.norm(force)
+        before, now = rows.norm(state.force), rows.norm(force)
         poor = (length > 0) & (now > 1.5 * before)
         shrunk = (0.5 * length).clamp(min=self.smallest_radius)
         widened = (1.5 * state.radius).clamp(max=self.radius)
         return torch.where(poor, shrunk, torch.where((length > 0) & (now < before), widened, state.radius))
 
 
-def _updated(state: NewtonState, rows: Rows, force: Tensor, *, not_shrinking: bool) -> Tensor:
+def _updated(state: NewtonState, rows: Rows, force: Tensor, length: Tensor | None) -> Tensor:
     """BFGS update of the inverse Hessians by the last step, damped to stay positive definite.
 
     Along a step of negative curvature the damping shrinks the inverse fivefold, and again with every
-    step, until nothing moves. ``not_shrinking`` leaves the inverse as it is (the other remedy of
-    Nocedal & Wright, p. 537) where steps are below ``CRAWL`` already; longer ones may overshoot.
+    step, until nothing moves. Given the steps' ``length``, the inverse is left as it is (the other remedy of
+    Nocedal & Wright, p. 537) where they are below ``CRAWL`` already; longer ones may overshoot.
     """
     s, y = rows.pad(state.step), rows.pad(state.force - force)
-    by = torch.einsum("gij,gj->gi", state.inverse, y)
+    by = _times(state.inverse, y)
     sy, yby = (s * y).sum(dim=1), (y * by).sum(dim=1)
     useful = yby > 1e-16
-    if not_shrinking:
-        useful = useful & ((sy > 0) | (rows.largest(state.step) > CRAWL))
-    theta = torch.where(sy < 0.2 * yby, 0.8 * yby / (yby - sy).clamp(min=1e-300), 1.0)[:, None]
+    if length is not None:
+        useful = useful & ((sy > 0) | (length > CRAWL))
+    theta = (0.8 * yby / (yby - sy).clamp(min=1e-300)).masked_fill(sy >= 0.2 * yby, 1.0)[:, None]
     s = theta * s + (1 - theta) * by
     sy = (s * y).sum(dim=1)
-    rho = torch.where(useful, 1 / torch.where(useful, sy, 1.0), 0.0)
+    useless = ~useful
+    rho = (1 / sy.masked_fill(useless, 1.0)).masked_fill(useless, 0.0)
     factor = rho * (1 + rho * yby)
-    outer = by[:, :, None] * s[:, None, :]
-    grown = factor[:, None, None] * s[:, :, None] * s[:, None, :] - rho[:, None, None] * (outer + outer.mT)
-    return state.inverse + torch.where(useful[:, None, None], grown, 0.0)
+    column, row = s[:, :, None], s[:, None, :]
+    outer = by[:, :, None] * row
+    return state.inverse + (factor.view(-1, 1, 1) * column * row - rho.view(-1, 1, 1) * (outer + outer.mT))
+
+
+def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """Each matrix times its vector: (n, m, m) and (n, m) to (n, m)."""
+    return torch.bmm(matrices, vectors[:, :, None])[:, :, 0]

@@ -45,7 +45,7 @@ class Products:
     @cached_property
     def rows(self) -> Rows:
         """The rows of each system."""
-        return Rows(self.layout.system, self.batch.n_systems)
+        return Rows.of_sizes(self.layout.row_sizes, self.batch.device)
 
     @cached_property
     def here(self) -> Tensor:
@@ -104,15 +104,17 @@ class Products:
 
     def _force(self, steps: Tensor, chosen: Tensor) -> Tensor:
         """Force after a step of the chosen systems, padded; NaN where the surface failed, and for the others."""
-        index = torch.nonzero(chosen).flatten()
+        some = [n for n, is_chosen in enumerate(chosen.tolist()) if is_chosen]
         found = torch.full_like(steps, torch.nan)
-        if not len(index):
+        if not some:
             return found
-        batch = self.batch.take(index)
-        layout = self.space.layout(batch)
-        rows = Rows(layout.system, len(index))
+        whole = len(some) == self.batch.n_systems
+        batch = self.batch if whole else self.batch.take(some)
+        layout = self.layout if whole else self.space.layout(batch)
+        rows = self.rows if whole else Rows.of_sizes(layout.row_sizes, batch.device)
+        index = torch.tensor(some, device=batch.device)
         moved = self.space.move(batch, rows.unpad(steps[index, : 3 * rows.width]), layout)
-        each = torch.arange(len(index), device=batch.device)
+        each = torch.arange(len(some), device=batch.device)
         said, _ = evaluate(self.surface, moved, each)  # a fault in one system stays there
         found[index, : 3 * rows.width] = rows.pad(self.space.force(moved, said, layout))
         found[index, 3 * rows.width :] = 0.0

@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 PER_ROW = {"scope": "row"}
@@ -26,16 +28,33 @@ class Rows:
     group: Tensor
     """(n_rows,), int64, never decreasing."""
     n_groups: int
+    known: tuple[int, ...] | None = None
+    """Rows in each group, where the host knows them."""
+
+    @classmethod
+    def of_sizes(cls, sizes: Sequence[int], device: torch.device) -> Rows:
+        """Groups of so many rows each."""
+        group = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(device)
+        return cls(group, len(sizes), tuple(sizes))
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Rows in each group."""
+        return tuple(torch.bincount(self.group, minlength=self.n_groups).tolist()) if self.known is None else self.known
 
     @cached_property
     def counts(self) -> Tensor:
         """Rows in each group, (n_groups,), int64."""
-        return torch.bincount(self.group, minlength=self.n_groups)
+        return torch.tensor(self.sizes, dtype=torch.int64, device=self.group.device)
 
     @cached_property
     def starts(self) -> Tensor:
         """First row of each group, (n_groups,), int64."""
-        return torch.cumsum(self.counts, 0) - self.counts
+        return torch.from_numpy(self._ends[:-1].copy()).to(self.group.device)
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum([0, *self.sizes])
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum one number per row over each group: (n_rows,) to (n_groups,)."""
@@ -53,54 +72,67 @@ class Rows:
         """Longest row of each group: (n_rows, 3) to (n_groups,)."""
         return a.new_zeros(self.n_groups).scatter_reduce(0, self.group, a.norm(dim=1), "amax")
 
+    def dots(self, *pairs: tuple[Tensor, Tensor]) -> Tensor:
+        """Several scalar products at once, (n_pairs, n_groups)."""
+        products = torch.stack([a * b for a, b in pairs]).sum(dim=2)
+        return products.new_zeros(len(pairs), self.n_groups).index_add_(1, self.group, products)
+
     @cached_property
     def slot(self) -> Tensor:
         """Place of each row in the padded form of its group, (n_rows,), int64."""
-        within = torch.arange(len(self.group), device=self.group.device) - self.starts[self.group]
-        return self.group * self.width + within
+        places = [k * self.width + np.arange(size) for k, size in enumerate(self.sizes)]
+        return torch.from_numpy(np.concatenate([*places, np.zeros(0, dtype=np.int64)])).to(self.group.device)
 
     @cached_property
     def width(self) -> int:
         """Rows of the largest group."""
-        return int(self.counts.max()) if self.n_groups else 0
+        return max(self.sizes, default=0)
 
     def pad(self, values: Tensor) -> Tensor:
         """Lay rows out group by group: (n_rows, 3) to (n_groups, 3 × width), zeros behind."""
+        if self.alike:
+            return values.reshape(self.n_groups, 3 * self.width)
         padded = values.new_zeros(self.n_groups * self.width, 3)
         padded[self.slot] = values
         return padded.view(self.n_groups, 3 * self.width)
 
     def unpad(self, padded: Tensor) -> Tensor:
         """Undo ``pad``."""
-        return padded.reshape(self.n_groups * self.width, 3)[self.slot]
+        rows = padded.reshape(self.n_groups * self.width, 3)
+        return rows if self.alike else rows[self.slot]
 
-    def of(self, groups: Tensor) -> Tensor:
+    @property
+    def alike(self) -> bool:
+        """Whether all groups have as many rows, so that there is nothing to pad."""
+        return len(set(self.sizes)) == 1
+
+    def of(self, groups: Tensor | Sequence[int]) -> Tensor:
         """Rows of the given groups, in their order."""
-        spans = zip(*self._spans(groups), strict=True)
-        return torch.cat([torch.arange(s, s + n) for s, n in spans]).to(groups.device)
-
-    def _spans(self, groups: Tensor) -> tuple[list[int], list[int]]:
-        return self.starts[groups].tolist(), self.counts[groups].tolist()
+        chosen = groups.tolist() if isinstance(groups, Tensor) else groups
+        spans = [np.arange(self._ends[k], self._ends[k + 1]) for k in chosen]
+        return torch.from_numpy(np.concatenate([*spans, np.zeros(0, dtype=np.int64)])).to(self.group.device)
 
 
 def clip_groups(step: Tensor, rows: Rows, longest: float) -> Tensor:
     """Scale each group's step so that its length over all rows is at most ``longest``."""
-    return step * (longest / rows.norm(step).clamp(min=longest))[rows.group, None]
+    return step * (longest / rows.norm(step).clamp(min=longest)).index_select(0, rows.group)[:, None]
 
 
 def clip_rows(step: Tensor, rows: Rows, longest: float | Tensor) -> Tensor:
     """Scale each group's step so that its longest row is at most ``longest``, one for all or (n_groups,)."""
-    bound = torch.as_tensor(longest, dtype=step.dtype, device=step.device).expand(rows.n_groups)
-    return step * (bound / torch.maximum(rows.largest(step), bound))[rows.group, None]
+    bound = longest if isinstance(longest, Tensor) else step.new_full((rows.n_groups,), longest)
+    return step * (bound / torch.maximum(rows.largest(step), bound)).index_select(0, rows.group)[:, None]
 
 
 S = TypeVar("S")
 
 
-def take_state(state: S, rows: Rows, groups: Tensor) -> S:
+def take_state(state: S, rows: Rows, groups: Sequence[int] | Tensor) -> S:
     """Return the state of the given groups, in their order."""
-    chosen_rows = rows.of(groups)
-    width = 3 * int(rows.counts[groups].max())
+    order = groups.tolist() if isinstance(groups, Tensor) else list(groups)
+    chosen_rows = rows.of(order)
+    width = 3 * max(rows.sizes[k] for k in order)
+    groups = torch.tensor(order, dtype=torch.int64, device=rows.group.device)
     chosen: dict[str, Any] = {}
     for f in fields(state):  # type: ignore[arg-type]
         value, scope = getattr(state, f.name), f.metadata["scope"]

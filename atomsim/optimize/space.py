@@ -9,13 +9,18 @@ stay positive and nothing accumulates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
+
+TERMS = 7
+"""Powers of a strain in the series of its exponential."""
 
 
 @dataclass(frozen=True)
@@ -31,25 +36,70 @@ class Layout:
     @cached_property
     def rows(self) -> Tensor:
         """Rows of each system, (n_systems,), int64."""
-        return torch.tensor([n + self.extra for n in self.sizes], device=self.device)
+        return torch.tensor(self.row_sizes, device=self.device)
+
+    @property
+    def row_sizes(self) -> list[int]:
+        """The same on the host."""
+        return [n + self.extra for n in self.sizes]
 
     @cached_property
     def system(self) -> Tensor:
         """System of each row, (n_rows,), int64."""
-        return torch.repeat_interleave(torch.arange(len(self.sizes), device=self.device), self.rows)
+        return self._put(np.repeat(np.arange(len(self.sizes)), self.row_sizes))
 
     @cached_property
     def atom_rows(self) -> Tensor:
         """Row of each atom, (n_atoms,), int64."""
-        counts = torch.tensor(self.sizes, device=self.device)
-        before = torch.repeat_interleave(torch.arange(len(self.sizes), device=self.device), counts) * self.extra
-        return torch.arange(int(counts.sum()), device=self.device) + before
+        return self._put(self._atom_rows)
+
+    @cached_property
+    def _atom_rows(self) -> NDArray[np.int64]:
+        before = np.repeat(np.arange(len(self.sizes)), self.sizes) * self.extra
+        return np.arange(sum(self.sizes)) + before
 
     @cached_property
     def cell_rows(self) -> Tensor:
         """Rows of each strain, (n_systems, extra), int64."""
-        ends = torch.cumsum(self.rows, 0)
-        return ends[:, None] - self.extra + torch.arange(self.extra, device=self.device)
+        return self._put(self._cell_rows)
+
+    @cached_property
+    def _cell_rows(self) -> NDArray[np.int64]:
+        return np.cumsum(self.row_sizes)[:, None] - self.extra + np.arange(self.extra)
+
+    @cached_property
+    def every_cell_row(self) -> Tensor:
+        """Rows of all strains, (extra × n_systems,), int64."""
+        return self.cell_rows.flatten()
+
+    @cached_property
+    def origin(self) -> Tensor:
+        """Place of each row in all atoms' and then all strains' rows, (n_rows,), int64."""
+        return self._put(np.argsort(np.concatenate([self._atom_rows, self._cell_rows.ravel()])))
+
+    @cached_property
+    def owner(self) -> Tensor:
+        """System of each of all atoms' and then all strains' rows, (n_rows,), int64."""
+        systems = np.arange(len(self.sizes))
+        return self._put(np.concatenate([np.repeat(systems, self.sizes), np.repeat(systems, self.extra)]))
+
+    @cached_property
+    def n_atoms(self) -> Tensor:
+        """Atoms in each system, (n_systems, 1, 1), int64."""
+        return torch.tensor(self.sizes, device=self.device)[:, None, None]
+
+    @cached_property
+    def scale(self) -> Tensor:
+        """What strains are multiplied by, see ``strain_scale``, (n_systems, 1, 1)."""
+        return self.n_atoms.to(torch.float64).sqrt()
+
+    @cached_property
+    def minus_scale(self) -> Tensor:
+        """By what V(σ + P) is divided to be a force."""
+        return -self.scale
+
+    def _put(self, index: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(index).to(self.device)
 
 
 @dataclass(frozen=True)
@@ -90,52 +140,77 @@ class Space:
 
     def energy(self, batch: Batch, evaluation: Evaluation) -> Tensor:
         """What is minimised: the energy, or the enthalpy E + PV, eV, (n_systems,)."""
-        return evaluation.energy + self.pressure * batch.volume if self.cell else evaluation.energy
+        if not self.cell or self.pressure == 0.0:
+            return evaluation.energy
+        return evaluation.energy + self.pressure * batch.volume
 
     def force(self, batch: Batch, evaluation: Evaluation, layout: Layout) -> Tensor:
         """Force on each row, (n_rows, 3): eV/Å on atoms, eV/Å on ``strain_scale`` × strain.
 
         Atoms follow a strain whether they are held or not, so what a strain keeps is their fractional coordinates.
         """
+        return self.pull(batch, evaluation, layout)[0]
+
+    def pull(self, batch: Batch, evaluation: Evaluation, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Return the force on each row and each system's residual, together for less than both alone."""
         free = batch.free_part(evaluation.forces)
         if not self.cell:
-            return free
-        rows = free.new_zeros(len(layout.system), 3)
-        rows[layout.atom_rows] = free
-        pull = -self._virial(batch, evaluation) / strain_scale(batch)[:, None, None]
-        rows[layout.cell_rows.flatten()] = pull.flatten(0, 1)
-        return rows
+            return free, _largest(free, batch.system, batch.n_systems)
+        virial = self._virial(batch, evaluation)
+        rows = torch.cat([free, (virial / layout.minus_scale).view(-1, 3)]).index_select(0, layout.origin)
+        judged = torch.cat([free, (virial / layout.n_atoms).view(-1, 3)])
+        return rows, _largest(judged, layout.owner, batch.n_systems)
 
     def move(self, batch: Batch, step: Tensor, layout: Layout) -> Batch:
         """Return the batch after a step of its rows; a system that is not fully periodic keeps its cell."""
         if batch.rule is not None:  # rounding in the optimizer's sums
             step = self.free_part(batch, step, layout)
         if not self.cell:
-            return replace(batch, positions=batch.positions + step)
-        strain = step[layout.cell_rows] / strain_scale(batch)[:, None, None]
-        strain = torch.where(batch.pbc.all(dim=1)[:, None, None], strain, 0.0)
-        deformation = torch.linalg.matrix_exp(0.5 * (strain + strain.mT))
-        moved = batch.positions + step[layout.atom_rows]
-        positions = torch.einsum("ac,acd->ad", moved, deformation[batch.system])
-        return replace(batch, positions=positions, cell=batch.cell @ deformation)
+            return batch.moved(batch.positions + step)
+        strain = step.index_select(0, layout.every_cell_row).view(-1, 3, 3) / layout.scale
+        if not batch.known.periodic.all():
+            strain = torch.where(batch.pbc.all(dim=1)[:, None, None], strain, 0.0)
+        deformation = exponential(strain)
+        moved = batch.positions + step.index_select(0, layout.atom_rows)
+        positions = torch.bmm(moved[:, None], deformation.index_select(0, batch.system))[:, 0]
+        return batch.moved(positions, torch.bmm(batch.cell, deformation))
 
     def residual(self, batch: Batch, evaluation: Evaluation) -> Tensor:
         """Largest force, eV/Å, (n_systems,): on atoms, what constraints hold left out, and on rows of V(σ + P)/n_atoms.
 
         The second is what ASE's ``FrechetCellFilter`` tests, so one ``fmax`` means the same here.
         """
-        free = batch.free_part(evaluation.forces).norm(dim=1)
-        largest = free.new_zeros(batch.n_systems).scatter_reduce(0, batch.system, free, "amax")
-        if not self.cell:
-            return largest
-        pull = self._virial(batch, evaluation) / batch.counts[:, None, None]
-        return torch.maximum(largest, pull.norm(dim=2).amax(dim=1))
+        return self.pull(batch, evaluation, self.layout(batch))[1]
 
     def _virial(self, batch: Batch, evaluation: Evaluation) -> Tensor:
         """V(σ + P), eV; zero for a system that is not periodic in three dimensions: its cell stays."""
-        eye = torch.eye(3, dtype=evaluation.stress.dtype, device=batch.device)
-        virial = batch.volume[:, None, None] * (evaluation.stress + self.pressure * eye)
-        return torch.where(batch.pbc.all(dim=1)[:, None, None], virial, 0.0)
+        stress = evaluation.stress
+        if self.pressure != 0.0:
+            stress = stress + self.pressure * torch.eye(3, dtype=stress.dtype, device=batch.device)
+        virial = batch.volume.view(-1, 1, 1) * stress
+        return virial if batch.known.periodic.all() else torch.where(batch.pbc.all(dim=1)[:, None, None], virial, 0.0)
+
+
+def _largest(rows: Tensor, owner: Tensor, n_systems: int) -> Tensor:
+    """Length of the longest row of each system, (n_systems,)."""
+    length = torch.linalg.vector_norm(rows, dim=1)
+    return length.new_zeros(n_systems).scatter_reduce(0, owner, length, "amax")
+
+
+def exponential(strain: Tensor) -> Tensor:
+    """Exponentials of the symmetric parts of strains, (n_systems, 3, 3).
+
+    On a device by Taylor's series to the seventh power, since torch's own function asks the host how far to go: steps
+    are bounded so that what is left out is below 10⁻⁷.
+    """
+    twice = strain + strain.mT
+    if strain.device.type == "cpu":
+        return torch.linalg.matrix_exp(0.5 * twice)
+    eye = torch.eye(3, dtype=strain.dtype, device=strain.device)
+    found = torch.add(eye, twice, alpha=0.5 / TERMS)
+    for k in range(TERMS - 1, 0, -1):
+        found = torch.baddbmm(eye, twice, found, alpha=0.5 / k)
+    return found
 
 
 def strain_scale(batch: Batch) -> Tensor:

@@ -14,7 +14,7 @@ from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity, device_capacity, in_one_line
 from atomsim.constraints.rules import symmetry_of, without_symmetry
 from atomsim.errors import InputError
-from atomsim.models.interface import Surface
+from atomsim.models.interface import Surface, device_of
 from atomsim.models.precision import finishing
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.entry import Entry, packs
@@ -91,7 +91,7 @@ def _iter_alike(
     hessians: Mapping[int, Hessian],
 ) -> Iterator[tuple[int, Relaxation]]:
     surface = finishing(surface, settings.fmax_eV_per_A) if settings.finish_in_double else surface
-    device = getattr(surface, "device", torch.device("cpu"))
+    device = device_of(surface)
     room = capacity or default_capacity(surface, systems, device)
     space = Space(cell=settings.cell, pressure=settings.pressure_GPa * GPA)
     stop = Stop(fmax=settings.fmax_eV_per_A, max_steps=settings.max_steps)

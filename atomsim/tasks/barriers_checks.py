@@ -40,14 +40,15 @@ def checked(path: Path, check_with: Sequence[str], surface: Surface, context: Co
 
     A check that fails is told as such: it must not cost the hop that it was to check.
     """
-    from atomsim.batch import Batch
+    from atomsim.batching.capacity import evaluate_all
+    from atomsim.models.interface import device_of
 
-    device = str(getattr(surface, "device", "cpu"))
+    device = str(device_of(surface))
     found, failed = {}, {}
     for name in check_with:
         try:
             other = _potential(from_folder(name, context.base_dir), device, context.trust_file)
-            energy = other(Batch.pack(list(path.images), other.device)).energy.cpu().numpy()
+            energy = np.concatenate([said.energy.numpy() for _, said in evaluate_all(path.images, other)])
         except AtomsimError as error:
             failed[name] = str(error)
             continue

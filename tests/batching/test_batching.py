@@ -13,7 +13,7 @@ from ase.build import bulk
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.batching.capacity import Capacity, device_capacity
-from atomsim.batching.memory import Load, MemoryModel, calibrate, count_load, cuda_peak, probe_batches
+from atomsim.batching.memory import Load, MemoryModel, calibrate, count_load, device_peak, probe_batches
 from atomsim.errors import AtomsimError, InputError
 from atomsim.models.pair import LennardJones
 from atomsim.optimize.drive import Group, Stop, drive
@@ -178,7 +178,7 @@ def test_prediction_on_a_gpu():
     assert capacity.memory is not None
     for copies in (3, 24, 48):
         batch = Batch.join([sample] * copies)
-        assert capacity.memory.predict(capacity.load(batch)) == pytest.approx(cuda_peak(potential, batch), rel=0.15)
+        assert capacity.memory.predict(capacity.load(batch)) == pytest.approx(device_peak(potential, batch), rel=0.15)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), InputError("does not know X")])

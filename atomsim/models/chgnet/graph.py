@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from atomsim.batch import Batch
-from atomsim.models.neighbors import Neighbors
+from atomsim.models.neighbors import Neighbors, SkinList
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,63 @@ class BondGraph:
     """Index of the unordered pair of arms, (n_angles,), int64: both orders of an angle share it."""
     pair_angle: Tensor
     """One ordered angle of each unordered pair, (n_angles / 2,), int64."""
+    shift: Tensor
+    """Lattice translations of ``second``, (n_bonds, 3), float64 holding integers."""
+    system: Tensor
+    """System of each bond, (n_bonds,), int64."""
+
+    def at(self, batch: Batch) -> BondGraph:
+        """Return the graph with the vectors of another geometry."""
+        first, second = batch.positions.index_select(0, self.first), batch.positions.index_select(0, self.second)
+        cell = batch.cell.index_select(0, self.system)
+        vector = torch.baddbmm((second - first)[:, None], self.shift[:, None], cell)[:, 0]
+        return replace(self, vector=vector)
+
+
+@dataclass
+class KeptGraph:
+    """The graph of a moving batch, built again only where it must be.
+
+    It holds all pairs of a skin list, and angles of bonds somewhat beyond ``short``. So it is the graph of any geometry
+    in which the list holds and no other bond is shorter than ``short``, for a function that gives what lies beyond the
+    cutoffs no weight. Of both the host is told at once.
+    """
+
+    cutoff: float
+    short: float
+    skin: float = 0.5
+    short_skin: float = 0.15
+    """Extra reach of angles, Å: their number grows fast with it."""
+    built: int = 0
+    """Graphs built so far; for benchmarks."""
+    _list: SkinList = field(init=False, repr=False)
+    _graph: BondGraph | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self._list = SkinList(self.cutoff, self.skin)
+
+    def __call__(self, batch: Batch) -> tuple[BondGraph, bool]:
+        """Return the graph, with the vectors of ``batch``; and whether it was built anew."""
+        stale = self._list.stale(batch)
+        if stale is None or self._graph is None:
+            return self._built(batch, None)
+        graph = self._graph.at(batch)
+        entered = (graph.vector[graph.n_short :].square().sum(dim=1) < self.short**2).any()
+        *moved, entered = torch.cat([stale, entered[None]]).tolist()
+        return self._built(batch, moved) if entered or any(moved) else (graph, False)
+
+    def _built(self, batch: Batch, stale: list[bool] | None) -> tuple[BondGraph, bool]:
+        self._list.update(batch, stale)
+        assert self._list.pairs is not None
+        self._graph = bond_graph(batch, self._list.pairs, self.short + self.short_skin)
+        self.built += 1
+        return self._graph, True
 
 
 def bond_graph(batch: Batch, neighbors: Neighbors, short: float) -> BondGraph:
     """Build bonds, directed edges and angles from a neighbour list, on its device.
+
+    The host waits for a device once, to learn how many there are.
 
     Args:
         batch: positions and cells.
@@ -54,17 +107,20 @@ def bond_graph(batch: Batch, neighbors: Neighbors, short: float) -> BondGraph:
         short: bond-graph cutoff, Å.
     """
     once = one_direction(neighbors)
-    i, j, shift = neighbors.i[once], neighbors.j[once], neighbors.shift[once]
-    vector = Neighbors(i, j, shift).vectors(batch)
-    is_short = vector.square().sum(dim=1) < short**2
-    order = torch.cat([torch.nonzero(is_short).flatten(), torch.nonzero(~is_short).flatten()])
-    i, j, vector = i[order], j[order], vector[order]
-    n_short = int(is_short.sum())
-    n_bonds = len(i)
+    n_atoms = batch.n_atoms
+    is_short = once & (neighbors.vectors(batch).square().sum(dim=1) < short**2)
+    near = is_short.to(torch.int64)
+    arms = near.new_zeros(n_atoms).index_add_(0, neighbors.i, near).index_add_(0, neighbors.j, near)
+    n_bonds, n_short, n_pairs = torch.stack([once.sum(), near.sum(), arms.square().sum()]).tolist()
+    order = torch.cat([_true(is_short, n_short), _true(once & ~is_short, n_bonds - n_short)])
+    i, j, shift = (t.index_select(0, order) for t in (neighbors.i, neighbors.j, neighbors.shift))
     center, by_center = torch.sort(torch.cat([i, j]), stable=True)
     bond = by_center % max(n_bonds, 1)
-    angles = _angles(center, bond, by_center < n_bonds, n_short, batch.n_atoms)
-    return BondGraph(i, j, vector, n_short, center, torch.cat([j, i])[by_center], bond, *angles)
+    angles = _angles(center, bond, by_center < n_bonds, arms, n_short, n_pairs)
+    vector = Neighbors(i, j, shift).vectors(batch)
+    return BondGraph(
+        i, j, vector, n_short, center, torch.cat([j, i])[by_center], bond, *angles, shift=shift, system=batch.system[i]
+    )
 
 
 def one_direction(neighbors: Neighbors) -> Tensor:
@@ -77,18 +133,28 @@ def one_direction(neighbors: Neighbors) -> Tensor:
     return (neighbors.i < neighbors.j) | ((neighbors.i == neighbors.j) & (leading > 0))
 
 
-def _angles(center: Tensor, bond: Tensor, outward: Tensor, n_short: int, n_atoms: int) -> tuple[Tensor, ...]:
-    edges = torch.nonzero(bond < n_short).flatten()
+def _true(mask: Tensor, count: int) -> Tensor:
+    """Indices at which a mask is true, rising; ``count`` of them, so that a device need not be asked."""
+    if mask.device.type == "cpu":
+        return torch.nonzero(mask).flatten()
+    return torch.sort((~mask).to(torch.int8), stable=True)[1][:count]
+
+
+def _angles(
+    center: Tensor, bond: Tensor, outward: Tensor, arms: Tensor, n_short: int, n_pairs: int
+) -> tuple[Tensor, ...]:
+    """Angles from the short edges of each corner; ``n_pairs`` counts pairs of edges, those with itself included."""
+    edges = _true(bond < n_short, 2 * n_short)
     corner, arm, outward = center[edges], bond[edges], outward[edges]
-    count = torch.bincount(corner, minlength=n_atoms)
-    start = torch.cumsum(count, 0) - count
-    partners = count[corner]  # each edge meets every edge of its corner, itself included
-    left = torch.repeat_interleave(torch.arange(len(edges), device=center.device), partners)
-    rank = torch.arange(len(left), device=center.device) - (torch.cumsum(partners, 0) - partners)[left]
+    start = torch.cumsum(arms, 0) - arms
+    partners = arms[corner]  # each edge meets every edge of its corner, itself included
+    each = torch.arange(len(edges), device=center.device)
+    left = torch.repeat_interleave(each, partners, output_size=n_pairs)
+    rank = torch.arange(n_pairs, device=center.device) - (torch.cumsum(partners, 0) - partners)[left]
     right = start[corner[left]] + rank
-    different = left != right
+    different = _true(left != right, n_pairs - len(edges))
     left, right = left[different], right[different]
-    ordered = torch.nonzero(left < right).flatten()
+    ordered = _true(left < right, len(left) // 2)
     # (a, b) and (b, a) share a pair: number pairs by their (low, high) edges
     key = torch.minimum(left, right) * len(edges) + torch.maximum(left, right)
     pair = torch.searchsorted(key[ordered], key)

@@ -28,10 +28,11 @@ from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.models.chgnet.gated import centred, gated_norm, gathered, rows, segment_sum
-from atomsim.models.chgnet.graph import BondGraph, bond_graph
+from atomsim.models.chgnet.graph import BondGraph, KeptGraph, bond_graph
 from atomsim.models.chgnet.kernels import reason
+from atomsim.models.chgnet.launches import Gathers, Launches
 from atomsim.models.interface import refuse_unknown_elements
-from atomsim.models.neighbors import SkinList, neighbor_list
+from atomsim.models.neighbors import neighbor_list
 
 Weights = dict[str, Tensor]
 
@@ -116,7 +117,8 @@ class Chgnet:
             _gate(w, f"angle_layers.{n}", "twoBody_bond", ["1"], 4, last=None) for n in range(n_conv - 2)
         ]
         # on a CPU a search is one per cent of an evaluation: a skin would only add state
-        self._pairs = SkinList(self.cutoff, self.skin) if self.device.type == "cuda" else None
+        self._kept = KeptGraph(self.cutoff, self.short, self.skin) if self.device.type != "cpu" else None
+        self._rows: Gathers | None = None
 
     @property
     def kernel(self) -> str:
@@ -146,12 +148,23 @@ class Chgnet:
             return Evaluation.join([self._evaluate(batch.take([n])) for n in range(batch.n_systems)])
         return self._evaluate(batch)
 
+    @cached_property
+    def _launches(self) -> Launches:
+        return Launches(self.weights, self.atom_conv, self.bond_conv, self.angle_update, (self.cutoff, self.short))
+
     def _evaluate(self, batch: Batch) -> Evaluation:
-        neighbors = self._pairs(batch) if self._pairs else neighbor_list(batch, self.cutoff)
-        graph = bond_graph(batch, neighbors, self.short)
+        if self._kept is None:
+            graph = bond_graph(batch, neighbor_list(batch, self.cutoff), self.short)
+        else:
+            graph, anew = self._kept(batch)
+            if anew or self._rows is None:
+                self._rows = Gathers.of(graph, batch.n_atoms, self.dtype)
         with torch.enable_grad():
             vector = graph.vector.detach().requires_grad_(True)
-            site, magmoms = self._atomic_energies(batch, graph, vector)
+            if self._rows is None:
+                site, magmoms = self._atomic_energies(batch, graph, vector)
+            else:
+                site, magmoms = self._launches(batch, self._rows, vector)
             (gradient,) = torch.autograd.grad(site.sum(), vector)
         site = site.detach().to(torch.float64) + self.reference[batch.numbers - 1]
         return _evaluation(batch, graph, gradient, site, magmoms.detach().to(torch.float64))

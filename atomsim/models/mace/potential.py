@@ -156,7 +156,7 @@ class MacePotential:
         self.elements = frozenset(int(z) for z in model.atomic_numbers) & self._allowed
         self.kernel, self._kernel, self.kernel_note = choose(kernel, model, self.head, self.name)
         # on a CPU a search is one per cent of an evaluation: a skin would only add state
-        self._skin = SkinList(self.cutoff) if self.device.type == "cuda" else None
+        self._skin = SkinList(self.cutoff) if self.device.type != "cpu" else None
 
 
 @contextmanager
