@@ -152,5 +152,5 @@ def with_checks(results: Sequence[R], others: Sequence[Loaded]) -> list[R]:
                 found[n] = replace(found[n], checks={**found[n].checks, name: check})
             else:
                 note = f"not checked with {name}: {check.message or check.status}"
-                found[n] = replace(found[n], notes=(*found[n].notes, note))
+                found[n] = replace(found[n], check_flags=(*found[n].check_flags, note))
     return found

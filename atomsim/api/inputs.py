@@ -80,7 +80,7 @@ def is_single(what: Any) -> bool:
 
     from atomsim.api.results import Result
 
-    kinds = (Atoms, SiteCollection, str, bytes, os.PathLike, Result, dict)
+    kinds = (Atoms, SiteCollection, str, bytes, os.PathLike, Result, Item, dict)
     return isinstance(what, kinds) or not isinstance(what, Iterable)
 
 
@@ -108,6 +108,8 @@ def _item(one: Any) -> Item:
     from atomsim.metadata import as_it_came
     from atomsim.structures.hosts import left_sites
 
+    if isinstance(one, Item):
+        return one
     if isinstance(one, Result):
         return _of_result(one)
     if isinstance(one, Atoms):

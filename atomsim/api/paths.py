@@ -361,7 +361,7 @@ def checked_path(path: MinimumEnergyPath, others: Sequence[Loaded]) -> MinimumEn
         try:
             energy = potential(Batch.pack(list(path.images), potential.device)).energy.cpu().numpy()
         except AtomsimError as error:
-            path = replace(path, notes=(*path.notes, f"not checked with {name}: {error}"))
+            path = replace(path, check_flags=(*path.check_flags, f"not checked with {name}: {error}"))
             continue
         check = PathCheck(float(energy.max() - energy[0]), int(energy.argmax()))
         path = replace(path, checks={**path.checks, name: check})

@@ -62,3 +62,40 @@ def migration(found: Migration, ax: Axes, kind: str) -> Axes:
     if any(t is not None for t in found.percolation.threshold_eV.values()):
         ax.legend()
     return ax
+
+
+def electrode(found: Any, ax: Axes, kind: str) -> Axes:
+    """Draw voltage, hull, lattice or XRD patterns against x.
+
+    Raises:
+        InputError: for another kind, or where there is nothing of it.
+    """
+    kind = chosen(kind, ("voltage", "hull", "lattice", "xrd"))
+    if not found.ok:
+        raise InputError(f"nothing to draw: {found.message}")
+    rows = found.structures
+    if kind == "xrd":
+        for n, pattern in enumerate(found.record.values["xrd"]["patterns"]):
+            ax.vlines(pattern["two_theta_deg"], n, n + np.array(pattern["intensity"]) / 110, color=f"C{n % 10}")
+        ax.set_yticks(
+            range(len(found.record.values["xrd"]["patterns"])),
+            [f"x = {p['x']:g}" for p in found.record.values["xrd"]["patterns"]],
+        )
+        ax.set_xlabel(f"2θ, ° ({found.record.values['xrd']['radiation']})")
+        return ax
+    ax.set_xlabel(f"x, {found.record.values['ion']} per formula unit")
+    if kind == "hull":
+        ax.plot([r["x"] for r in rows], [r["formation_eV_per_fu"] for r in rows], "o", mfc="none")
+        ax.plot([v.x for v in found.hull], [v.formation_eV_per_fu for v in found.hull], "o-")
+        ax.set_ylabel("formation energy, eV per formula unit")
+        return ax
+    if kind == "lattice":
+        ax.plot([r["x"] for r in rows], [r["volume_per_fu_A3"] for r in rows], "o")
+        ax.set_ylabel("volume, Å³ per formula unit")
+        return ax
+    if not found.voltages:
+        raise InputError("no voltages: there is no relaxed reference; give reference=")
+    for step in found.voltages:
+        ax.hlines(step.voltage_V, step.x_low, step.x_high)
+    ax.set_ylabel("voltage, V")
+    return ax

@@ -50,7 +50,7 @@ class Result:
     """Atoms that were given, with all that they carried."""
     source: Any = None
     """The pymatgen object that was given, if it was one."""
-    notes: tuple[str, ...] = ()
+    check_flags: tuple[str, ...] = ()
     """Flags beyond those of the record, such as a check that failed."""
 
     columns: ClassVar[tuple[str, ...]] = ("energy_per_atom_eV",)
@@ -79,7 +79,7 @@ class Result:
     @property
     def flags(self) -> tuple[str, ...]:
         """What a reader must know before using it."""
-        return (*self.record.values.get("flags", ()), *self.notes)
+        return (*self.record.values.get("flags", ()), *self.check_flags)
 
     @property
     def tags(self) -> dict[str, Any]:
