@@ -23,7 +23,7 @@ from atomsim.errors import AtomsimError, InputError, Interrupted
 if TYPE_CHECKING:
     from atomsim.campaign import Campaign, Step
     from atomsim.records import Record
-    from atomsim.worker.engine import Engine, Job
+    from atomsim.worker.engine import Engine
 
 T = TypeVar("T")
 Found = dict[str, list["Record"]]
@@ -50,6 +50,8 @@ class Plan:
     given: Mapping[str, Sequence[Item]] = field(default_factory=dict)
     """Structures that were given, by the name under which steps take them."""
     seed: int = 0
+    base_dir: Path = field(default_factory=Path)
+    """Folder that file names start from."""
 
     def text(self, potential: str) -> str:
         """Return the campaign file that stands for it."""
@@ -59,7 +61,7 @@ class Plan:
         for step in (*given, *self.steps):
             lines += ["[[step]]", f"name = {json.dumps(step.name)}", f"kind = {json.dumps(step.kind)}"]
             known = {key: value for key, value in step.keys.items() if value is not None}
-            lines += [f"{key} = {_toml(value)}" for key, value in known.items()] + [""]
+            lines += [f"{key} = {toml(value)}" for key, value in known.items()] + [""]
         return "\n".join(lines[:-1]) + "\n"
 
 
@@ -121,7 +123,7 @@ def records_of(plan: Plan, how: How, shared: Any = None) -> Iterator[tuple[str, 
             job = replace(job, on_calls=progress.force_calls)
             done: dict[str, Record] = {}
             with one_thread(how):
-                for record in run_job(job, _engine(how, job), potential if needs else None):
+                for record in run_job(job, engine_of(how), potential if needs else None):
                     done[record.task] = record
                     progress.task_done(record)
                     yield planned.name, record
@@ -131,7 +133,7 @@ def records_of(plan: Plan, how: How, shared: Any = None) -> Iterator[tuple[str, 
 def _context(plan: Plan, how: How, step: Step) -> Any:
     from atomsim.tasks.base import Context
 
-    context = Context(step.name, plan.seed)
+    context = Context(step.name, int(plan.seed), plan.base_dir)
     if how.loaded is None:
         return context
     potential = how.loaded.potential
@@ -155,10 +157,10 @@ def _plain_errors(step: str, expand: Callable[[], T]) -> T:
         raise InputError(text) from error
 
 
-def _engine(how: How, job: Job) -> Engine:
+def engine_of(how: How) -> Engine:
+    """Return what runs tasks."""
     from atomsim.worker.engine import Engine
 
-    del job
     if how.loaded is None:
         return Engine(processes=0)
     return how.loaded.engine(how.processes)
@@ -192,7 +194,7 @@ def _in_folder(plan: Plan, how: How, folder: Path) -> None:
     try:
         campaign: Campaign = load_campaign(folder / "campaign.toml", text=plan.text(name))
         with watched(how.progress) as progress, one_thread(how):
-            engine = _engine(how, None)  # type: ignore[arg-type]
+            engine = engine_of(how)
             summary = run_campaign(campaign, folder, engine, progress=progress)
     except InputError as error:
         if not (folder / "run.json").exists():
@@ -235,12 +237,12 @@ def _read(folder: Path) -> Found:
     return read_run(folder)[1] if (folder / "run.json").exists() else {}
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
     """Return a value as TOML has it: JSON, but for tables."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(k)} = {toml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 

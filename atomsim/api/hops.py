@@ -251,7 +251,7 @@ def hops(
         >>> import atomsim
         >>> found = atomsim.hops("Li", "Li", max_length_A=3.2)
         >>> [row.hop for row in found], found.space_group, len(found.supercell)
-        (['Li-a>Li-a 3.04'], 'Im-3m', 27)
+        (['Li-a>Li-a 3.04'], 'Im-3m', 24)
     """
     keys = {key: value for key, value in locals().items() if key in HOP_KEYS}
     return surveyed(one_item(host, "host"), keys)

@@ -132,9 +132,9 @@ def delithiate(
 
     Example:
         >>> import atomsim
-        >>> found = atomsim.delithiate("LiCoO2", [1.0, 0.5, 0.0], max_atoms=16, seed=1)
+        >>> found = atomsim.delithiate("LiCoO2", [1.0, 0.5, 0.0], orderings=1, max_atoms=8)
         >>> [(o.label, len(o.atoms)) for o in found]
-        [('x=1.00-00', 4), ('x=0.50-00', 7), ('x=0.50-01', 14), ('x=0.00-00', 3)]
+        [('x=1.00-00', 4), ('x=0.50-00', 7), ('x=0.00-00', 3)]
     """
     from atomsim.tasks.delithiate import Settings
 

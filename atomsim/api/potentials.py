@@ -143,7 +143,7 @@ def calculator(
         >>> atoms = bulk("Ar", cubic=True)
         >>> atoms.calc = atomsim.calculator("lj-test", device="cpu")
         >>> round(atoms.get_potential_energy(), 6), atoms.calc.parameters["name"]
-        (-0.000377, 'lj-test')
+        (-0.226464, 'lj-test')
     """
     from atomsim.models.ase import PotentialCalculator
 
