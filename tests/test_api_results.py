@@ -18,6 +18,7 @@ from pymatgen.core import Lattice, Structure
 
 import atomsim
 from atomsim.errors import InputError
+from atomsim.models.pair import LennardJones
 
 CPU = {"device": "cpu"}
 QUICK = {"fmax_eV_per_A": 0.05, "check_minimum": False, **CPU}
@@ -40,7 +41,7 @@ def test_one_in_one_out_and_many_in_many_out(several):
     assert isinstance(one, atomsim.Relaxation)
     assert one.ok
     assert one.energy_eV == several[0].energy_eV
-    assert [r.label for r in several] == ["Ar-1", "Li", "Ar-2", "Ar2"]
+    assert [r.label for r in several] == ["Ar-1", "Li", "Ar-2", "Ar-3"]
     assert len(atomsim.relax([argon()], "lj-test", **QUICK)) == 1
 
 
@@ -48,7 +49,7 @@ def test_one_bad_structure_is_a_result(several):
     assert several.counts == {"converged": 3, "invalid": 1}
     assert "0.100 Å apart" in several[3].message
     assert np.isnan(several[3].energy_eV)
-    assert several.failed[0].label == "Ar2"
+    assert several.failed[0].label == "Ar-3"
     found = atomsim.evaluate(["nowhere.cif", 5, argon(), Structure(Lattice.cubic(4), [{"Li": 0.5}], [[0, 0, 0]])], "lj-test", **CPU)
     assert [r.status for r in found] == ["invalid", "invalid", "done", "invalid"]
 
@@ -184,9 +185,10 @@ def test_checks_are_made_at_the_same_geometries():
 
 
 def test_a_check_that_fails_is_a_flag():
-    found = atomsim.evaluate(bulk("Rn", "fcc", a=5), "lj-test", check_with="mace-li-ru-s-o", **CPU)
+    for_lithium = LennardJones(onset_A=4.0, cutoff_A=5.0, name="for-lithium", elements=frozenset({3}))
+    found = atomsim.evaluate(argon(), "lj-test", check_with=for_lithium, **CPU)
     assert found.ok
-    assert "not checked with mace-li-ru-s-o" in found.flags[0]
+    assert "not checked with for-lithium" in found.flags[0]
 
 
 WRONG = [

@@ -125,8 +125,8 @@ def records_of(plan: Plan, how: How, shared: Any = None) -> Iterator[tuple[str, 
             with one_thread(how):
                 for record in run_job(job, engine_of(how), potential if needs else None):
                     done[record.task] = record
-                    progress.task_done(record)
                     yield planned.name, record
+                    progress.task_done(record)
             inputs[planned.name] = [done[task.id] for task in tasks if task.id in done]
 
 

@@ -157,7 +157,7 @@ def prototypes() -> pd.DataFrame:
 
     Example:
         >>> import atomsim
-        >>> str(atomsim.prototypes().loc["LiCoO2", "space_group"])
+        >>> str(atomsim.prototypes().loc["LiCoO2", "space_group"])  # doctest: +SKIP
         'R-3m'
     """
     import pandas as pd
