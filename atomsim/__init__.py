@@ -1,7 +1,7 @@
 """Batched atomistic simulation with machine-learned potentials.
 
-The functions of ``__all__`` are the public interface (``docs/python.md``); all else is reached through its module, without
-a promise. Everything is imported on first use: torch takes seconds, and ``atomsim --help`` should not.
+The functions of ``__all__`` are the public interface (``docs/python.md``); all else is reached through its module,
+without a promise. Everything is imported on first use: torch takes seconds, and ``atomsim --help`` should not.
 """
 
 from __future__ import annotations

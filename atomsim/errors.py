@@ -51,7 +51,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" did you mean {stems[matches[0]]!r}?" if matches else ""
 
 
-class Interrupted(KeyboardInterrupt):  # noqa: N818 - a KeyboardInterrupt, which is no error either
+class Interrupted(KeyboardInterrupt):
     """A verb was stopped by Ctrl-C or a notebook's stop button; what had finished is kept."""
 
     def __init__(self, results: Any) -> None:

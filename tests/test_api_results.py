@@ -50,7 +50,9 @@ def test_one_bad_structure_is_a_result(several):
     assert "0.100 Å apart" in several[3].message
     assert np.isnan(several[3].energy_eV)
     assert several.failed[0].label == "Ar-3"
-    found = atomsim.evaluate(["nowhere.cif", 5, argon(), Structure(Lattice.cubic(4), [{"Li": 0.5}], [[0, 0, 0]])], "lj-test", **CPU)
+    found = atomsim.evaluate(
+        ["nowhere.cif", 5, argon(), Structure(Lattice.cubic(4), [{"Li": 0.5}], [[0, 0, 0]])], "lj-test", **CPU
+    )
     assert [r.status for r in found] == ["invalid", "invalid", "done", "invalid"]
 
 
@@ -110,7 +112,9 @@ def test_all_that_a_structure_carries_comes_back():
     assert found.atoms.get_potential_energy() == found.energy_eV
     assert (given.positions == before).all()
     assert given.calc is None
-    structure = Structure(Lattice.cubic(3.4), ["Ar"] * 4, given.get_scaled_positions(), site_properties={"mine": [1, 2, 3, 4]})
+    structure = Structure(
+        Lattice.cubic(3.4), ["Ar"] * 4, given.get_scaled_positions(), site_properties={"mine": [1, 2, 3, 4]}
+    )
     assert atomsim.relax(structure, "lj-test", **QUICK).structure.site_properties["mine"] == [1, 2, 3, 4]
 
 
@@ -179,7 +183,12 @@ def test_checks_are_made_at_the_same_geometries():
     assert found[0].checks[name].energy_eV == atomsim.evaluate(found[0].atoms, name, **CPU).energy_eV
     table = found.to_dataframe()
     columns = [c for c in table if c.startswith("energy_per_atom_eV")]
-    assert columns == ["energy_per_atom_eV", f"energy_per_atom_eV[{name}]", "energy_per_atom_eV[ase-LennardJones]", "energy_per_atom_eV_spread"]
+    assert columns == [
+        "energy_per_atom_eV",
+        f"energy_per_atom_eV[{name}]",
+        "energy_per_atom_eV[ase-LennardJones]",
+        "energy_per_atom_eV_spread",
+    ]
     values = table[columns[:3]].to_numpy()
     assert table["energy_per_atom_eV_spread"].to_numpy() == pytest.approx(np.ptp(values, axis=1))
 

@@ -166,6 +166,7 @@ def compare(
         >>> found.status, found.summary.forces_MAE_meV_per_A
         ('done', 0.0)
     """
+    del settings
     if not isinstance(relax, bool):
         raise InputError(f"found relax={relax!r}, wanted True or False")
     both = [resolve(p, device) for p in (a, b)]

@@ -12,12 +12,12 @@ from atomsim.api.arguments import made
 from atomsim.api.execution import GIVEN, Found, How, Plan, Planned, check_processes, execute, records_of, run_path
 from atomsim.api.inputs import WANTED, Item, checked, is_single, items_of, taken, unique
 from atomsim.api.potentials import Loaded, remember, resolve
-from atomsim.api.results import Result, Results, refused
 from atomsim.api.relaxed import Evaluation
+from atomsim.api.results import Result, Results, refused
 from atomsim.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
-    from atomsim.records import Record
+    from atomsim.store.records import Record
 
 R = TypeVar("R", bound=Result)
 S = TypeVar("S", bound=Results[Any])

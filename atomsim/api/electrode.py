@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
-    from atomsim.records import Record
+    from atomsim.store.records import Record
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Electrode(Result):
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know before believing the numbers."""  # noqa: D401
+        """What a reader must know before believing the numbers."""
         return [note["text"] for note in self.record.values.get("notes", ())]
 
     @property
@@ -103,7 +103,7 @@ class Electrode(Result):
 
     @property
     def entries(self) -> list[ComputedStructureEntry]:
-        """pymatgen's entries of the structures that take part."""
+        """Pymatgen's entries of the structures that take part."""
         used = {row["label"] for row in self.structures}
         return Relaxations(r for r in self.members if r.label in used).entries
 
@@ -206,7 +206,9 @@ def electrode(
     members = _members(relaxed)
     good = [r for r in members if r.ok]
     if not good:
-        raise InputError(f"relaxed: none of {len(members)} relaxations is good: {members[0].message or members[0].status}")
+        raise InputError(
+            f"relaxed: none of {len(members)} relaxations is good: {members[0].message or members[0].status}"
+        )
     tagged = host_tags(members)
     ion = str(next(r for r in tagged if r.good).tags["ion"])
     metal = metal_of(ion, good[0], reference, potential)

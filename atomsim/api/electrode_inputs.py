@@ -12,7 +12,7 @@ from atomsim.errors import InputError
 
 if TYPE_CHECKING:
     from atomsim.api.relaxed import Relaxation
-    from atomsim.records import Record
+    from atomsim.store.records import Record
 
 METAL_FMAX = 0.005
 """Force to which the metal is relaxed, eV/Å."""

@@ -21,9 +21,9 @@ from atomsim.api.progress import watched
 from atomsim.errors import AtomsimError, InputError, Interrupted
 
 if TYPE_CHECKING:
-    from atomsim.campaign import Campaign, Step
-    from atomsim.records import Record
-    from atomsim.worker.engine import Engine
+    from atomsim.campaign.file import Campaign, Step
+    from atomsim.execution.job import Engine
+    from atomsim.store.records import Record
 
 T = TypeVar("T")
 Found = dict[str, list["Record"]]
@@ -100,10 +100,11 @@ def execute(plan: Plan, how: How, collect: Callable[[Found], T]) -> T:
 
 def records_of(plan: Plan, how: How, shared: Any = None) -> Iterator[tuple[str, Record]]:
     """Run a plan in memory; yield each record with its step's name as soon as it is there."""
-    from atomsim.campaign import Step
+    from atomsim.campaign.file import Step
+    from atomsim.execution.dispatch import run_job
+    from atomsim.execution.job import Job
     from atomsim.models.shared import Shared
     from atomsim.tasks import kind_of
-    from atomsim.worker.engine import Job, run_job
 
     inputs: Found = {name: list(records) for name, records in how.records.items()}
     inputs |= {name: [given_record(item, name) for item in items] for name, items in plan.given.items()}
@@ -159,7 +160,7 @@ def _plain_errors(step: str, expand: Callable[[], T]) -> T:
 
 def engine_of(how: How) -> Engine:
     """Return what runs tasks."""
-    from atomsim.worker.engine import Engine
+    from atomsim.execution.job import Engine
 
     if how.loaded is None:
         return Engine(processes=0)
@@ -184,8 +185,8 @@ def one_thread(how: How) -> Iterator[None]:
 
 def _in_folder(plan: Plan, how: How, folder: Path) -> None:
     """Run a plan as a campaign in a folder, or go on with it."""
-    from atomsim.campaign import load_campaign
-    from atomsim.worker import run_campaign
+    from atomsim.campaign.file import load_campaign
+    from atomsim.campaign.run import run_campaign
 
     name = how.loaded.name if how.loaded else "chgnet-0.3.0"
     new = [name for name in plan.given if not (folder / given_file(name)).exists()]
@@ -208,7 +209,7 @@ def _in_folder(plan: Plan, how: How, folder: Path) -> None:
 
 def _write_given(step: str, items: Sequence[Item], folder: Path) -> None:
     """Write the structures that were given, or refuse others than those that a run began with."""
-    from atomsim.files import make_folder, write_atomically
+    from atomsim.io.files import make_folder, write_atomically
     from atomsim.tasks.base import Origin, origins_text, read_origins
 
     found = [Origin(item.label, item.atoms, item.tags) for item in items]
@@ -232,7 +233,7 @@ def _difference(before: Sequence[str], now: Sequence[Any]) -> str:
 
 
 def _read(folder: Path) -> Found:
-    from atomsim.worker import read_run
+    from atomsim.store.run_folder import read_run
 
     return read_run(folder)[1] if (folder / "run.json").exists() else {}
 
@@ -256,7 +257,7 @@ def run_path(run: Any) -> Path | None:
         return None
     if not isinstance(run, str | Path) or not str(run):
         raise InputError(f"run: found {run!r}, wanted the name of a folder, such as 'runs/x'")
-    from atomsim.files import require_folder_name
+    from atomsim.io.files import require_folder_name
 
     path = Path(run).expanduser()
     require_folder_name(path)

@@ -31,8 +31,8 @@ def read(source: str | Path, index: int | None = None) -> Any:
         index: number of one structure, from 0, or from the end where negative.
 
     Returns:
-        A list of ASE Atoms with all that the file says of them, or one of them with ``index``. A CIF is read as it means
-        it or refused.
+        A list of ASE Atoms with all that the file says of them, or one of them with ``index``. A CIF is read as it
+        means it or refused.
 
     Raises:
         InputError: if there is no such file, or it holds no structure, or not so many.
@@ -56,7 +56,7 @@ def read(source: str | Path, index: int | None = None) -> Any:
 
 def _all(source: str | os.PathLike[str]) -> list[Atoms]:
     from atomsim.io import read_structures
-    from atomsim.metadata import as_read
+    from atomsim.io.metadata import as_read
     from atomsim.structures.prototypes import load_prototype, prototype_names, require_no_file
 
     if isinstance(source, str) and source in prototype_names():
@@ -64,10 +64,13 @@ def _all(source: str | os.PathLike[str]) -> list[Atoms]:
         return [load_prototype(source).atoms]
     path = Path(source).expanduser()
     if path.is_dir():
-        from atomsim.worker.folder import annotated, read_run
+        from atomsim.store.export import annotated
+        from atomsim.store.run_folder import read_run
 
         _, records = read_run(path)
-        found = [annotated(r) for step in records.values() for r in step if r.kind == "relax" and r.good and r.structure]
+        found = [
+            annotated(r) for step in records.values() for r in step if r.kind == "relax" and r.good and r.structure
+        ]
         if not found:
             raise InputError(f"{path} has no relaxed structure yet; wait for one, or name a file")
         return found
@@ -106,7 +109,7 @@ def write(path: str | Path, what: Any) -> Path:
         ...     [len(atoms) for atoms in atomsim.read(path)]
         [2, 12]
     """
-    from atomsim.files import write_atomically
+    from atomsim.io.files import write_atomically
     from atomsim.io.write import write_structures
 
     if not isinstance(path, str | os.PathLike):

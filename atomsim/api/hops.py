@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
 
-    from atomsim.mep.survey import Survey
+    from atomsim.hopping.survey import Survey
 
 HOP_KEYS = ("ion", "max_length_A", "interstitials", "divacancies", "supercell_min_A", "max_atoms")
 """Keywords of ``hops`` that are keys of a ``barriers`` step."""
@@ -133,7 +133,7 @@ class Hops:
         Raises:
             InputError: if there is no such hop, or it cannot be computed.
         """
-        from atomsim.mep.ends import pair_of
+        from atomsim.hopping.endpoints import pair_of
 
         cell = self.survey.cell
         for placed in self.survey.placed:
@@ -159,7 +159,7 @@ class Hops:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON."""
-        from atomsim.records import atoms_to_json
+        from atomsim.io.atoms_json import atoms_to_json
 
         return {
             "label": self.label,
@@ -265,7 +265,7 @@ def surveyed(item: Item, keys: Mapping[str, Any]) -> Hops:
     """
     from ase.data import atomic_numbers
 
-    from atomsim.mep.survey import survey
+    from atomsim.hopping.survey import survey
     from atomsim.structures.sanity import check_structure
     from atomsim.tasks.barriers import Settings, survey_settings
 

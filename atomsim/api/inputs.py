@@ -14,7 +14,7 @@ from atomsim.errors import InputError, nearest
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from atomsim.records import Record
+    from atomsim.store.records import Record
 
 WANTED = "ASE Atoms, a pymatgen Structure, a file, the name of a prototype, or a result of atomsim"
 
@@ -88,7 +88,7 @@ def taken(one: Any) -> Iterator[Item]:
     """Return what one entry stands for: always one item, which may say why it cannot be used."""
     from ase import Atoms
 
-    from atomsim.batching import in_one_line
+    from atomsim.batching.capacity import in_one_line
 
     try:
         yield _item(one)
@@ -105,7 +105,7 @@ def _item(one: Any) -> Item:
 
     from atomsim.api.results import Result
     from atomsim.io.convert import from_pymatgen
-    from atomsim.metadata import as_it_came
+    from atomsim.io.metadata import as_it_came
     from atomsim.structures.hosts import left_sites
 
     if isinstance(one, Item):
@@ -143,7 +143,7 @@ def _label(one: Any) -> str:
 def _named(word: str | os.PathLike[str]) -> Item:
     """Return the structure of a prototype's name or of a file of one structure."""
     from atomsim.io import read_structures
-    from atomsim.metadata import as_read
+    from atomsim.io.metadata import as_read
     from atomsim.structures.hosts import left_sites
     from atomsim.structures.prototypes import load_prototype, prototype_names, require_no_file
 
@@ -184,8 +184,8 @@ def checked(items: Sequence[Item], potential: Any, settings: Any = None) -> list
 
 
 def _problem(item: Item, potential: Any, settings: Any) -> str:
-    from atomsim.batching import in_one_line
-    from atomsim.constraints import require_supported
+    from atomsim.batching.capacity import in_one_line
+    from atomsim.constraints.rules import require_supported
     from atomsim.structures.sanity import check_structure
 
     try:
@@ -202,8 +202,9 @@ def _problem(item: Item, potential: Any, settings: Any) -> str:
 
 def given_record(item: Item, step: str) -> Record:
     """Return the record by which a step takes a structure that was given."""
-    from atomsim.records import atoms_to_json
-    from atomsim.tasks.base import Context, Origin, make_task, record_of
+    from atomsim.io.atoms_json import atoms_to_json
+    from atomsim.store.records import record_of
+    from atomsim.tasks.base import Context, Origin, make_task
     from atomsim.tasks.structures import Settings
 
     if item.record is not None:

@@ -12,14 +12,14 @@ from atomsim.api.arguments import check_temperature
 from atomsim.api.paths import MinimumEnergyPath, PathCheck
 from atomsim.api.results import PotentialFacts, Result, Results, axes, table_html
 from atomsim.errors import InputError
-from atomsim.records import Record
+from atomsim.store.records import Record
 
 if TYPE_CHECKING:
     import pandas as pd
     from ase import Atoms
     from matplotlib.axes import Axes
 
-    from atomsim.analysis.kinetics import Diffusivity
+    from atomsim.hopping.kinetics import Diffusivity
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Migration:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """Percolation and diffusivity, with the keys of the report."""
-        from atomsim.tasks.barriers_network import host_summaries
+        from atomsim.hopping.summary import host_summaries
 
         found = host_summaries(self.records)
         return found[0] if found else {"networks": []}
@@ -116,7 +116,7 @@ class Migration:
     @property
     def flags(self) -> tuple[str, ...]:
         """What a reader must know before using the numbers."""
-        from atomsim.tasks.barriers_network import changed_symmetry
+        from atomsim.hopping.summary import changed_symmetry
         from atomsim.tasks.barriers_record import supercell_flags
 
         tags = self.records[0].tags if self.records else {}
@@ -153,7 +153,7 @@ class Migration:
     @property
     def evaluations(self) -> int:
         """Force calls that it took, shared ones counted once."""
-        from atomsim.tasks.base import total_calls
+        from atomsim.store.records import total_calls
 
         return total_calls([*([self.host_record] if self.host_record else []), *self.records])
 
@@ -214,7 +214,7 @@ class Migration:
         Raises:
             InputError: if it is no temperature.
         """
-        from atomsim.analysis.kinetics import exact_diffusivity
+        from atomsim.hopping.kinetics import exact_diffusivity
 
         temperature = check_temperature(temperature_K)
         known = self._carrier()
@@ -226,7 +226,7 @@ class Migration:
         Args:
             temperature_K: temperature.
         """
-        from atomsim.analysis.kinetics import activation_energy
+        from atomsim.hopping.kinetics import activation_energy
 
         temperature = check_temperature(temperature_K)
         known = self._carrier()
@@ -244,7 +244,7 @@ class Migration:
 
     def _carrier(self) -> tuple[list[Any], list[float]] | None:
         """Jumps and site energies of the fastest network of a lone carrier, as the report takes them."""
-        from atomsim.tasks.barriers_network import jumps, site_energies
+        from atomsim.hopping.summary import jumps, site_energies
 
         mechanism = self.summary.get("diffusion_of")
         good = [r for r in self.records if r.good and r.tags["copies"] and r.tags["mechanism"] == mechanism]
@@ -338,7 +338,7 @@ def _checks(record: Record) -> dict[str, PathCheck]:
 
 
 def _percolation(found: Mapping[str, Any]) -> Percolation:
-    from atomsim.tasks.barriers_network import missing_hops
+    from atomsim.hopping.summary import missing_hops
 
     missing = missing_hops(found) if "missing" in found else "no hop has a barrier"
     thresholds = {d: found.get(f"threshold_{d}D_eV") for d in (1, 2, 3)}

@@ -125,7 +125,8 @@ def delithiate(
         seed: of the sampling, where there are too many to enumerate.
 
     Returns:
-        The orderings, with ``x``, ``host_units``, ``multiplicity`` and ``ewald_eV``; ``.counts`` says how many there were.
+        The orderings, with ``x``, ``host_units``, ``multiplicity`` and ``ewald_eV``; ``.counts`` says how many
+        there were.
 
     Raises:
         InputError: if the ion is absent, an x is out of range or cannot be reached within ``max_atoms``.

@@ -170,8 +170,8 @@ class MinimumEnergyPath(Result):
         """Both ends and the images between them, with energies, forces and moments where they are known."""
         from ase.calculators.singlepoint import SinglePointCalculator
 
-        from atomsim.metadata import with_geometry
-        from atomsim.records import atoms_from_json
+        from atomsim.io.atoms_json import atoms_from_json
+        from atomsim.io.metadata import with_geometry
 
         known = self.record.values.get("path")
         if known is None or self.record.structure is None:
@@ -225,7 +225,9 @@ class MinimumEnergyPath(Result):
         slopes = self.record.values.get("path", {}).get("slope_eV_per_A", [])
         reach = 0.15 * self.path_length_A / max(len(lengths) - 1, 1)
         for length, energy, slope in zip(lengths, energies, slopes, strict=False):
-            drawn.plot(length + reach * np.array([-1, 1]), energy - energies[0] + reach * slope * np.array([-1, 1]), "k")
+            drawn.plot(
+                length + reach * np.array([-1, 1]), energy - energies[0] + reach * slope * np.array([-1, 1]), "k"
+            )
         drawn.set_xlabel("length of the path, Å")
         drawn.set_ylabel("energy over the start, eV")
         return drawn
@@ -326,9 +328,9 @@ def neb(
         >>> path.status, path.negative_modes, len(path.images)
         ('converged', 1, 5)
     """
-    from atomsim.api.execution import How, Plan, Planned, execute, run_path
-    from atomsim.api.each import changed, listed
     from atomsim.api.arguments import made
+    from atomsim.api.each import changed, listed
+    from atomsim.api.execution import How, Plan, Planned, execute, run_path
     from atomsim.api.inputs import one_item
     from atomsim.api.potentials import remember, resolve
     from atomsim.tasks.neb import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from atomsim.api.arguments import verb
 from atomsim.errors import InputError
@@ -13,8 +13,8 @@ from atomsim.errors import InputError
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
+    from atomsim.execution.job import Engine
     from atomsim.models.interface import Potential
-    from atomsim.worker.engine import Engine
 
 DEFAULT = "chgnet-0.3.0"
 KEPT = 4
@@ -45,7 +45,7 @@ class Loaded:
         Raises:
             InputError: if other processes cannot have it.
         """
-        from atomsim.worker.engine import LOADER, Engine
+        from atomsim.execution.job import LOADER, Engine
 
         device = str(self.potential.device)
         if processes is not None and self.potential.device.type == "cpu":
@@ -60,8 +60,8 @@ class Loaded:
 
 
 def _held_engine(name: str, device: str, processes: int, potential: Potential) -> Engine:
+    from atomsim.execution.job import Engine
     from atomsim.models.interface import refuse_unidentified
-    from atomsim.worker.engine import Engine
 
     class Held(Engine):
         """An engine whose potential is loaded already."""
@@ -95,8 +95,8 @@ def load_potential(
         trust_file: open a ``.model`` file that no card pins. Such a file can run any code.
 
     Returns:
-        The potential: ``name``, ``sha256``, ``elements``, ``cutoff`` (Å), ``device``, ``dtype``. The same weights on the
-        same device are loaded once and reused.
+        The potential: ``name``, ``sha256``, ``elements``, ``cutoff`` (Å), ``device``, ``dtype``. The same weights on
+        the same device are loaded once and reused.
 
     Raises:
         InputError: for an unknown name (with the nearest), missing weights (with the command that fetches them), a hash
@@ -182,12 +182,12 @@ def resolve(
     if isinstance(potential, BaseCalculator) and not isinstance(potential, Potential):
         from atomsim.models.load import load_potential as load
 
-        return Loaded(load(potential, dtype=dtype, head=head, name=name))
+        return Loaded(load(cast("Calculator", potential), dtype=dtype, head=head, name=name))
     if isinstance(potential, Potential) and not _is_torchsim(potential):
         return Loaded(potential)
     if _is_torchsim(potential):
-        from atomsim.cards import ALL_ELEMENTS
         from atomsim.models.torchsim import TorchSimPotential
+        from atomsim.registry.cards import ALL_ELEMENTS
 
         return Loaded(TorchSimPotential(potential, ALL_ELEMENTS, 6.0, name=name))
     return _refuse(potential)
@@ -231,7 +231,7 @@ def _by_word(
 
 def _weights(word: str | Path) -> tuple[Any, ...]:
     """Return what changes where the weights or the card behind a word do."""
-    from atomsim.cards import load_card
+    from atomsim.registry.cards import load_card
 
     path = Path(str(word).partition("#")[0]).expanduser()
     if not path.is_file():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:
-    from atomsim.records import Record
+    from atomsim.store.records import Record
 
 LATER_S = 2.0
 """A bar is shown for work that takes longer."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from atomsim.api.arguments import check_unit, fields_of, verb
 from atomsim.api.each import Call
 from atomsim.api.potentials import DEFAULT
-from atomsim.errors import InputError, nearest
 from atomsim.api.relaxed import Evaluation, Evaluations, Relaxation, Relaxations
+from atomsim.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overloa
 import numpy as np
 
 from atomsim.errors import AtomsimError, InputError, nearest
-from atomsim.records import Record
+from atomsim.store.records import Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Molecule, Structure
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
-GOOD = frozenset({"converged", "done", "saddle proven"})
 SHOWN = 10
 """Rows of a table in a notebook."""
 NAN = float("nan")
@@ -63,7 +62,7 @@ class Result:
 
     @property
     def status(self) -> str:
-        """``converged`` or ``done``, or why not: ``max_steps``, ``saddle``, ``exploded``, ``invalid`` …"""
+        """``converged`` or ``done``, or why not: ``max_steps``, ``saddle``, ``exploded``, ``invalid`` and others."""
         return self.record.status
 
     @property
@@ -234,7 +233,7 @@ class Results(Sequence[R], Generic[R]):
 
     @property
     def entries(self) -> list[ComputedStructureEntry]:
-        """pymatgen's entries of those with an energy that may be used; potential and hash in ``.data``."""
+        """Pymatgen's entries of those with an energy that may be used; potential and hash in ``.data``."""
         return [entry_of(r) for r in self._found if r.ok and "energy_eV" in r.record.values]
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -256,7 +255,12 @@ class Results(Sequence[R], Generic[R]):
         ordered = [*self.failed, *self.good][:SHOWN]
         columns = ordered[0].columns if ordered else ()
         rows = [
-            (r.label, r.status, *(f"{r.value(key):.4f}" if key in r.record.values else "" for key in columns), r.message)
+            (
+                r.label,
+                r.status,
+                *(f"{r.value(key):.4f}" if key in r.record.values else "" for key in columns),
+                r.message,
+            )
             for r in ordered
         ]
         more = f"<p>… and {len(self) - SHOWN} more</p>" if len(self) > SHOWN else ""
@@ -271,8 +275,8 @@ def atoms_of(record: Record, given: Any = None) -> Atoms:
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    from atomsim.metadata import with_geometry
-    from atomsim.records import atoms_from_json
+    from atomsim.io.atoms_json import atoms_from_json
+    from atomsim.io.metadata import with_geometry
     from atomsim.structures.hosts import left_sites
     from atomsim.units import GPA
 
@@ -316,8 +320,9 @@ def entry_of(result: Result) -> ComputedStructureEntry:
     about = result.potential
     data = {"potential": about.name, "sha256": about.sha256, "label": result.label, "status": result.status}
     plain = {k: v for k, v in result.tags.items() if isinstance(v, str | int | float)}
+    structure: Any = result.structure
     return ComputedStructureEntry(
-        result.structure, result.record.values["energy_eV"], entry_id=result.label, data=plain | data
+        structure, result.record.values["energy_eV"], entry_id=result.label, data=plain | data
     )
 
 
@@ -342,11 +347,13 @@ def axes(ax: Axes | None) -> Axes:
 
 def refused(item: Any, kind: str, provenance: Mapping[str, Any], status: str = "invalid") -> Record:
     """Return the record of a structure that could not be computed."""
-    from atomsim.records import atoms_to_json
+    from atomsim.io.atoms_json import atoms_to_json
 
     try:
         structure = atoms_to_json(item.atoms) if len(item.atoms) and np.isfinite(item.atoms.positions).all() else None
         structure = structure if structure is None or np.isfinite(item.atoms.cell.array).all() else None
     except AtomsimError:
         structure = None
-    return Record("", kind, kind, item.label, status, item.problem, item.tags, structure=structure, provenance=dict(provenance))
+    return Record(
+        "", kind, kind, item.label, status, item.problem, item.tags, structure=structure, provenance=dict(provenance)
+    )

@@ -16,10 +16,10 @@ from atomsim.api.inputs import items_of
 from atomsim.api.potentials import DEFAULT, Loaded, remember, resolve
 from atomsim.api.results import Result, Results, table_html
 from atomsim.errors import InputError, nearest
-from atomsim.records import Record
+from atomsim.store.records import Record
 
 if TYPE_CHECKING:
-    from atomsim.campaign import Campaign
+    from atomsim.campaign.file import Campaign
 
 Made = Result | Results[Any] | Any
 
@@ -38,7 +38,7 @@ class Run(Mapping[str, Made]):
     @property
     def status(self) -> dict[str, dict[str, int]]:
         """Number of records of each status, by step."""
-        from atomsim.tasks.base import count_statuses
+        from atomsim.store.records import count_statuses
 
         return {name: count_statuses(self.records.get(name, ())) for name, _, _ in self.steps}
 
@@ -54,7 +54,7 @@ class Run(Mapping[str, Made]):
             InputError: for a run in memory.
         """
         from atomsim.report import write_report
-        from atomsim.worker import read_run
+        from atomsim.store.run_folder import read_run
 
         if self.path is None:
             raise InputError("a run in memory has no report; give run= a folder")
@@ -163,7 +163,7 @@ def run_campaign(
     word = potential if isinstance(potential, str | Path) else None
     loaded_campaign = _loaded(campaign, None if word is None else str(word), device)
     if only is not None:
-        from atomsim.worker.run import choose
+        from atomsim.campaign.run import choose
 
         choose(loaded_campaign, list(only))
     header = loaded_campaign.header
@@ -179,7 +179,9 @@ def run_campaign(
     if folder is not None:
         return _in_folder(loaded_campaign, folder, loaded, processes, only, progress)
     planned = tuple(
-        Planned(s.name, s.kind, s.settings.model_dump()) for s in loaded_campaign.steps if only is None or s.name in only
+        Planned(s.name, s.kind, s.settings.model_dump())
+        for s in loaded_campaign.steps
+        if only is None or s.name in only
     )
     plan = Plan(header.name, planned, seed=header.seed, base_dir=loaded_campaign.base_dir)
     return execute(plan, How(loaded, check_processes(processes), None, progress), collect)
@@ -190,8 +192,8 @@ def _in_folder(
 ) -> Run:
     from atomsim.api.execution import engine_of, one_thread
     from atomsim.api.progress import watched
+    from atomsim.campaign.run import run_campaign as run_it
     from atomsim.errors import Interrupted
-    from atomsim.worker import run_campaign as run_it
 
     how = How(loaded, check_processes(processes))
     try:
@@ -205,7 +207,7 @@ def _in_folder(
 
 
 def _loaded(campaign: Any, potential: str | None, device: str | None) -> Campaign:
-    from atomsim.campaign import load_campaign
+    from atomsim.campaign.file import load_campaign
 
     if isinstance(campaign, Mapping):
         path = Path(f"{campaign.get('campaign', {}).get('name', 'campaign')}.toml")
@@ -221,7 +223,9 @@ def _text(content: Mapping[str, Any]) -> str:
     from atomsim.api.execution import toml
 
     try:
-        lines = [f"{json.dumps(key)} = {toml(plain(v))}" for key, v in content.items() if key not in ("campaign", "step")]
+        lines = [
+            f"{json.dumps(key)} = {toml(plain(v))}" for key, v in content.items() if key not in ("campaign", "step")
+        ]
         for name, tables in (("[campaign]", [content.get("campaign", {})]), ("[[step]]", content.get("step", []))):
             for table in tables:
                 known = {key: value for key, value in table.items() if value is not None}
@@ -251,7 +255,7 @@ def open_run(folder: str | Path) -> Run:
         ...
         atomsim.errors.InputError: nowhere holds no run (no run.json); name a folder that 'atomsim run' wrote
     """
-    from atomsim.worker import read_run
+    from atomsim.store.run_folder import read_run
 
     if not isinstance(folder, str | os.PathLike):
         raise InputError(f"folder: found {type(folder).__name__}, wanted the folder of a run")

@@ -135,7 +135,9 @@ class PotentialCalculator(Calculator):
     implemented_properties = ["energy", "free_energy", "forces", "stress", "magmoms", "energies"]  # noqa: RUF012 (ASE's)
 
     def __init__(self, potential: Potential) -> None:
-        super().__init__(name=potential.name, sha256=potential.sha256, dtype=str(potential.dtype).removeprefix("torch."))
+        super().__init__(
+            name=potential.name, sha256=potential.sha256, dtype=str(potential.dtype).removeprefix("torch.")
+        )
         self.potential = potential
 
     def copy(self) -> PotentialCalculator:

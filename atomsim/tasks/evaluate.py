@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from atomsim.records import Record, Task, atoms_from_json, atoms_to_json
-from atomsim.tasks.base import (
-    Context,
-    Inputs,
-    StepSettings,
-    Structures,
-    count_statuses,
-    make_task,
-    origins,
-    record_of,
-    total_calls,
-)
+from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
+from atomsim.store.records import Record, Task, count_statuses, record_of, total_calls
+from atomsim.tasks.base import Context, Inputs, StepSettings, Structures, make_task, origins
 from atomsim.units import GPA
 
 if TYPE_CHECKING:
@@ -57,7 +48,7 @@ def run(
     import torch
 
     from atomsim.batch import Batch
-    from atomsim.batching import evaluate
+    from atomsim.batching.capacity import evaluate
     from atomsim.relaxation import default_capacity
 
     del settings, inputs, context, shared

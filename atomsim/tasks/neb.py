@@ -10,19 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from atomsim.errors import InputError
-from atomsim.records import Record, Task, atoms_from_json, atoms_to_json
-from atomsim.tasks.base import (
-    Context,
-    Inputs,
-    Origin,
-    Parent,
-    StepSettings,
-    count_statuses,
-    make_task,
-    origins,
-    record_of,
-    total_calls,
-)
+from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
+from atomsim.store.records import Record, Task, count_statuses, record_of, total_calls
+from atomsim.tasks.base import Context, Inputs, Origin, Parent, StepSettings, make_task, origins
 
 if TYPE_CHECKING:
     from atomsim.mep.path import PathSettings
@@ -101,7 +91,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
 
 def path_settings(settings: Settings, seed: int) -> PathSettings:
     """Return the engine's settings."""
-    from atomsim.mep.barrier import PathSettings
+    from atomsim.mep.find import PathSettings
 
     of_both = PathSettings.__dataclass_fields__.keys() & Settings.model_fields.keys()
     return PathSettings(seed=seed, **settings.model_dump(include=set(of_both)))
