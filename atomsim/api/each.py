@@ -145,7 +145,7 @@ def with_checks(results: Sequence[R], others: Sequence[Loaded]) -> list[R]:
         if not usable:
             continue
         call = Call("evaluate", other, {}, progress=False)
-        evaluated = call.all([found[n].atoms for n in usable], Evaluation, Results)
+        evaluated: Any = call.all([found[n].atoms for n in usable], Evaluation, Results)
         for n, check in zip(usable, evaluated, strict=True):
             name = other.potential.name
             if check.ok:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -117,7 +118,7 @@ def records_of(plan: Plan, how: How, shared: Any = None) -> Iterator[tuple[str, 
             step = Step(number, planned.name, planned.kind, settings, _needs(settings, inputs))
             taken = {name: inputs[name] for name in step.needs}
             context = _context(plan, how, step)
-            tasks = _plain_errors(planned.name, lambda s=settings, t=taken, c=context, m=module: m.expand(s, t, c))
+            tasks = _plain_errors(planned.name, partial(module.expand, settings, taken, context))
             progress.step_started(step, len(tasks), 0)
             needs = module.NEEDS_POTENTIAL
             job = Job(planned.kind, settings, tasks, context, {} if needs else taken, shared=owner)
@@ -202,9 +203,9 @@ def _in_folder(plan: Plan, how: How, folder: Path) -> None:
             for step in new:
                 (folder / given_file(step)).unlink(missing_ok=True)
         raise InputError(str(error).replace("with --out", "with run=")) from error
-    for step in summary.steps:
-        if step.problem:
-            raise AtomsimError(f"{folder}: step {step.name} was not run: {step.problem}")
+    for ended in summary.steps:
+        if ended.problem:
+            raise AtomsimError(f"{folder}: step {ended.name} was not run: {ended.problem}")
 
 
 def _write_given(step: str, items: Sequence[Item], folder: Path) -> None:
@@ -273,4 +274,4 @@ def check_processes(processes: Any) -> int | None:
     whole = isinstance(processes, int) and not isinstance(processes, bool)
     if processes is not None and not (whole and processes >= 1):
         raise InputError(f"found processes={processes!r}, wanted a whole number of 1 or more, or None for this process")
-    return processes  # type: ignore[no-any-return]
+    return processes

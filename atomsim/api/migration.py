@@ -129,7 +129,7 @@ def migration(
         item, word, relax_host = host.item, "", False
     else:
         item = one_item(host, "host")
-        word = host if isinstance(host, str | Path) else ""
+        word = str(host) if isinstance(host, str | Path) else ""
     step: Any = made(_settings(), {"structures": ["host"], **keys})
     loaded = remember(resolve(potential, device))
     surveyed(item, {key: keys[key] for key in HOP_KEYS})  # what could only fail after the host was relaxed
@@ -143,9 +143,11 @@ def migration(
     return execute(plan, how, collect)
 
 
-def plan_of(item: Item, word: str | Path, keys: Mapping[str, Any], *, relax_host: bool, seed: int) -> Plan:
+def plan_of(item: Item, word: str, keys: Mapping[str, Any], *, relax_host: bool, seed: int) -> Plan:
     """Return the plan: the host relaxed in its standard setting, then its hops."""
-    source = str(word) if item.tags.get("prototype") == str(word) else str(Path(word).resolve()) if word else "given"
+    source = "given"
+    if word:
+        source = word if item.tags.get("prototype") == word else str(Path(word).resolve())
     given = {} if word else {"given": [item]}
     steps = [Planned("host", "relax", {"structures": source, **HOST_KEYS})] if relax_host else []
     hops = {"structures": "host" if relax_host else source, **keys}
