@@ -1,4 +1,4 @@
-"""One way to a number: Python's barriers, percolation, diffusivity and voltages are the command's, to the last digit."""
+"""One way to a number: barriers, percolation, diffusivity and voltages from Python are the command's, to the digit."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ase.io import write
 from typer.testing import CliRunner
 
 import atomsim
-from atomsim.campaign import read_run
 from atomsim.cli import app
 from atomsim.errors import InputError
 from atomsim.hopping.summary import host_summaries
+from atomsim.store.run_folder import read_run
 
 HOPS = {"max_length_A": 2.8, "supercell_min_A": 5.0, "max_atoms": 8, "images": 3}
 CPU = {"device": "cpu"}

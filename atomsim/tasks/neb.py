@@ -62,6 +62,11 @@ class Settings(StepSettings):
     prefactor: bool = Field(default=False, description="attempt frequency too (Vineyard)")
 
 
+def cost(task: Task, settings: Settings) -> float:
+    """Grow with the atoms and the images of a band."""
+    return float(len(task.structure["numbers"]) * settings.images) if task.structure else 1.0
+
+
 def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     """Make the one task; it holds both ends.
 
