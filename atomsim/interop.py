@@ -17,8 +17,8 @@ def torchsim_model(potential: Potential) -> Any:
         potential: as ``atomsim.load_potential`` returns it; it stays on its device and in its precision.
 
     Returns:
-        A model that gives ``energy`` (n_systems,), ``forces`` (n_atoms, 3) and ``stress`` (n_systems, 3, 3), in eV, eV/Å
-        and eV/Å³.
+        A model that gives ``energy`` (n_systems,), ``forces`` (n_atoms, 3) and ``stress`` (n_systems, 3, 3), in eV,
+        eV/Å and eV/Å³.
 
     Raises:
         AtomsimError: if torch-sim is not installed.

@@ -20,7 +20,7 @@ HOPS = {"max_length_A": 2.8, "supercell_min_A": 5.0, "max_atoms": 8, "images": 3
 CPU = {"device": "cpu"}
 
 
-def copper(a: float = 2.3):
+def copper(a: float = 3.1):
     return bulk("Cu", "fcc", a=a)
 
 

@@ -28,7 +28,7 @@ OWN = ("chgnet", "mace", "lennard-jones", "morse")
 
 @cache
 def card_folders_of_packages() -> tuple[Path, ...]:
-    """Return folders of cards in installed packages, by the names of their entry points; missing ones are passed over."""
+    """Return folders of cards in installed packages, by the names of their entry points; missing ones are left out."""
     found: list[Path] = []
     for entry in _entries(CARDS):
         try:
