@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from atomsim.api.hops import Hops, hops
     from atomsim.api.migration import Migration, migration
     from atomsim.api.orderings import Orderings, delithiate
-    from atomsim.api.paths import MinimumEnergyPath, neb
+    from atomsim.api.path_results import MinimumEnergyPath
+    from atomsim.api.paths import neb
     from atomsim.api.potentials import calculator, load_potential
     from atomsim.api.progress import Progress
     from atomsim.api.relax import evaluate, iter_evaluate, iter_relax, relax
@@ -34,7 +35,8 @@ _HOMES = {
     "api.hops": ("Hops", "hops"),
     "api.migration": ("Migration", "migration"),
     "api.orderings": ("Orderings", "delithiate"),
-    "api.paths": ("MinimumEnergyPath", "neb"),
+    "api.path_results": ("MinimumEnergyPath",),
+    "api.paths": ("neb",),
     "api.potentials": ("calculator", "load_potential"),
     "api.progress": ("Progress",),
     "api.relax": ("evaluate", "iter_evaluate", "iter_relax", "relax"),

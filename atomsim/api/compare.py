@@ -13,7 +13,7 @@ from atomsim.api.each import Call
 from atomsim.api.inputs import items_of
 from atomsim.api.potentials import resolve
 from atomsim.api.relaxed import Evaluation, Evaluations, Relaxation, Relaxations
-from atomsim.api.results import axes, table_html
+from atomsim.api.views import axes, table_html
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from atomsim.api.execution import GIVEN, Found, How, Plan, Planned, check_proces
 from atomsim.api.inputs import WANTED, Item, checked, is_single, items_of, taken, unique
 from atomsim.api.potentials import Loaded, remember, resolve
 from atomsim.api.relaxed import Evaluation
-from atomsim.api.results import Result, Results, refused
+from atomsim.api.results import Result, Results
+from atomsim.api.views import refused
 from atomsim.errors import InputError, Interrupted
 
 if TYPE_CHECKING:

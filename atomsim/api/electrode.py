@@ -10,7 +10,8 @@ from atomsim.api.arguments import made, verb
 from atomsim.api.electrode_inputs import host_tags, metal_of
 from atomsim.api.execution import How, Plan, Planned, execute
 from atomsim.api.relaxed import Relaxation, Relaxations
-from atomsim.api.results import NAN, Result, axes
+from atomsim.api.results import NAN, Result
+from atomsim.api.views import axes
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Electrode(Result):
         """
         from pymatgen.apps.battery.insertion_battery import InsertionElectrode
 
-        from atomsim.api.results import entry_of
+        from atomsim.api.views import entry_of
 
         if self.reference is None or not self.voltages:
             raise InputError("no voltages: there is no relaxed reference; give reference=")

@@ -57,10 +57,9 @@ def read(source: str | Path, index: int | None = None) -> Any:
 def _all(source: str | os.PathLike[str]) -> list[Atoms]:
     from atomsim.io import read_structures
     from atomsim.io.metadata import as_read
-    from atomsim.structures.prototypes import load_prototype, prototype_names, require_no_file
+    from atomsim.structures.prototypes import is_prototype, load_prototype, prototype_names
 
-    if isinstance(source, str) and source in prototype_names():
-        require_no_file(source, Path())
+    if isinstance(source, str) and is_prototype(source, Path()):
         return [load_prototype(source).atoms]
     path = Path(source).expanduser()
     if path.is_dir():

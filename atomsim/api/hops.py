@@ -10,7 +10,7 @@ import numpy as np
 
 from atomsim.api.arguments import made, verb
 from atomsim.api.inputs import Item, one_item
-from atomsim.api.results import axes, table_html
+from atomsim.api.views import axes, table_html
 from atomsim.errors import InputError, nearest
 
 if TYPE_CHECKING:

@@ -145,10 +145,9 @@ def _named(word: str | os.PathLike[str]) -> Item:
     from atomsim.io import read_structures
     from atomsim.io.metadata import as_read
     from atomsim.structures.hosts import left_sites
-    from atomsim.structures.prototypes import load_prototype, prototype_names, require_no_file
+    from atomsim.structures.prototypes import is_prototype, load_prototype, prototype_names
 
-    if isinstance(word, str) and word in prototype_names():
-        require_no_file(word, Path())
+    if isinstance(word, str) and is_prototype(word, Path()):
         return Item(word, load_prototype(word).atoms, {"prototype": word})
     path = Path(word).expanduser()
     if not path.exists():

@@ -9,8 +9,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from atomsim.api.arguments import check_temperature
-from atomsim.api.paths import MinimumEnergyPath, PathCheck
-from atomsim.api.results import PotentialFacts, Result, Results, axes, table_html
+from atomsim.api.networks import Network, Percolation, percolation
+from atomsim.api.path_results import MinimumEnergyPath, PathCheck
+from atomsim.api.results import PotentialFacts, Result, Results
+from atomsim.api.views import axes, table_html
 from atomsim.errors import InputError
 from atomsim.store.records import Record
 
@@ -20,30 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from atomsim.hopping.kinetics import Diffusivity
-
-
-@dataclass(frozen=True)
-class Percolation:
-    """How far hops connect the crystal, and up to which energy a carrier must be lifted for it."""
-
-    dimensions: int | None
-    """Dimensions that the hops with a barrier connect; None where none has one."""
-    threshold_eV: Mapping[int, float | None]
-    """Lowest energy that connects 1, 2 and 3 dimensions, over the lowest site; None where it is not reached."""
-    upper_bound: bool
-    """A hop without a barrier might be an easier way."""
-    missing: str = ""
-    """Which hops are not known, in words."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """Percolation and diffusion by one mechanism."""
-
-    mechanism: str
-    percolation: Percolation
-    summary: Mapping[str, Any] = field(repr=False)
-    """The same as in the report, with its keys."""
 
 
 class Paths(Results[MinimumEnergyPath]):
@@ -163,7 +141,7 @@ class Migration:
         from ase import Atoms
 
         if self.host_record is not None and self.host_record.structure is not None:
-            from atomsim.api.results import atoms_of
+            from atomsim.api.views import atoms_of
 
             return atoms_of(self.host_record)
         return self.given if self.given is not None else Atoms()
@@ -189,12 +167,12 @@ class Migration:
     @property
     def percolation(self) -> Percolation:
         """Of the easiest mechanism by which one carrier goes all the way."""
-        return _percolation(self.summary)
+        return percolation(self.summary)
 
     @property
     def networks(self) -> tuple[Network, ...]:
         """One for each mechanism: their energies are those of different numbers of atoms."""
-        return tuple(Network(n["mechanism"], _percolation(n), n) for n in self.summary["networks"])
+        return tuple(Network(n["mechanism"], percolation(n), n) for n in self.summary["networks"])
 
     @property
     def why_no_diffusivity(self) -> str:
@@ -335,11 +313,3 @@ def _row(path: MinimumEnergyPath) -> dict[str, Any]:
 
 def _checks(record: Record) -> dict[str, PathCheck]:
     return {name: PathCheck(**check) for name, check in record.values.get("checked_with", {}).items()}
-
-
-def _percolation(found: Mapping[str, Any]) -> Percolation:
-    from atomsim.hopping.summary import missing_hops
-
-    missing = missing_hops(found) if "missing" in found else "no hop has a barrier"
-    thresholds = {d: found.get(f"threshold_{d}D_eV") for d in (1, 2, 3)}
-    return Percolation(found.get("dimensions"), thresholds, bool(missing), missing)

@@ -10,7 +10,8 @@ from atomsim.api.arguments import made, verb
 from atomsim.api.each import changed
 from atomsim.api.execution import How, Plan, Planned, execute
 from atomsim.api.inputs import one_item
-from atomsim.api.results import NAN, Result, Results, axes
+from atomsim.api.results import NAN, Result, Results
+from atomsim.api.views import axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atomsim.api.results import NAN, Result, Results, axes
+from atomsim.api.results import NAN, Result, Results
+from atomsim.api.views import axes
 
 if TYPE_CHECKING:
     from ase import Atoms

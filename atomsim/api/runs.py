@@ -14,14 +14,13 @@ from atomsim.api.arguments import fields_of, made, verb
 from atomsim.api.execution import GIVEN, Found, How, Plan, Planned, check_processes, execute, run_path
 from atomsim.api.inputs import items_of
 from atomsim.api.potentials import DEFAULT, Loaded, remember, resolve
-from atomsim.api.results import Result, Results, table_html
+from atomsim.api.typed import Made, typed
+from atomsim.api.views import table_html
 from atomsim.errors import InputError, nearest
 from atomsim.store.records import Record
 
 if TYPE_CHECKING:
     from atomsim.campaign.file import Campaign
-
-Made = Result | Results[Any] | Any
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,38 +81,6 @@ class Run(Mapping[str, Made]):
 
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(self.name)}</p>{table_html(('step', 'kind', 'results'), self._told())}"
-
-
-def typed(kind: str, records: Sequence[Record], inputs: Mapping[str, Sequence[Record]] | None = None) -> Made:
-    """Return the typed result of a step's records; a kind of another package may bring its own ``result``."""
-    from atomsim.api.electrode import Electrode, with_members
-    from atomsim.api.migrated import Migration
-    from atomsim.api.orderings import Ordering, Orderings
-    from atomsim.api.paths import MinimumEnergyPath
-    from atomsim.api.relaxed import Evaluation, Evaluations, Relaxation, Relaxations
-    from atomsim.tasks import kind_of
-
-    if kind == "relax":
-        return Relaxations(map(Relaxation, records))
-    if kind == "evaluate":
-        return Evaluations(map(Evaluation, records))
-    if kind == "delithiate":
-        return Orderings(map(Ordering, records))
-    if kind == "barriers":
-        hosts = dict.fromkeys(r.tags.get("host", "") for r in records)
-        found = [Migration(h, tuple(r for r in records if r.tags.get("host", "") == h)) for h in hosts]
-        return found[0] if len(found) == 1 else {m.label: m for m in found}
-    if kind == "electrode" and len(records) == 1:
-        relaxed = {r.task: Relaxation(r) for step in (inputs or {}).values() for r in step}
-        facts = records[0].values.get("reference") or {}
-        reference = relaxed.get(facts.get("task", ""))
-        return with_members(records[0], list(relaxed.values()), reference)
-    if kind == "electrode":
-        return Results(map(Electrode, records))
-    if kind == "neb":
-        return MinimumEnergyPath(records[0]) if len(records) == 1 else Results(map(MinimumEnergyPath, records))
-    own = getattr(kind_of(kind), "result", None)
-    return own(records) if own is not None else Results(map(Result, records))
 
 
 @verb

@@ -18,7 +18,7 @@ from atomsim.errors import InputError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from atomsim.api.paths import MinimumEnergyPath
+    from atomsim.api.path_results import MinimumEnergyPath
 
 FACTS = (
     "status",
@@ -110,8 +110,15 @@ def neb(
     order = "checked" if match is None else "matched" if match else "given"
     paired(first, last, order)  # refused before a potential is loaded
     model = Engine(potential, device or "auto", None, 1, trust_file, loader or LOADER).load()
-    how = {"images": images, "fmax_eV_per_A": fmax, "max_steps": max_steps, "starts": starts, "search": search}
-    path = find(first, last, model, **how, relax_ends=relax_ends, order=order, seed=seed, progress=False)
+    how: dict[str, Any] = {
+        "order": order,
+        "images": images,
+        "fmax_eV_per_A": fmax,
+        "max_steps": max_steps,
+        "starts": starts,
+        "search": search,
+    }
+    path = find(first, last, model, **how, relax_ends=relax_ends, seed=seed, progress=False)
     write_structures(target, list(path.images), checked=True)
     _print_path(path, target, as_json)
     if not path.ok:

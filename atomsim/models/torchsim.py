@@ -150,7 +150,7 @@ def as_model(potential: Potential, interface: type[Any]) -> Any:
     module = torch.nn.Module
     bases: Any = interface if issubclass(interface, module) else type("Base", (module, interface), {})
 
-    class Model(bases):  # type: ignore[misc]
+    class Model(bases):
         """A potential of atomsim; its device and precision are fixed."""
 
         def __init__(self) -> None:
