@@ -97,7 +97,9 @@ def metal_of(ion: str, member: Relaxation, reference: Any, potential: Any) -> Re
     loaded = same_again(member.potential, potential, member.potential.device or "auto")
     if reference is None and ion not in prototype_names():
         raise InputError(f"no prototype of {ion} metal here; give reference=, its relaxation with the same potential")
-    found = relax(ion if reference is None else reference, loaded, fmax_eV_per_A=METAL_FMAX, progress=False)
+    found = relax(
+        ion if reference is None else reference, loaded, fmax_eV_per_A=METAL_FMAX, seed=member.seed, progress=False
+    )
     if not isinstance(found, Relaxation):
         raise InputError(f"reference: found {len(found)} structures, wanted one")
     return found
