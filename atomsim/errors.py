@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-UNIT = re.compile(r"(_(eV|per|A|A2|A3|GPa|K|fs|s|h))+$")
+UNIT = re.compile(r"(_(eV|per|atom|A|A2|A3|GPa|K|V|deg|fs|ps|s|h))+$")
 """Units at the end of a key."""
 
 
@@ -19,6 +19,10 @@ class AtomsimError(Exception):
     """Something went wrong that is not a programming error. Exit code 1."""
 
     exit_code = 1
+
+
+class StorageError(AtomsimError):
+    """What a task keeps cannot be written: no fault of the task, which goes on once there is room."""
 
 
 class InputError(AtomsimError, ValueError):

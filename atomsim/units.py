@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from ase import units as _ase
 
 GPA: float = _ase.GPa
@@ -12,3 +13,15 @@ KB: float = _ase.kB
 
 FARADAY_MAH: float = 26801.48146
 """Faraday's constant in mAh/mol (96485.33212 C/mol ÷ 3.6 C/mAh, CODATA 2018)."""
+
+PER_G_CM3: float = 0.602214076
+"""One g/cm³ in u/Å³ (CODATA 2018)."""
+
+HZ: float = float(np.sqrt(_ase._e / _ase._amu) * 1e10 / (2 * np.pi))
+"""Frequency of a curvature of 1 eV/Å² and a mass of 1 u, Hz."""
+
+CM2_PER_A2: float = 1e-16
+"""One Å² in cm²."""
+
+ROOM_K: float = 300.0
+"""Temperature at which rates and diffusivities are reported, K."""

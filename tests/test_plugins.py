@@ -1,120 +1,167 @@
-"""Potentials and cards of another package, found by its entry points and kept to the same contract."""
+"""A package adds a step kind: TOML, check, processes, reports and provenance know it, and its name is its own."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from abc import ABC, abstractmethod
+import tomllib
+from collections.abc import Iterator
+from configparser import ConfigParser
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
-import torch
-from ase.build import bulk
+from walks import CAMPAIGN, PLUGIN, dies_after, in_child, installed, make_campaign, outcomes, run
 
-import atomsim
-from atomsim.catalog import folder as catalog_folder
+from atomsim.campaign.file import describe_keys, load_campaign
+from atomsim.campaign.status import read_status
 from atomsim.errors import AtomsimError, InputError
-from atomsim.interop import torchsim_model
-from atomsim.registry import plugins
-from atomsim.testing import check_contract
-
-SPRINGS = """
-from atomsim.models.pair import LennardJones
-
-
-def load(weights, card, device, dtype):
-    assert weights is None
-    if card.name == "broken":
-        return 5
-    return LennardJones(onset_A=4.0, cutoff_A=card.cutoff_A, name=card.name, device=device, dtype=dtype)
-"""
-ENTRIES = """
-[atomsim.potentials]
-springs = some_springs.potential:load
-[atomsim.cards]
-springs = some_springs.cards
-"""
+from atomsim.report import write_report
+from atomsim.slurm.collect import collect
+from atomsim.store import artifacts, durable
+from atomsim.store.artifacts import open_artifact
+from atomsim.store.run_folder import RunFolder, read_run
+from atomsim.tasks import MODULES, kind_of, kinds, packages_of
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """An installed package with a family of potentials and two cards."""
-    info = tmp_path / "some_springs-1.2.dist-info"
-    for folder in (tmp_path / "some_springs" / "cards", info):
-        folder.mkdir(parents=True)
-    (tmp_path / "some_springs" / "__init__.py").write_text("")
-    (tmp_path / "some_springs" / "potential.py").write_text(SPRINGS)
-    card = (catalog_folder("potentials") / "lj-test.toml").read_text()
-    for name in ("springs-1", "broken"):
-        text = card.replace('name = "lj-test"', f'name = "{name}"').replace('"lennard-jones"', '"springs"')
-        (tmp_path / "some_springs" / "cards" / f"{name}.toml").write_text(text)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: some-springs\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text(ENTRIES)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    plugins.card_folders_of_packages.cache_clear()
-    yield tmp_path
-    plugins.card_folders_of_packages.cache_clear()
-    for name in [n for n in sys.modules if n.startswith("some_springs")]:
-        del sys.modules[name]
+def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with installed(monkeypatch):
+        yield
 
 
-def test_a_potential_of_another_package_is_one_by_its_name(package):
-    potential = atomsim.load_potential("springs-1", device="cpu")
-    assert atomsim.relax(bulk("Ar", a=4.8), "springs-1", device="cpu", check_minimum=False).ok
-    assert all(check.passed for check in check_contract(potential, atomsim.read("LiCoO2") + atomsim.read("Li")))
-    with pytest.raises(InputError, match="gave int, wanted a Potential"):
-        atomsim.load_potential("broken", device="cpu")
+def broken(folder: Path, entry: str, code: str = "") -> Path:
+    """A package in a folder whose one entry point for step kinds says so."""
+    about = folder / "atomsim_broken-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: atomsim-broken\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[atomsim.steps]\n{entry}\n")
+    (folder / "atomsim_broken.py").write_text(code)
+    return folder
 
 
-def test_it_is_imported_when_it_is_loaded_and_not_before(package):
-    code = f"""import sys; sys.path.insert(0, {str(package)!r})
-import atomsim
-from atomsim.registry.cards import card_names
-print("springs-1" in card_names(), "some_springs.potential" in sys.modules)
-atomsim.load_potential("springs-1", device="cpu")
-print("some_springs.potential" in sys.modules)"""
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == ["True", "False", "True"]
+def test_the_example_says_the_same_where_it_is_built_and_where_it_is_installed() -> None:
+    project = tomllib.loads((PLUGIN / "pyproject.toml").read_text())["project"]
+    installed_as = ConfigParser(delimiters="=")
+    installed_as.read(next(PLUGIN.glob("*.dist-info")) / "entry_points.txt")
+    assert {group: dict(installed_as[group]) for group in installed_as.sections()} == project["entry-points"]
 
 
-def test_a_package_that_cannot_be_imported_is_told_by_name(package):
-    (package / "some_springs" / "potential.py").write_text("import nothing_of_that_name")
-    with pytest.raises(InputError, match=r"some-springs 1\.2 cannot be imported"):
-        atomsim.load_potential("springs-1", device="cpu")
+def test_a_kind_of_a_package_is_listed_checked_and_has_a_version(plugin: None, tmp_path: Path) -> None:
+    assert kinds() == (*MODULES, "walk")
+    assert packages_of("relax", "walk") == {"atomsim-walk": "0.3.0"}
+    rows = describe_keys()['[[step]] kind = "walk"']
+    assert {"key": "steps", "type": "integer", "default": "100", "description": "steps of the walk"} in rows
+    with pytest.raises(InputError, match="did you mean 'every'"):
+        make_campaign(tmp_path, text=CAMPAIGN.replace("every", "evry"))
+    with pytest.raises(InputError, match="did you mean 'walk'"):
+        make_campaign(tmp_path, text=CAMPAIGN.replace('"walk"', '"walks"'))
 
 
-class Interface(torch.nn.Module, ABC):
-    """What TorchSim asks of a model."""
-
-    device = property(lambda self: self._device)
-    dtype = property(lambda self: self._dtype)
-
-    @abstractmethod
-    def forward(self, state, **kwargs): ...
+def test_without_the_package_there_is_no_such_kind(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown kind 'walk'; kinds are structures, .*barriers"):
+        make_campaign(tmp_path)
 
 
-def test_a_potential_is_a_torchsim_model(monkeypatch):
-    for name in ("torch_sim", "torch_sim.models", "torch_sim.models.interface"):
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    sys.modules["torch_sim.models.interface"].ModelInterface = Interface
-    atoms = bulk("Ar", "fcc", a=5.3, cubic=True)
-    atoms.rattle(0.05, seed=1)
-    model = torchsim_model(atomsim.load_potential("lj-test", device="cpu"))
-    state = SimpleNamespace(
-        positions=torch.tensor(atoms.positions),
-        cell=torch.tensor(atoms.cell.array).mT[None],
-        pbc=True,
-        atomic_numbers=torch.tensor(atoms.numbers),
-        system_idx=torch.zeros(len(atoms), dtype=torch.int64),
-    )
-    found, wanted = model(state), atomsim.evaluate(atoms, "lj-test", device="cpu")
-    assert float(found["energy"]) == pytest.approx(wanted.energy_eV)
-    torch.testing.assert_close(found["forces"], torch.tensor(wanted.forces_eV_per_A))
-    assert model.dtype == torch.float64
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_campaign_runs_it_to_the_report(plugin: None, tmp_path: Path, processes: int) -> None:
+    out = tmp_path / "run"
+    assert run(make_campaign(tmp_path / "in"), out, processes=processes, checkpoint_s=30.0).ok
+    info, records = read_run(out)
+    (record,) = records["walked"]
+    assert record.provenance["versions"]["atomsim-walk"] == info["versions"]["atomsim-walk"] == "0.3.0"
+    assert record.values["artifacts"]["trajectory"]["frames"] == 20
+    assert "Walks · walked" in write_report(out, info, records).read_text()
+    (status,) = read_status(out)
+    assert (status.artifacts, status.artifact_problems) == (1, ())
+    collect(out, ["csv"])
+    assert record.values["artifacts"]["trajectory"]["file"] in (out / "exports" / "records.csv").read_text()
+    assert not list(RunFolder(out).states("01-walked").glob("*"))
 
 
-def test_without_torchsim_one_line_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch_sim", None)
-    with pytest.raises(AtomsimError, match="pip install torch-sim-atomistic"):
-        torchsim_model(atomsim.load_potential("lj-test", device="cpu"))
+def test_records_are_read_where_the_package_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, installed(patch):
+        run(make_campaign(tmp_path / "in"), tmp_path / "run")
+    info, records = read_run(tmp_path / "run")
+    assert [r.label for r in records["walked"]] == ["s0"]
+    assert write_report(tmp_path / "run", info, records).exists()
+    assert len(open_artifact(tmp_path / "run", records["walked"][0], "trajectory")) == 20
+
+
+@pytest.mark.parametrize(
+    ("entry", "code", "wanted"),
+    [
+        ("relax = atomsim_broken", "", "step kind 'relax' of atomsim-broken 1.0: atomsim has a kind of that name"),
+        ("walk = atomsim_broken", "", "atomsim-(walk|broken) has a kind of that name already; uninstall atomsim-"),
+        ("other = atomsim_broken", "import no_such_module", r"cannot be imported \(ModuleNotFoundError.*uninstall it"),
+        ("other = atomsim_broken", "KIND = 'other'", "has no NEEDS_POTENTIAL, Settings, expand, run, summarise, cost"),
+    ],
+)
+def test_a_package_that_cannot_be_used_is_refused_in_one_line(
+    plugin: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str, code: str, wanted: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    text = CAMPAIGN.replace('"walk"', '"other"') if "other" in entry else CAMPAIGN
+    (tmp_path / "in" / "walks.toml").write_text(text)
+    with installed(monkeypatch, broken(tmp_path / "site", entry, code)):
+        with pytest.raises(InputError, match=wanted) as error:
+            load_campaign(tmp_path / "in" / "walks.toml")
+        assert "\n" not in str(error.value)
+
+
+def test_atomsims_own_kinds_stay_usable_beside_a_broken_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with installed(monkeypatch, broken(tmp_path, "relax = atomsim_broken")):
+        assert kind_of("relax").__name__ == "atomsim.tasks.relax"
+
+
+@pytest.mark.parametrize("kills", [[7], [13, 13, 13, 13]])
+def test_kills_change_nothing_and_cost_no_step_twice(
+    plugin: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: list[int]
+) -> None:
+    """SIGKILL in a walk: the next run goes on from the state, evaluates only what is left, and writes the same."""
+    monkeypatch.setattr(artifacts, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(durable.os, "fsync", lambda descriptor: None)
+    campaign = make_campaign(tmp_path / "in")
+    run(campaign, tmp_path / "whole")
+    out = tmp_path / "killed"
+    left, died = 40, 0
+    for calls in kills:
+        code = in_child(lambda calls=calls: (dies_after(calls)(), run(campaign, out)))
+        assert code == (137 if calls < left else 0)
+        left, died = max(0, left - calls), died + bool(code)
+    run(campaign, out)
+    assert outcomes(out) == outcomes(tmp_path / "whole")
+    (record,) = read_run(out)[1]["walked"]
+    if left:
+        assert record.run["evaluations"] == left
+    assert record.run["continued"] == died
+    names = [sorted(p.name for p in (each / "artifacts" / record.task).iterdir()) for each in (out, tmp_path / "whole")]
+    assert names[0] == names[1]
+
+
+def test_damaged_states_are_told_of(plugin: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign, out = make_campaign(tmp_path / "in"), tmp_path / "run"
+    in_child(lambda: (dies_after(9)(), run(campaign, out)))
+    for path in RunFolder(out).states("01-walked").glob("*.state"):
+        path.write_bytes(path.read_bytes()[:-3])
+    run(campaign, out)
+    (record,) = read_run(out)[1]["walked"]
+    assert (record.run["begun_anew"], record.run["evaluations"]) == (True, 40)
+    assert "begun anew, as its saved states were damaged" in (out / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_full_disk_ends_the_run_in_one_line_and_leaves_no_record(
+    plugin: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    """The task is not to blame: with room made, the same command finishes it."""
+    campaign, out = make_campaign(tmp_path / "in"), tmp_path / "run"
+    run(campaign, tmp_path / "whole")
+    in_child(lambda: (dies_after(3)(), run(campaign, out)))
+    (out / "artifacts").write_text("stands for a disk that takes nothing more")
+    with pytest.raises(AtomsimError, match=r"cannot write artifact trajectory.*run the same command again") as error:
+        run(campaign, out, processes=processes)
+    assert "\n" not in str(error.value)
+    assert read_run(out)[1]["walked"] == []
+    (out / "artifacts").unlink()
+    run(campaign, out)
+    assert outcomes(out) == outcomes(tmp_path / "whole")

@@ -15,9 +15,10 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from atomsim.errors import InputError, nearest
 from atomsim.registry.cards import from_folder
 from atomsim.store.records import task_id
-from atomsim.tasks import MODULES, kind_of
-from atomsim.tasks.base import Source, StepKind, StepSettings, find_files, sources, unknown_word
+from atomsim.tasks import kind_of, kinds
+from atomsim.tasks.base import Source, StepSettings, find_files, sources, unknown_word
 from atomsim.tasks.keys import describe_settings, explain
+from atomsim.tasks.kind import StepKind
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 
@@ -120,6 +121,7 @@ def load_campaign(
     Raises:
         InputError: with one line for every problem found.
     """
+    kinds()  # a package that offers a kind that there is already is refused here, whatever the campaign uses
     path = Path(path)
     text = _read(path) if text is None else text
     raw = _parse(path, text)
@@ -208,7 +210,7 @@ def _steps(raw: Mapping[str, Any], base_dir: Path, problems: list[str]) -> list[
 def _settings(table: Mapping[str, Any], where: str, problems: list[str]) -> BaseModel | None:
     kind = table.get("kind")
     if not isinstance(kind, str):
-        problems.append(f"{where} has no kind; kinds are {', '.join(MODULES)}")
+        problems.append(f"{where} has no kind; kinds are {', '.join(kinds())}")
         return None
     try:
         model = kind_of(kind).Settings
@@ -282,7 +284,7 @@ def describe_keys() -> dict[str, list[dict[str, str]]]:
     """Return every key of ``[campaign]`` and of every kind of step: type, default, meaning."""
     step = [
         {"key": "name", "type": "text", "default": "must be given", "description": "name that later steps use"},
-        {"key": "kind", "type": "text", "default": "must be given", "description": "one of " + ", ".join(MODULES)},
+        {"key": "kind", "type": "text", "default": "must be given", "description": "one of " + ", ".join(kinds())},
     ]
     tables = {"[campaign]": describe_settings(Header), "[[step]]": step}
-    return tables | {f'[[step]] kind = "{kind}"': describe_settings(kind_of(kind).Settings) for kind in MODULES}
+    return tables | {f'[[step]] kind = "{kind}"': describe_settings(kind_of(kind).Settings) for kind in kinds()}

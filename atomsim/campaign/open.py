@@ -13,6 +13,7 @@ from atomsim.errors import InputError
 from atomsim.io.files import write_atomically
 from atomsim.store.provenance import versions
 from atomsim.store.run_folder import FORMAT, RunFolder
+from atomsim.tasks import packages_of
 
 
 def open_run(folder: RunFolder, campaign: Campaign, potential: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def open_run(folder: RunFolder, campaign: Campaign, potential: Mapping[str, Any]
                 f"{path} holds other files ({', '.join(others[:3])}) and no run; choose a new folder with --out"
             )
         info = {"created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "versions": versions()}
+        # packages whose kinds are used decide results as atomsim does
+        info["versions"] |= packages_of(*(step.kind for step in campaign.steps))
     # A changed comment or title is no other campaign: the copy follows it.
     info |= _describe(campaign, potential)
     write_atomically(path / "campaign.toml", campaign.text)

@@ -18,10 +18,12 @@ from atomsim.errors import AtomsimError, InputError, nearest
 from atomsim.execution.dispatch import run_job
 from atomsim.execution.job import Engine, Job, check_processes
 from atomsim.pulse import watched
+from atomsim.store.artifacts import prune
 from atomsim.store.export import export
 from atomsim.store.provenance import describe
 from atomsim.store.records import Record, Task
 from atomsim.store.run_folder import RunFolder, inputs_hash
+from atomsim.store.state import forget_states
 from atomsim.tasks.base import Context, Inputs, left_out
 
 if TYPE_CHECKING:
@@ -270,6 +272,7 @@ def run_step(run: Run, step: Step, before: frozenset[str]) -> StepSummary:
     _run_tasks(run, step, tasks, inputs)
     records, _ = run.folder.records(step.folder)
     export(run.folder, step.folder, records)
+    prune(run.folder.path, records)
     summary = StepSummary(
         name=step.name,
         kind=step.kind,
@@ -302,12 +305,18 @@ def _run_tasks(run: Run, step: Step, tasks: Sequence[Task], inputs: Inputs) -> N
         on_calls=run.progress.force_calls,
     )
     instead_of = run.folder.instead_of(step.folder)
-    for record in run_job(job, run.engine, run.potential if needs else None):
+    states = run.folder.states(step.folder)
+    engine = replace(run.engine, run=str(run.folder.path)).for_kind(step.kind)
+    engine = engine if engine.replay else replace(engine, checkpoints=str(states))
+    for record in run_job(job, engine, run.potential if needs else None):
         if record.task in instead_of:
             record = replace(record, provenance=record.provenance | {"instead_of": instead_of[record.task]})
         ledger.append(record)
+        forget_states(states, record.task)
         if not record.good:
             run.folder.say(f"{step.name} {record.label}: {record.status} {record.message}")
+        if record.run.get("begun_anew"):
+            run.folder.say(f"{step.name} {record.label}: begun anew, as its saved states were damaged")
         run.progress.task_done(record)
 
 

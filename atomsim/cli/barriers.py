@@ -93,8 +93,8 @@ def barriers(
     from atomsim.io.dft_inputs import CODES
     from atomsim.registry.cards import from_folder
     from atomsim.report import write_report
+    from atomsim.report.paths import write_paths
     from atomsim.store.run_folder import read_run
-    from atomsim.tasks.barriers_record import write_paths
 
     if write_dft is not None and write_dft not in CODES:
         raise InputError(f"cannot write inputs for {write_dft!r}; wanted one of {', '.join(CODES)}")

@@ -145,7 +145,7 @@ def status(
 
 
 def _print_status(folder: Path, as_json: bool) -> None:
-    from atomsim.campaign.status import read_status
+    from atomsim.campaign.status import artifact_problems, read_status
     from atomsim.slurm.journal import Journal
 
     if Journal(folder).exists:
@@ -154,6 +154,8 @@ def _print_status(folder: Path, as_json: bool) -> None:
 
         status = read_cluster_status(folder, RealSlurm(Journal(folder).owner()))
         print_status(status, str(folder), as_json)
+        if not as_json and (folder / "artifacts").is_dir():
+            sys.stdout.write("".join(f"{line}\n" for line in artifact_problems(folder)))
         return
     steps = read_status(folder)
     if as_json:
@@ -176,6 +178,11 @@ def _print_status(folder: Path, as_json: bool) -> None:
             sys.stdout.write(
                 f"{step.name}: {step.damaged_lines} damaged lines in records.jsonl; rerun to redo those tasks\n"
             )
+        if step.artifacts:
+            size = step.artifact_bytes / 2**20
+            sys.stdout.write(f"{step.name}: {step.artifacts} artifacts of {size:.1f} MiB in {folder}/artifacts\n")
+        for line in step.artifact_problems:
+            sys.stdout.write(f"{step.name}: {line}\n")
 
 
 def report(folder: RunDir, as_json: Json = False) -> None:

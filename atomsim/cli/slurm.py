@@ -214,9 +214,12 @@ def collect(
     Example:
       atomsim collect runs/li2ruo3-delithiation
     """  # noqa: D301 - click's mark for lines that must not be joined
+    from atomsim.campaign.status import artifact_problems
     from atomsim.slurm.collect import collect as write
 
     written = write(folder, _words(formats) or ())
+    for line in artifact_problems(folder):
+        sys.stderr.write(f"warning: {line}\n")
     if as_json:
         show.print_json([str(path.resolve()) for path in written])
     else:

@@ -12,10 +12,11 @@ from atomsim.distill.labelling import ATOMS_AT_ONCE, Recorder, batches, evenly, 
 from atomsim.distill.motion import shots
 from atomsim.distill.recipe import Recipe
 from atomsim.distill.sampling import seed_of
-from atomsim.distill.structures import displaced, nearest_pair, structures_of
+from atomsim.distill.structures import structures_of
 from atomsim.dynamics.langevin import Langevin
 from atomsim.models.interface import Potential, Surface
 from atomsim.relaxation import RelaxSettings, iter_relax
+from atomsim.structures.random import displaced, nearest_pair
 
 TOO_NEAR = 0.3
 """Frames with two atoms nearer than this part of their covalent sum are not shown to the teacher."""

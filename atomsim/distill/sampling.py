@@ -18,13 +18,14 @@ from ase import Atoms
 from atomsim.distill.labelling import Recorder, evenly, label, labelled, largest_force
 from atomsim.distill.motion import shots
 from atomsim.distill.recipe import Recipe, System
-from atomsim.distill.structures import compressed, dimers, displaced, structures_of
+from atomsim.distill.structures import structures_of
 from atomsim.dynamics.langevin import Langevin
 from atomsim.errors import AtomsimError
 from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
 from atomsim.mep.find import PathSettings, find_paths
 from atomsim.models.interface import Surface
 from atomsim.relaxation import RelaxSettings, iter_relax
+from atomsim.structures.random import compressed, dimers, displaced
 
 Split = Literal["train", "test"]
 

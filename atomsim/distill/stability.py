@@ -14,10 +14,11 @@ from atomsim.distill.labelling import evenly
 from atomsim.distill.motion import shots
 from atomsim.distill.recipe import Recipe
 from atomsim.distill.sampling import seed_of
-from atomsim.distill.structures import nearest_pair, structures_of
+from atomsim.distill.structures import structures_of
 from atomsim.dynamics.langevin import Langevin
 from atomsim.models.interface import Potential, Surface
 from atomsim.relaxation import RelaxSettings, iter_relax
+from atomsim.structures.random import nearest_pair
 
 REACH_A = 6.0
 """Pair distributions are compared up to here, Å."""

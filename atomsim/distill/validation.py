@@ -23,7 +23,6 @@ from atomsim.distill.examination import Barriers, Voltage
 from atomsim.distill.labelling import label
 from atomsim.distill.recipe import Recipe
 from atomsim.distill.stability import heated, pair_distributions
-from atomsim.distill.structures import dimers
 from atomsim.hopping.compute import HopRequest, compute
 from atomsim.hopping.survey import SurveySettings, survey
 from atomsim.io.files import write_atomically
@@ -33,6 +32,7 @@ from atomsim.models.interface import Potential
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 from atomsim.structures.delithiation import delithiate
 from atomsim.structures.prototypes import load_prototype
+from atomsim.structures.random import dimers
 from atomsim.units import GPA
 
 Errors = dict[str, float]

@@ -12,12 +12,13 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from atomsim.execution.checkpoint import Remembering
+    from atomsim.execution.job import Outcome
 
 POLL_S = 0.5
 """How long it may outlive a parent that was killed."""
@@ -37,39 +38,44 @@ def main() -> None:
 
 
 def _serve(spec: dict[str, Any], replies: IO[str]) -> None:
-    from atomsim.errors import AtomsimError
+    from atomsim.errors import AtomsimError, StorageError
     from atomsim.execution.checkpoint import Remembering
     from atomsim.execution.job import Engine, Job, batched, guarded
     from atomsim.execution.machine import tune_process
-    from atomsim.store.records import Task, to_line
+    from atomsim.store.records import Task
     from atomsim.tasks import kind_of
     from atomsim.tasks.base import Context
 
     tune_process(threads=1)  # this process is atomsim's own
-    elements = spec["context"]["elements"]
-    context = Context(
-        **spec["context"]
-        | {
-            "base_dir": Path(spec["context"]["base_dir"]),
-            "elements": frozenset(elements) if elements is not None else None,
-        }
-    )
+    context = Context.from_json(spec["context"])
     settings = kind_of(spec["kind"]).Settings.model_validate(spec["settings"])
     job = Job(spec["kind"], settings, (), context, {}, on_calls=lambda calls: _reply(replies, {"calls": calls}))
     try:
-        potential = Engine(**spec["engine"]).load()
+        engine = Engine(**spec["engine"])
+        potential = engine.load()
     except AtomsimError as error:
         _reply(replies, {"error": str(error)})
         return
     if isinstance(potential, Remembering):
         signal.signal(signal.SIGTERM, lambda *_: _leave(potential))
+    job = job.keeping(engine.places(job.kind, potential))
     _reply(replies, {"ready": potential.sha256})
     for line in sys.stdin:
         tasks = [Task(**each | {"parents": tuple(each["parents"])}) for each in json.loads(line)["tasks"]]
-        alone = len(tasks) == 1
-        outcomes = [guarded(job, tasks[0], potential)] if alone else batched(replace(job, tasks=tasks), potential)
-        for outcome in outcomes:
-            _reply(replies, {"record": to_line(outcome.record), "wall_s": outcome.wall_s, "made": outcome.evaluations})
+        try:
+            alone = len(tasks) == 1
+            outcomes = [guarded(job, tasks[0], potential)] if alone else batched(replace(job, tasks=tasks), potential)
+            _answer(replies, outcomes)
+        except StorageError as error:
+            _reply(replies, {"error": str(error)})
+            return
+
+
+def _answer(replies: IO[str], outcomes: Iterable[Outcome]) -> None:
+    from atomsim.store.records import to_line
+
+    for outcome in outcomes:
+        _reply(replies, {"record": to_line(outcome.record), "wall_s": outcome.wall_s, "made": outcome.evaluations})
 
 
 def _leave(potential: Remembering) -> None:

@@ -11,6 +11,7 @@ from atomsim.execution.job import Engine, Job, Outcome, batched, serial
 from atomsim.execution.pool import pooled
 from atomsim.store.provenance import describe, versions
 from atomsim.store.records import Record, Task, task_id
+from atomsim.tasks import packages_of
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Potential
@@ -25,6 +26,7 @@ def run_job(job: Job, engine: Engine, potential: Potential | None) -> Iterator[R
     """
     from atomsim.execution.machine import allotted_gpus  # torch is imported only where it is needed
 
+    job = job.keeping(engine.places(job.kind, potential))
     if potential is None or engine.processes == 0:
         outcomes = serial(job, potential)
     elif potential.device.type != "cuda":
@@ -41,7 +43,7 @@ def run_job(job: Job, engine: Engine, potential: Potential | None) -> Iterator[R
 def _stamp(outcome: Outcome, task: Task, job: Job, potential: Potential | None) -> Record:
     """Add provenance, equal in every run, and the circumstances of this one."""
     provenance: dict[str, Any] = {
-        "versions": versions(),
+        "versions": versions() | packages_of(job.kind),
         "seed": job.context.seed,
         "settings": job.settings.model_dump(mode="json"),
         "inputs_sha256": task_id(asdict(task)),
@@ -58,4 +60,5 @@ def _stamp(outcome: Outcome, task: Task, job: Job, potential: Potential | None) 
         "wall_s": round(outcome.wall_s, 3),
         "attempt": outcome.attempt,
     } | ({} if potential is None else {"evaluations": outcome.evaluations})
-    return replace(outcome.record, provenance=outcome.record.provenance | provenance, run=circumstances)
+    record = outcome.record
+    return replace(record, provenance=record.provenance | provenance, run=record.run | circumstances)

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from atomsim.errors import AtomsimError, InputError
+from atomsim.errors import AtomsimError, InputError, StorageError
 from atomsim.models.shared import Shared
-from atomsim.store.records import Record, Task, record_of, to_line
-from atomsim.tasks import kind_of
+from atomsim.store.provenance import versions
+from atomsim.store.records import Record, Task, record_of, task_id, to_line
+from atomsim.store.storage import Places, Storage
+from atomsim.tasks import kind_of, packages_of
 from atomsim.tasks.base import Context, Inputs
 
 if TYPE_CHECKING:
@@ -54,6 +56,29 @@ class Engine:
     """Folders of those who ran the same tasks earlier; read, never written."""
     checkpoint_s: float = 30.0
     """How often they are written, s."""
+    replay: bool = True
+    """Keep evaluations there; not for kinds that keep their state instead (``for_kind``)."""
+    run: str | None = None
+    """Folder of the run, for artifacts; None keeps them for as long as this process lives."""
+    writer: str = "local"
+    """Which attempt at its tasks this is."""
+
+    def for_kind(self, kind: str) -> Engine:
+        """Return the engine for tasks of a kind: those that keep their state have no evaluations kept."""
+        return replace(self, replay=not getattr(kind_of(kind), "KEEPS_STATE", False))
+
+    def places(self, kind: str, potential: Potential | None) -> Places:
+        """Return where tasks of a kind keep their state and artifacts."""
+        identity = task_id(versions() | packages_of(kind), str(getattr(potential, "dtype", "")))
+        states = None if self.checkpoints is None or self.replay else Path(self.checkpoints)
+        return Places(
+            run=None if self.run is None else Path(self.run),
+            states=states,
+            earlier=tuple(Path(folder) for folder in self.checkpoints_before),
+            writer=self.writer,
+            identity=identity,
+            interval_s=self.checkpoint_s,
+        )
 
     def load(self) -> Potential:
         """Build the potential.
@@ -67,7 +92,7 @@ class Engine:
         build: Callable[..., Potential] = getattr(import_module(module), function)
         potential = build(self.potential, device=self.device, dtype=self.dtype, trust_file=self.trust_file)
         refuse_unidentified(potential)
-        if self.checkpoints is None:
+        if self.checkpoints is None or not self.replay:
             return potential
         from atomsim.execution.checkpoint import Remembering
 
@@ -89,6 +114,10 @@ class Job:
     """Told how many systems were evaluated, now and then while tasks run."""
     shared: Shared = field(default_factory=Shared, compare=False)
     """What tasks need together, computed once in this process."""
+
+    def keeping(self, places: Places) -> Job:
+        """Return the job with its tasks' states and artifacts in these places."""
+        return replace(self, context=replace(self.context, kept=Storage(places)))
 
 
 class Tally:
@@ -169,7 +198,9 @@ def batched(job: Job, potential: Potential) -> Iterator[Outcome]:
     try:
         for record in kind_of(job.kind).run(job.tasks, job.settings, job.inputs, job.context, surface, job.shared):
             seen.add(record.task)
-            yield Outcome(finite(record), time.monotonic() - start, evaluations=tally.since_record())
+            yield Outcome(_noted(finite(record), job), time.monotonic() - start, evaluations=tally.since_record())
+    except StorageError:
+        raise
     except Exception:
         _complain(job, "the batch failed; its unfinished tasks are run one by one")
     for task in job.tasks:
@@ -187,13 +218,20 @@ def guarded(job: Job, task: Task, potential: Potential | None) -> Outcome:
         if [r.task for r in records] != [task.id]:
             raise RuntimeError(f"step kind {job.kind} gave {len(records)} records for one task")  # noqa: TRY301
         record = finite(records[0])
+    except StorageError:  # there is no room: the task goes on where it stands once there is
+        raise
     except Exception as error:
         _complain(job, f"{task.label} of step {task.step}")
         record = failed(task, error)
     made = 0 if surface is None else tally.since_record()
     if potential is not None and hasattr(potential, "next_task"):  # it keeps checkpoints
         potential.next_task()
-    return Outcome(record, time.monotonic() - start, evaluations=made)
+    return Outcome(_noted(record, job), time.monotonic() - start, evaluations=made)
+
+
+def _noted(record: Record, job: Job) -> Record:
+    """Add how often a task went on from a saved state, and whether any was damaged."""
+    return replace(record, run=record.run | job.context.kept.close(record.task))
 
 
 def _unheard(calls: int) -> None:

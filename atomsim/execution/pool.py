@@ -217,15 +217,12 @@ def _take(pool: Pool, child: Child, reply: dict[str, Any] | None) -> Outcome | N
 
 
 def _job_line(job: Job, engine: Engine) -> dict[str, Any]:
-    context = asdict(job.context)
-    context["base_dir"] = str(context["base_dir"])
-    context["elements"] = sorted(context["elements"]) if context["elements"] is not None else None
     return {
         "parent": os.getpid(),
         "engine": asdict(engine),
         "kind": job.kind,
         "settings": job.settings.model_dump(mode="json"),
-        "context": context,
+        "context": job.context.to_json(),
     }
 
 

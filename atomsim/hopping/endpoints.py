@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import spglib
 from ase import Atoms
-from ase.geometry import find_mic, minkowski_reduce
+from ase.geometry import find_mic
 from numpy.typing import NDArray
 
-from atomsim.errors import InputError
 from atomsim.hopping.hops import Hop, HopSet
 from atomsim.structures.setting import SYMPREC_A
-from atomsim.structures.supercells import compact_supercell, expand
+from atomsim.structures.supercells import expand, image_distance
 from atomsim.types import FloatArray, IntArray
 
 DRIFT_A = 1.0
@@ -70,92 +69,6 @@ class Placed:
     """Where it ends, continuous with ``origin``, Å, (3,)."""
     places: tuple[int, int] = (0, 0)
     """Sites that it starts from and ends on: atoms of the supercell, then empty sites."""
-
-
-def choose_supercell(host: Atoms, least_image_A: float, max_atoms: int) -> IntArray:
-    """Return the smallest supercell whose images are ``least_image_A`` apart, else the best within ``max_atoms``.
-
-    Of supercells with as many atoms and images as far apart to 5 %, the one that keeps most of the point
-    group is taken: fewer ends are distinct.
-
-    Args:
-        host: cell with the ions in place.
-        least_image_A: distance between an ion and its image that is wanted, Å.
-        max_atoms: budget of atoms.
-
-    Returns:
-        Rows in units of the host's vectors, (3, 3).
-
-    Raises:
-        InputError: if the host itself has more than ``max_atoms``.
-    """
-    if len(host) > max_atoms:
-        raise InputError(f"{len(host)} atoms in the host are more than max_atoms = {max_atoms}; raise it")
-    best: tuple[FloatArray, IntArray] | None = None
-    rotations, conventional = _point_group(host)
-    for multiple in range(1, max_atoms // len(host) + 1):
-        choices = [compact_supercell(host.cell.array, multiple), *_regular(conventional, multiple)]
-        reached = [image_distance(m @ host.cell.array) for m in choices]
-        enough = min(0.95 * max(reached), least_image_A if max(reached) >= least_image_A else np.inf)
-        good = [k for k in range(len(choices)) if reached[k] >= enough]
-        chosen = max(good, key=lambda k: (_kept(rotations, choices[k]), round(reached[k], 6), -k))
-        lengths = _lengths(choices[chosen] @ host.cell.array)
-        if best is None or _wider(lengths, best[0]):
-            best = lengths, choices[chosen]
-        if best[0][0] >= least_image_A:
-            break
-    assert best is not None
-    return best[1]
-
-
-def _point_group(host: Atoms) -> tuple[NDArray[np.int64], list[IntArray]]:
-    """Rotations of the host in its own basis, and the bases to build regular supercells from: own and conventional."""
-    bases = [np.eye(3, dtype=np.int64)]
-    found = spglib.get_symmetry_dataset((host.cell.array, host.get_scaled_positions(), host.numbers), symprec=SYMPREC_A)
-    if found is None:
-        return np.eye(3, dtype=np.int64)[None], bases
-    # rows of the inverse transpose are the conventional vectors in units of the host's
-    conventional = np.linalg.inv(found.transformation_matrix).T
-    rounded = np.round(conventional).astype(np.int64)
-    if np.allclose(conventional, rounded, atol=1e-6):
-        bases.append(rounded if np.linalg.det(rounded) > 0 else -rounded)
-    return np.unique(found.rotations, axis=0).astype(np.int64), bases
-
-
-def _kept(rotations: NDArray[np.int64], matrix: IntArray) -> int:
-    """Number of rotations that map a superlattice onto itself."""
-    image = matrix @ rotations.transpose(0, 2, 1) @ np.linalg.inv(matrix)
-    return int((np.abs(image - np.round(image)) < 1e-6).all(axis=(1, 2)).sum())
-
-
-def _regular(bases: list[IntArray], multiple: int) -> list[IntArray]:
-    """Supercells along the vectors of some bases."""
-    found: list[IntArray] = []
-    for basis in bases:
-        cells = round(float(np.linalg.det(basis)))
-        found += [
-            np.diag([a, b, multiple // (a * b * cells)]) @ basis
-            for a in range(1, multiple + 1)
-            for b in range(1, multiple // a + 1)
-            if multiple % (a * b * cells) == 0
-        ]
-    return found
-
-
-def image_distance(cell: FloatArray) -> float:
-    """Length of the shortest lattice vector, Å."""
-    return float(_lengths(cell)[0])
-
-
-def _lengths(cell: FloatArray) -> FloatArray:
-    """Lengths of the reduced vectors, ascending, Å, (3,)."""
-    return np.asarray(np.sort(np.linalg.norm(minkowski_reduce(cell)[0], axis=1)))
-
-
-def _wider(new: FloatArray, old: FloatArray) -> bool:
-    """Whether the first length that differs by more than 5 % is the longer one."""
-    differs = np.flatnonzero(np.abs(new / old - 1) > 0.05)
-    return bool(len(differs) and new[differs[0]] > old[differs[0]])
 
 
 def build_cell(hops: HopSet, matrix: IntArray, symprec: float = SYMPREC_A) -> Cell:

@@ -11,10 +11,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import logsumexp
 
 from atomsim.errors import InputError
+from atomsim.mep.rates import DEFAULT_PREFACTOR
 from atomsim.types import FloatArray
-from atomsim.units import KB
-
-CM2_PER_A2 = 1e-16
+from atomsim.units import CM2_PER_A2, KB
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Jump:
     """Å."""
     barrier: float
     """eV."""
-    prefactor: float = 1e13
+    prefactor: float = DEFAULT_PREFACTOR
     """1/s."""
 
     def rate(self, temperature: float) -> float:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atomsim.hopping.hops import HopSet
-
 
 @dataclass(frozen=True)
 class Edge:
@@ -20,19 +18,6 @@ class Edge:
     """Cell of the end relative to that of the start."""
     barrier: float
     """What it takes to pass, eV (or any other measure)."""
-
-
-def edges(hops: HopSet, barriers: dict[str, float]) -> list[Edge]:
-    """Return all equivalent copies of the hops that have a barrier, by the hop's name.
-
-    Hops beside a second vacancy are left out: they need one more vacancy than the network has.
-    """
-    return [
-        Edge(key[0][0], key[1][0], key[1][1], barriers[hop.name])
-        for hop in hops.hops
-        if hop.name in barriers and not hop.also_vacant
-        for key in hop.members
-    ]
 
 
 def dimensionality(network: Sequence[Edge], n_sites: int) -> int:

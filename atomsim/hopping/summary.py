@@ -11,8 +11,8 @@ from atomsim.hopping.kinetics import Jump, activation_energy, exact_diffusivity,
 from atomsim.hopping.percolation import Edge, percolation
 from atomsim.mep.rates import DEFAULT_PREFACTOR
 from atomsim.store.records import Record, total_calls
+from atomsim.units import ROOM_K
 
-ROOM_K = 300.0
 KMC_STEPS = 1000
 KMC_ERRORS = 5.0
 """Kinetic Monte Carlo further from the exact answer than this many standard errors has not seen the whole network."""

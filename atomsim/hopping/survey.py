@@ -18,7 +18,6 @@ from atomsim.hopping.endpoints import (
     Placed,
     build_cell,
     carried,
-    choose_supercell,
     drifted,
     pair_of,
     place,
@@ -33,6 +32,7 @@ from atomsim.mep.mirror import mirrors_of
 from atomsim.models.interface import Surface
 from atomsim.optimize.hessian import Hessian, hessian
 from atomsim.relaxation import RelaxSettings, iter_relax
+from atomsim.structures.supercells import choose_supercell
 
 SAME_MINIMUM_A = 0.3
 """Ends between which no atom moves further are the same minimum, Å."""

@@ -16,7 +16,7 @@ from atomsim.io.text import read_text
 
 MANY = 250
 """Atoms beyond which ASE, which compares each with each, takes long; without symmetry the file's order is its own."""
-SAME_A = 1e-5
+SAME_GEOMETRY_A = 1e-5
 """Atoms closer than this are the same, Å: coordinates differ by rounding only."""
 
 
@@ -46,11 +46,11 @@ def _same_atoms(one: Atoms, other: Atoms) -> bool:
     """Whether two structures have the same cell and the same nuclei at the same places, in any order."""
     if sorted(one.numbers) != sorted(other.numbers) or not np.array_equal(one.pbc, other.pbc):
         return False
-    if not np.allclose(one.cell.array, other.cell.array, rtol=0, atol=SAME_A):
+    if not np.allclose(one.cell.array, other.cell.array, rtol=0, atol=SAME_GEOMETRY_A):
         return False
     periodic = np.ascontiguousarray(one.pbc, dtype=np.int64)
     i, j, _, _ = find_points_in_spheres(
-        np.ascontiguousarray(one.positions), np.ascontiguousarray(other.positions), r=SAME_A, pbc=periodic,
+        np.ascontiguousarray(one.positions), np.ascontiguousarray(other.positions), r=SAME_GEOMETRY_A, pbc=periodic,
         lattice=np.ascontiguousarray(one.cell.array if one.pbc.all() else np.eye(3)), tol=1e-8,
     )  # fmt: skip
     same = (one.numbers[i] == other.numbers[j]) & np.isclose(one.get_masses()[i], other.get_masses()[j])

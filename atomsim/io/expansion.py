@@ -10,7 +10,7 @@ from atomsim.errors import InputError
 from atomsim.io.cif_sites import Site
 from atomsim.io.symmetry import PARTS, Symmetry
 
-SAME_A = 0.02
+SAME_SITE_A = 0.02
 """Images closer than this are one atom, however many digits were given, Å."""
 SNAP_A = 0.25
 """Images farther apart than this are never one atom, however few digits were given, Å."""
@@ -38,13 +38,13 @@ def expand(site: Site, symmetry: Symmetry, cell: NDArray[np.float64]) -> NDArray
         apart = images - position
         apart -= np.rint(apart)
         distances = np.linalg.norm(apart @ cell, axis=1)
-        same = (distances < SAME_A) | ((np.abs(apart) <= bound).all(axis=1) & (distances < SNAP_A))
+        same = (distances < SAME_SITE_A) | ((np.abs(apart) <= bound).all(axis=1) & (distances < SNAP_A))
         if distances[same].max() < EXACT_A:
             break
         position = position + apart[same].mean(axis=0)
     apart = images[:, None] - images[None]
     apart -= np.rint(apart)
-    first = np.argmax(np.linalg.norm(apart @ cell, axis=-1) < SAME_A / 2, axis=1)
+    first = np.argmax(np.linalg.norm(apart @ cell, axis=-1) < SAME_SITE_A / 2, axis=1)
     found = images[np.unique(first)]
     if len(found) * same.sum() != len(images):
         raise InputError(

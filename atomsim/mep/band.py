@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
+from atomsim.constraints.projectors import confined
 from atomsim.optimize.drive import Group
+from atomsim.optimize.springs import FLOOR
 
 
 @dataclass(frozen=True)
@@ -135,3 +137,39 @@ def _dot(batch: Batch, a: Tensor, b: Tensor) -> Tensor:
 
 def _norm(batch: Batch, a: Tensor) -> Tensor:
     return _dot(batch, a, a).sqrt()
+
+
+def band_inverse(hessian: Tensor, path: Tensor, spring: float, free: Tensor | None = None) -> Tensor:
+    """Inverse of the derivative of a band's projected force, guessed from one Hessian for all images.
+
+    Across the tangent τ an image feels the potential, along it the springs:
+    J = P H P + 2k ττᵀ on the diagonal, −k ττ′ᵀ between neighbours, P = 1 − ττᵀ.
+
+    Args:
+        hessian: of an end, or of its host, eV/Å², (3 n_atoms, 3 n_atoms).
+        path: positions of all images, both ends among them, Å, (n_images + 2, n_atoms, 3).
+        spring: spring constant, eV/Å².
+        free: projectors onto the directions in which atoms may move, (n_atoms, 3, 3); None where all may in all.
+
+    Returns:
+        Å²/eV, (3 n_atoms n_images, 3 n_atoms n_images), symmetric and positive definite but for what is held.
+    """
+    n_images, size = len(path) - 2, hessian.shape[0]
+    moving = torch.eye(3, dtype=torch.float64).repeat(size // 3, 1, 1) if free is None else free.cpu()
+    values, vectors = torch.linalg.eigh(0.5 * (hessian + hessian.T))
+    largest = float(values.max())
+    floor = min(FLOOR, 0.1 * largest) if largest > 0 else FLOOR  # argon has no curvature as large as FLOOR
+    positive = (vectors * values.clamp(min=floor)) @ vectors.T
+    tangent = torch.einsum("aij,naj->nai", moving, path[2:] - path[:-2]).reshape(n_images, size)
+    tangent = tangent / tangent.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    along = tangent[:, :, None] * tangent[:, None, :]
+    across = torch.eye(size, dtype=torch.float64) - along
+    jacobian = torch.block_diag(*(across @ positive @ across + 2 * spring * along)).clone()
+    for n in range(n_images - 1):
+        here, next_ = slice(n * size, (n + 1) * size), slice((n + 1) * size, (n + 2) * size)
+        coupling = -spring * torch.outer(tangent[n], tangent[n + 1])
+        jacobian[here, next_], jacobian[next_, here] = coupling, coupling.T
+    every = moving.repeat(n_images, 1, 1)
+    held = torch.block_diag(*(torch.eye(3, dtype=torch.float64) - every))
+    inverse = confined(torch.linalg.inv(confined(jacobian, every) + held), every)
+    return 0.5 * (inverse + inverse.T)

@@ -17,7 +17,7 @@ from atomsim.mep.interpolate import idpp, linear, roughened
 from atomsim.mep.path import Ends, Path, PathSettings, at_positions, path_tangents
 from atomsim.mep.proof import Proof, prove
 from atomsim.mep.search import search
-from atomsim.mep.state import Key, band_between
+from atomsim.mep.state import KICK_A, Key, band_between
 from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Outcome, Stop, drive
 from atomsim.optimize.fire import Fire
@@ -28,8 +28,6 @@ from atomsim.optimize.space import Space
 from atomsim.relaxation import default_capacity
 from atomsim.types import FloatArray
 
-KICK_A = 0.15
-"""Longest row of the step off a ridge, Å."""
 RETRIED = 0.3
 """Part of ``fmax_eV_per_A`` that a second try must reach: a flat saddle is further off than its small force tells."""
 AT_ONCE = 32

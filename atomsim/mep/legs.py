@@ -16,7 +16,7 @@ from atomsim.types import FloatArray
 
 DEPTH_EV, HIDDEN_EV = 0.02, 0.05
 """Least depth of a dip between two humps, eV: of an image, and of the cubic between two images; less is roughness."""
-SAME_A = 0.3
+OTHER_MINIMUM_A = 0.3
 """A minimum in which no atom is further than this from where it is at an end is that end, Å."""
 FINE = 20
 """Points between two images at which the interpolated energy is looked at."""
@@ -110,7 +110,7 @@ def _stops(segment: _Segment, surface: Surface, settings: PathSettings, most: in
 
 
 def _apart(one: FloatArray, other: FloatArray) -> bool:
-    return float(np.linalg.norm(one - other, axis=1).max()) > SAME_A
+    return float(np.linalg.norm(one - other, axis=1).max()) > OTHER_MINIMUM_A
 
 
 def _dip_positions(path: Path) -> list[FloatArray]:

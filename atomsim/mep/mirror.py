@@ -6,44 +6,18 @@ Only what follows from a saddle is had in this way, never the saddle: guesses th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from atomsim.mep.path import Ends
+from atomsim.mep.path import MIRRORED_A, Ends, Mirror, largest
 from atomsim.optimize.drive import Outcome
 from atomsim.types import FloatArray
 
-SAME_A = 0.02
-"""Ends that differ by less from each other's image are that image, Å."""
 SADDLE_A = 0.06
 """The same of a saddle, which need be no better known than its forces allow, Å."""
-
-
-@dataclass(frozen=True)
-class Mirror:
-    """An operation of the host's space group, as it acts on the atoms of a path."""
-
-    rotation: FloatArray
-    """Cartesian, (3, 3)."""
-    image: NDArray[np.int64]
-    """Where it takes each atom, (n_atoms,)."""
-
-    def vectors(self, vectors: FloatArray) -> FloatArray:
-        """Take vectors, one per atom, to where their atoms go, (..., n_atoms, 3)."""
-        taken = np.empty_like(vectors)
-        taken[..., self.image, :] = vectors @ self.rotation.T
-        return taken
-
-    def swaps(self, moved: FloatArray) -> bool:
-        """Whether it takes the way from start to end, (n_atoms, 3), to the way back."""
-        return _largest(moved + self.vectors(moved)) < SAME_A
-
-    def off(self, moved: FloatArray, at: FloatArray) -> FloatArray:
-        """How far the image of what lies ``at`` from the start, on the way ``moved``, is from it, Å, (n_atoms, 3)."""
-        return moved + self.vectors(at) - at
 
 
 def mirrors_of(
@@ -60,7 +34,7 @@ def mirrors_of(
     for rotation, image in operations:
         mirror = Mirror(rotation, image)
         off = mirror.vectors(start) - end
-        if _largest(off - off.mean(axis=0)) < SAME_A and mirror.swaps(moved):
+        if largest(off - off.mean(axis=0)) < MIRRORED_A and mirror.swaps(moved):
             yield mirror
 
 
@@ -69,7 +43,7 @@ def mirror_at(ends: Ends, saddle: FloatArray) -> Mirror | None:
     at = saddle - ends.start.positions
     for mirror in ends.mirrors:
         off = mirror.off(ends.moved, at)
-        if _largest(off - off.mean(axis=0)) < SADDLE_A:  # the crystal may have drifted as a whole
+        if largest(off - off.mean(axis=0)) < SADDLE_A:  # the crystal may have drifted as a whole
             return mirror
     return None
 
@@ -106,7 +80,3 @@ def mirrored(half: Outcome, ends: Ends, mirror: Mirror, saddle: FloatArray) -> O
             energies=scalars(said.energies),
         ),
     )
-
-
-def _largest(vectors: FloatArray) -> float:
-    return float(np.linalg.norm(vectors, axis=1).max())

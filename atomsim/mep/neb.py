@@ -22,8 +22,9 @@ from atomsim.mep.path import travellers, with_end_forces
 from atomsim.mep.rates import prefactor as vineyard_prefactor
 from atomsim.mep.result import MinimumEnergyPath, Question, attempted
 from atomsim.models.interface import Potential, Surface
+from atomsim.models.load import as_surface
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
-from atomsim.structures.given import as_surface, given_structures, require_sound
+from atomsim.structures.given import given_structures, require_sound
 from atomsim.types import FloatArray
 
 if TYPE_CHECKING:

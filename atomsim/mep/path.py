@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from ase import Atoms
+from numpy.typing import NDArray
 from torch import Tensor
 
 from atomsim.batch import Batch
@@ -22,12 +23,12 @@ from atomsim.optimize.springs import spring_hessian
 from atomsim.types import FloatArray
 
 if TYPE_CHECKING:
-    from atomsim.mep.mirror import Mirror
     from atomsim.relaxation import Relaxation
-
 
 TRAVELS = 0.5
 """Atoms that go at least this part of the longest way are those that travel."""
+MIRRORED_A = 0.02
+"""Ends that differ by less from each other's image are that image, Å."""
 
 
 @dataclass(frozen=True)
@@ -204,3 +205,32 @@ def path_tangents(images: Sequence[Atoms], energies: FloatArray) -> FloatArray:
     inner = improved_tangent(batch, energy[1:-1], near).view(len(images) - 2, -1, 3)
     first, last = step[0] / step[0].norm(), step[-1] / step[-1].norm()
     return torch.cat([first[None], inner, last[None]]).numpy()
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """An operation of the host's space group, as it acts on the atoms of a path."""
+
+    rotation: FloatArray
+    """Cartesian, (3, 3)."""
+    image: NDArray[np.int64]
+    """Where it takes each atom, (n_atoms,)."""
+
+    def vectors(self, vectors: FloatArray) -> FloatArray:
+        """Take vectors, one per atom, to where their atoms go, (..., n_atoms, 3)."""
+        taken = np.empty_like(vectors)
+        taken[..., self.image, :] = vectors @ self.rotation.T
+        return taken
+
+    def swaps(self, moved: FloatArray) -> bool:
+        """Whether it takes the way from start to end, (n_atoms, 3), to the way back."""
+        return largest(moved + self.vectors(moved)) < MIRRORED_A
+
+    def off(self, moved: FloatArray, at: FloatArray) -> FloatArray:
+        """How far the image of what lies ``at`` from the start, on the way ``moved``, is from it, Å, (n_atoms, 3)."""
+        return moved + self.vectors(at) - at
+
+
+def largest(vectors: FloatArray) -> float:
+    """Length of the longest of some vectors, (n, 3)."""
+    return float(np.linalg.norm(vectors, axis=1).max())

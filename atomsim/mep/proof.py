@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from ase import Atoms
-from ase.neighborlist import neighbor_list
 from torch import Tensor
 
 from atomsim.batch import Batch
-from atomsim.constraints.projectors import confined, free_axes
 from atomsim.models.interface import Surface
-from atomsim.optimize.hessian import DISPLACEMENT
 from atomsim.optimize.modes import EXHAUSTED, Ritz, lowest_modes
 from atomsim.optimize.products import Products, orthonormal, padded
 from atomsim.optimize.space import Space
-from atomsim.optimize.springs import FLOOR
 
 NEGLIGIBLE, OF_LARGEST = 0.05, 0.0025
 """A mode counts as negative below minus this, eV/Å², or this part of the largest curvature where that is less: noise
@@ -31,44 +27,6 @@ MAX_PRODUCTS = 5
 """Products spent on the lowest mode at once."""
 ROUNDS = 4
 """How often the space beside the lowest mode is searched; once, unless the mode was not the lowest."""
-SHELL_A = 2.6
-"""Atoms this near to a moving one at the saddle take part in a partial Hessian, Å: its first shell."""
-
-
-def band_inverse(hessian: Tensor, path: Tensor, spring: float, free: Tensor | None = None) -> Tensor:
-    """Inverse of the derivative of a band's projected force, guessed from one Hessian for all images.
-
-    Across the tangent τ an image feels the potential, along it the springs:
-    J = P H P + 2k ττᵀ on the diagonal, −k ττ′ᵀ between neighbours, P = 1 − ττᵀ.
-
-    Args:
-        hessian: of an end, or of its host, eV/Å², (3 n_atoms, 3 n_atoms).
-        path: positions of all images, both ends among them, Å, (n_images + 2, n_atoms, 3).
-        spring: spring constant, eV/Å².
-        free: projectors onto the directions in which atoms may move, (n_atoms, 3, 3); None where all may in all.
-
-    Returns:
-        Å²/eV, (3 n_atoms n_images, 3 n_atoms n_images), symmetric and positive definite but for what is held.
-    """
-    n_images, size = len(path) - 2, hessian.shape[0]
-    moving = torch.eye(3, dtype=torch.float64).repeat(size // 3, 1, 1) if free is None else free.cpu()
-    values, vectors = torch.linalg.eigh(0.5 * (hessian + hessian.T))
-    largest = float(values.max())
-    floor = min(FLOOR, 0.1 * largest) if largest > 0 else FLOOR  # argon has no curvature as large as FLOOR
-    positive = (vectors * values.clamp(min=floor)) @ vectors.T
-    tangent = torch.einsum("aij,naj->nai", moving, path[2:] - path[:-2]).reshape(n_images, size)
-    tangent = tangent / tangent.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    along = tangent[:, :, None] * tangent[:, None, :]
-    across = torch.eye(size, dtype=torch.float64) - along
-    jacobian = torch.block_diag(*(across @ positive @ across + 2 * spring * along)).clone()
-    for n in range(n_images - 1):
-        here, next_ = slice(n * size, (n + 1) * size), slice((n + 1) * size, (n + 2) * size)
-        coupling = -spring * torch.outer(tangent[n], tangent[n + 1])
-        jacobian[here, next_], jacobian[next_, here] = coupling, coupling.T
-    every = moving.repeat(n_images, 1, 1)
-    held = torch.block_diag(*(torch.eye(3, dtype=torch.float64) - every))
-    inverse = confined(torch.linalg.inv(confined(jacobian, every) + held), every)
-    return 0.5 * (inverse + inverse.T)
 
 
 @dataclass(frozen=True)
@@ -228,42 +186,3 @@ def _guess(host: np.ndarray, tangent: np.ndarray) -> _Guess:
     small = min(NEGLIGIBLE, OF_LARGEST * largest) if largest > FLAT else NEGLIGIBLE
     inverse = (vectors / np.clip(values, 10 * small, None)) @ vectors.T
     return _Guess(inverse, tangent if values[0] > -small else vectors[:, 0], small)
-
-
-def shell(atoms: Atoms, moving: Sequence[int], radius: float = SHELL_A) -> tuple[int, ...]:
-    """Return the moving atoms and their neighbours within ``radius`` (Å), fixed atoms left out, sorted."""
-    i, j = neighbor_list("ij", Atoms(atoms), radius)
-    near = {int(m) for m in moving} | {int(b) for a, b in zip(i, j, strict=True) if int(a) in moving}
-    fixed = {int(f) for f in np.flatnonzero(Batch.pack([atoms]).fixed.numpy())}
-    return tuple(sorted(near - fixed))
-
-
-def partial_hessian(
-    atoms: Atoms, chosen: tuple[int, ...], surface: Surface, systems_at_once: int = 1
-) -> tuple[np.ndarray, int]:
-    """Second derivatives with respect to some atoms, all others held; eV/Å², (3 n, 3 n), and its force calls.
-
-    Central differences of forces along the directions in which constraints let the atoms move, zero along others;
-    all displaced systems are independent and evaluated as batches.
-    """
-    one = Batch.pack([atoms], getattr(surface, "device", "cpu"))
-    axes = {a: free_axes(one.free[a].cpu()).to(one.device) for a in chosen}
-    steps = [(a, sign * DISPLACEMENT * axis) for a in chosen for axis in axes[a] for sign in (1, -1)]
-    index = torch.as_tensor(chosen, device=one.device)
-    forces: list[Tensor] = []
-    for begin in range(0, len(steps), systems_at_once):
-        part = steps[begin : begin + systems_at_once]
-        batch = one.take([0] * len(part))
-        positions = batch.positions.clone().view(len(part), -1, 3)
-        for n, (a, step) in enumerate(part):
-            positions[n, a] += step
-        said = surface(replace(batch, positions=positions.view(-1, 3))).forces.view(len(part), -1, 3)
-        forces += list(said[:, index].flatten(1).cpu())
-    if not forces:
-        return np.zeros((3 * len(chosen), 3 * len(chosen))), 0
-    found = torch.stack(forces)
-    curvature = -(found[0::2] - found[1::2]) / (2 * DISPLACEMENT)
-    frame = torch.block_diag(*(axes[a].cpu() for a in chosen))
-    curvature = frame.T @ curvature
-    curvature = confined(0.5 * (curvature + curvature.T), one.free.cpu()[list(chosen)])
-    return curvature.numpy(), len(steps)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 from ase.data import atomic_masses
-from ase.units import _amu, _e
 from numpy.typing import NDArray
 
 from atomsim.batch import Batch
 from atomsim.mep.find import Path
-from atomsim.mep.proof import partial_hessian, shell
 from atomsim.models.interface import Surface
-from atomsim.optimize.hessian import hessian
-from atomsim.units import KB
+from atomsim.optimize.hessian import hessian, partial_hessian, shell
+from atomsim.units import HZ, KB
 
 DEFAULT_PREFACTOR = 1e13
 """Attempt frequency that is assumed where none was computed, 1/s."""
-HZ = float(np.sqrt(_e / _amu) * 1e10 / (2 * np.pi))
-"""Frequency of a curvature of 1 eV/Å² and a mass of 1 u, Hz."""
 
 
 def frequencies(hessian: NDArray[np.float64], numbers: NDArray[np.int64]) -> NDArray[np.float64]:

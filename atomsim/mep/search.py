@@ -25,7 +25,7 @@ from atomsim.mep.follow import Follow, held, informed, with_lowest
 from atomsim.mep.path import Ends, Path, PathSettings, at_positions
 from atomsim.mep.proof import prove
 from atomsim.mep.sides import to_paths
-from atomsim.mep.state import Climb, Key, Watched, band_between, begun, device_of
+from atomsim.mep.state import KICK_A, Climb, Key, Watched, band_between, begun, device_of
 from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.newton import Newton
@@ -43,8 +43,6 @@ DISPLACEMENT_A = 0.03
 """Of a moving atom, for its own curvature, Å."""
 MEASURED_ATOMS = 2
 """Moving atoms whose curvature is measured, at most."""
-KICK_A = 0.15
-"""Longest row of the step off a ridge, Å."""
 LEAVE_A = 0.3
 """The same of the step out of a shallow minimum, Å."""
 ONE_SIDED = "a shallow minimum on top of the path has a proven saddle on one side alone: the barrier may be higher"

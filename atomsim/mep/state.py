@@ -11,15 +11,18 @@ from ase import Atoms
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.mep.band import Band, ElasticBand
+from atomsim.mep.band import Band, ElasticBand, band_inverse
 from atomsim.mep.path import Ends, Path, at_positions, path_tangents
-from atomsim.mep.proof import Proof, band_inverse
+from atomsim.mep.proof import Proof
 from atomsim.models.interface import Surface
 from atomsim.optimize.drive import Group, Outcome
 from atomsim.types import FloatArray
 
 Key = tuple[Hashable, int]
 """Hop and number of the start."""
+
+KICK_A = 0.15
+"""Longest row of the step off a ridge, Å."""
 
 
 @dataclass

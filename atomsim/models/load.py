@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import BaseCalculator, Calculator
 
 from atomsim.errors import InputError, nearest, note_once
-from atomsim.models.interface import Potential
+from atomsim.models.interface import Potential, Surface
 from atomsim.registry.cards import MODEL_FILES, PotentialCard, card_names, list_cards, load_card
 from atomsim.registry.plugins import families, family_loader
 
@@ -279,3 +279,23 @@ def _unpickle(data: bytes, name: str) -> Any:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{name} is not a readable MACE model: {reason}; give a file saved by torch.save") from error
+
+
+def as_surface(potential: Any, device: str = "auto") -> Surface:
+    """Return a potential by its name or path, from an ASE calculator, or as it is.
+
+    Raises:
+        InputError: if it is none of these, or cannot be loaded.
+    """
+    if isinstance(potential, str | Path):
+        return load_potential(potential, device=device)
+    if isinstance(potential, BaseCalculator) and not isinstance(potential, Potential):
+        from atomsim.models.ase import AsePotential
+
+        return AsePotential(potential)
+    if callable(potential) and not isinstance(potential, type):
+        surface: Surface = potential
+        return surface
+    found = potential.__name__ if isinstance(potential, type) else type(potential).__name__
+    hint = f"; make one with {found}(…)" if isinstance(potential, type) else ""
+    raise InputError(f"potential: found {found}, wanted a name, a path, a Potential or an ASE calculator{hint}")

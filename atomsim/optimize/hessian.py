@@ -17,9 +17,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from ase import Atoms
+from ase.neighborlist import neighbor_list
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
+from atomsim.constraints.projectors import confined, free_axes
 from atomsim.errors import InputError
 from atomsim.models.interface import Surface
 
@@ -140,3 +142,46 @@ def _strain_parts(found: list[tuple[np.ndarray, np.ndarray]], n_atoms: int) -> t
             mixed[:, :, i, j] = -torch.from_numpy(force_up - force_down) / (2 * STRAIN)
             strain[:, :, i, j] = torch.from_numpy(virial_up - virial_down) / (2 * STRAIN)
     return mixed, 0.5 * (strain + strain.permute(2, 3, 0, 1))
+
+
+SHELL_A = 2.6
+"""Atoms this near to a moving one at the saddle take part in a partial Hessian, Å: its first shell."""
+
+
+def shell(atoms: Atoms, moving: Sequence[int], radius: float = SHELL_A) -> tuple[int, ...]:
+    """Return the moving atoms and their neighbours within ``radius`` (Å), fixed atoms left out, sorted."""
+    i, j = neighbor_list("ij", Atoms(atoms), radius)
+    near = {int(m) for m in moving} | {int(b) for a, b in zip(i, j, strict=True) if int(a) in moving}
+    fixed = {int(f) for f in np.flatnonzero(Batch.pack([atoms]).fixed.numpy())}
+    return tuple(sorted(near - fixed))
+
+
+def partial_hessian(
+    atoms: Atoms, chosen: tuple[int, ...], surface: Surface, systems_at_once: int = 1
+) -> tuple[np.ndarray, int]:
+    """Second derivatives with respect to some atoms, all others held; eV/Å², (3 n, 3 n), and its force calls.
+
+    Central differences of forces along the directions in which constraints let the atoms move, zero along others;
+    all displaced systems are independent and evaluated as batches.
+    """
+    one = Batch.pack([atoms], getattr(surface, "device", "cpu"))
+    axes = {a: free_axes(one.free[a].cpu()).to(one.device) for a in chosen}
+    steps = [(a, sign * DISPLACEMENT * axis) for a in chosen for axis in axes[a] for sign in (1, -1)]
+    index = torch.as_tensor(chosen, device=one.device)
+    forces: list[Tensor] = []
+    for begin in range(0, len(steps), systems_at_once):
+        part = steps[begin : begin + systems_at_once]
+        batch = one.take([0] * len(part))
+        positions = batch.positions.clone().view(len(part), -1, 3)
+        for n, (a, step) in enumerate(part):
+            positions[n, a] += step
+        said = surface(replace(batch, positions=positions.view(-1, 3))).forces.view(len(part), -1, 3)
+        forces += list(said[:, index].flatten(1).cpu())
+    if not forces:
+        return np.zeros((3 * len(chosen), 3 * len(chosen))), 0
+    found = torch.stack(forces)
+    curvature = -(found[0::2] - found[1::2]) / (2 * DISPLACEMENT)
+    frame = torch.block_diag(*(axes[a].cpu() for a in chosen))
+    curvature = frame.T @ curvature
+    curvature = confined(0.5 * (curvature + curvature.T), one.free.cpu()[list(chosen)])
+    return curvature.numpy(), len(steps)

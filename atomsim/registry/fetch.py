@@ -18,7 +18,8 @@ from urllib.parse import quote
 
 from atomsim.errors import AtomsimError, InputError
 from atomsim.registry.cards import PotentialCard, Weights, card_text, load_card, own_store, sha256_of, stores
-from atomsim.registry.download import OtherFinishedError, Part, Patience, Progress, require_archive, require_private
+from atomsim.registry.download import OtherFinishedError, Part, Patience, Progress
+from atomsim.registry.trust import require_archive, require_private
 
 
 @dataclass(frozen=True)

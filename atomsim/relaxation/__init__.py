@@ -6,13 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from atomsim.relaxation.public import relax
     from atomsim.relaxation.result import Relaxation
-    from atomsim.relaxation.run import default_capacity, iter_relax, relax
+    from atomsim.relaxation.run import default_capacity, iter_relax
     from atomsim.relaxation.settings import CURVATURES, METHODS, RelaxSettings
 
 __all__ = ["CURVATURES", "METHODS", "RelaxSettings", "Relaxation", "default_capacity", "iter_relax", "relax"]
 
-_HOMES = {"Relaxation": "result", "default_capacity": "run", "iter_relax": "run", "relax": "run"}
+_HOMES = {"Relaxation": "result", "default_capacity": "run", "iter_relax": "run", "relax": "public"}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from atomsim.errors import AtomsimError
 from atomsim.models.shared import Shared
 from atomsim.optimize.hessian import Hessian, hessian
+from atomsim.relaxation.run import iter_relax
+from atomsim.relaxation.settings import RelaxSettings
 from atomsim.structures.hosts import left_sites
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Surface
-    from atomsim.relaxation import RelaxSettings
 
 HOST_FMAX = 0.01
 """To what force the host is relaxed before its Hessian is taken, eV/Å."""
@@ -120,8 +121,6 @@ def inherited(
 
 def _of_host(host: Host, surface: Surface, settings: RelaxSettings, shared: Shared) -> Hessian | None:
     """Relax the host, in ways of its own, and take its Hessian; None if it does not relax."""
-    from atomsim.relaxation import RelaxSettings, iter_relax
-
     own = RelaxSettings(
         fmax_eV_per_A=HOST_FMAX,
         max_steps=HOST_STEPS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from statistics import median
 from typing import Any
 
@@ -13,11 +14,10 @@ from ase.data import chemical_symbols, covalent_radii
 from ase.neighborlist import neighbor_list
 
 from atomsim.errors import InputError
-from atomsim.report.barriers import barriers_part
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Source, Table
-from atomsim.report.electrode import electrode_part
 from atomsim.report.parts import Part
 from atomsim.store.records import Record, total_calls
+from atomsim.tasks import find_kind
 
 TOO_CLOSE = 0.6
 """Atoms nearer than this part of the sum of their covalent radii are no chemistry."""
@@ -42,7 +42,7 @@ def relax_part(step: str, records: Sequence[Record]) -> Part:
     """Report the records of one ``relax`` step."""
     good = [r for r in records if r.good]
     section = Section(step, f"Relaxations · {step}", [relax_table(records)], _counts_text(records))
-    return Part((), (*_status_notices(step, records), *_geometry_notices(step, good)), (section,))
+    return Part((), tuple(_geometry_notices(step, good)), (section,))
 
 
 def delithiate_part(step: str, records: Sequence[Record]) -> Part:
@@ -58,7 +58,7 @@ def delithiate_part(step: str, records: Sequence[Record]) -> Part:
         "Ways to leave x ions in the supercells that were looked at, those distinct by symmetry, and those kept. "
         f"An ordering is counted in its smallest cell. {_parent_text(records)}",
     )
-    return Part(notices=tuple(_status_notices(step, records)), sections=(section,) if rows else ())
+    return Part(sections=(section,) if rows else ())
 
 
 def _parent_text(records: Sequence[Record]) -> str:
@@ -78,24 +78,24 @@ def _parent_text(records: Sequence[Record]) -> str:
     )
 
 
-def plain_part(step: str, records: Sequence[Record]) -> Part:
-    """Report a step of a kind that has nothing of its own to show: only what went wrong."""
-    return Part(notices=tuple(_status_notices(step, records)))
-
-
-PARTS: dict[str, Callable[[str, Sequence[Record]], Part]] = {
-    "barriers": lambda step, records: _with_statuses(step, records, barriers_part(step, records)),
-    "delithiate": delithiate_part,
-    "electrode": lambda step, records: _with_statuses(step, records, electrode_part(step, records)),
-    "relax": relax_part,
-}
-"""One function for each kind of step; a new kind adds a line. Others get ``plain_part``."""
-
-
 def part_of(step: str, records: Sequence[Record]) -> Part:
-    """Return what a step adds to the report."""
-    kind = records[0].kind if records else ""
-    return PARTS.get(kind, plain_part)(step, records)
+    """Return what a step adds to the report: what went wrong, and what its kind shows.
+
+    A kind without a part of its own, or of a package that is not installed, has only the first.
+    """
+    kind = find_kind(records[0].kind) if records else None
+    make: str | Callable[[str, Sequence[Record]], Part] | None = getattr(kind, "report", None)
+    if isinstance(make, str):
+        module, _, function = make.partition(":")
+        make = getattr(import_module(module), function)
+    assert not isinstance(make, str)
+    return _with_statuses(step, records, make(step, records) if make else Part())
+
+
+def order_of(records: Sequence[Record]) -> int:
+    """Return where the part of a step belongs: of a lower number first, equal ones in the order of the steps."""
+    kind = find_kind(records[0].kind) if records else None
+    return int(getattr(kind, "REPORT_ORDER", 0))
 
 
 def relax_table(records: Sequence[Record]) -> Table:

@@ -12,11 +12,15 @@ from atomsim.io.files import write_atomically
 from atomsim.report.blocks import Chart, Section, Table
 from atomsim.report.html import page
 from atomsim.report.mpl_chart import save_figures
-from atomsim.report.steps import convergence_headline, part_of, potential_notices, provenance_section, timing_section
+from atomsim.report.steps import (
+    convergence_headline,
+    order_of,
+    part_of,
+    potential_notices,
+    provenance_section,
+    timing_section,
+)
 from atomsim.store.records import Record
-
-FIRST = ("electrode",)
-"""Kinds whose sections come first; the others follow in the order of the steps."""
 
 
 def write_report(run_dir: Path, campaign_info: Mapping[str, Any], records: Mapping[str, Sequence[Record]]) -> Path:
@@ -34,7 +38,7 @@ def write_report(run_dir: Path, campaign_info: Mapping[str, Any], records: Mappi
     Raises:
         AtomsimError: if a file cannot be written.
     """
-    steps = sorted(records, key=lambda s: not (records[s] and records[s][0].kind in FIRST))
+    steps = sorted(records, key=lambda step: order_of(records[step]))
     parts = [part_of(step, records[step]) for step in steps]
     sections = [s for part in parts for s in part.sections]
     sections += [timing_section(records), provenance_section(campaign_info, records)]

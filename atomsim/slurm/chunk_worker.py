@@ -1,6 +1,6 @@
 """A worker: one process with one GPU (or some cores) that takes a chunk to its end, or to its time's end.
 
-The tasks themselves go through ``worker.engine.run_job``, as those of ``atomsim run`` do.
+The tasks themselves go through ``execution.dispatch.run_job``, as those of ``atomsim run`` do.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING
 from atomsim.errors import AtomsimError, InputError
 from atomsim.execution.dispatch import run_job
 from atomsim.execution.job import Engine, Job
-from atomsim.slurm.chunking import weight
 from atomsim.slurm.client import Slurm
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.place import Place
@@ -26,9 +26,11 @@ from atomsim.slurm.waking import wake
 from atomsim.slurm.watchdog import BEAT_S, Stopped, Watch
 from atomsim.store.claims import Attempt, attempts, checkpoints, claim, done_before, earlier_checkpoints, superseded
 from atomsim.store.provenance import versions
-from atomsim.store.records import Ledger, Record, Task
+from atomsim.store.records import Ledger, Record
 from atomsim.store.rounds import Manifest, key_of, read_chunks, read_header, read_tasks, rounds
-from atomsim.tasks import kind_of
+from atomsim.store.run_folder import RunFolder
+from atomsim.store.state import forget_states, saved_by
+from atomsim.tasks import kind_of, packages_of
 from atomsim.tasks.base import Context
 
 if TYPE_CHECKING:
@@ -170,6 +172,7 @@ def _run(place: Place, journal: Journal, settings: Settings, header: Manifest, a
     try:
         chunk = next(c for c in read_chunks(place.folder, place.round) if c.number == place.chunk)
         tasks = read_tasks(place.folder, chunk)
+        kind = kind_of(header.job["kind"])
     except AtomsimError as error:
         raise RefusedError(str(error)) from error
     done = done_before(place.folder, attempt)
@@ -177,18 +180,24 @@ def _run(place: Place, journal: Journal, settings: Settings, header: Manifest, a
     if not pending:
         return
     before = earlier_checkpoints(place.folder, place.round, {task.id for task in pending})
+    base = engine_of(settings)
     engine = replace(
-        engine_of(settings),
+        base,
         checkpoints=str(checkpoints(place.folder, attempt.key)),
         checkpoints_before=tuple(str(folder) for folder in before),
-    )
-    potential = _load(engine, header)
+        # a worker with little time left must save before it ends, or its successor begins where it did
+        checkpoint_s=min(base.checkpoint_s, max(0.0, watch.deadline - time.time()) / 4),
+        run=str(place.run),
+        writer=_writer(attempt.number),
+    ).for_kind(header.job["kind"])
+    potential = _load(engine, header, RunFolder(place.run).kinds)
+    if not engine.replay:
+        watch.left_something = lambda: saved_by(checkpoints(place.folder, attempt.key), _writer(attempt.number))
     watch.begin()
     log = journal.path / "logs" / f"{place.step}-{attempt.key}.a{attempt.number:03d}.log"
-    kind = header.job["kind"]
     job = Job(
-        kind=kind,
-        settings=kind_of(kind).Settings.model_validate(header.job["settings"]),
+        kind=header.job["kind"],
+        settings=kind.Settings.model_validate(header.job["settings"]),
         tasks=pending,
         context=context_from(header),
         inputs={},
@@ -199,15 +208,19 @@ def _run(place: Place, journal: Journal, settings: Settings, header: Manifest, a
     by_id = {task.id: task for task in tasks}
     try:
         for record in run_job(job, engine, potential):
-            _keep(record, by_id[record.task], header, ledger, place, attempt, watch)
+            task = by_id[record.task]
+            _keep(record, kind.cost(task, job.settings), ledger, place, attempt, watch)
     finally:
         if hasattr(potential, "flush"):
             potential.flush()
 
 
-def _keep(
-    record: Record, task: Task, header: Manifest, ledger: Ledger, place: Place, attempt: Attempt, watch: Watch
-) -> None:
+def _writer(attempt: int) -> str:
+    """Return the name that the states saved by an attempt at a chunk go by."""
+    return f"a{attempt:03d}"
+
+
+def _keep(record: Record, cost: float, ledger: Ledger, place: Place, attempt: Attempt, watch: Watch) -> None:
     """Write a record, unless it is not to be believed or nobody would read it."""
     watch.check()
     if not record.good and any(words in record.message for words in DEVICE_FAULTS):
@@ -216,14 +229,17 @@ def _keep(
         raise Stopped("fenced")
     run = record.run | {"attempt": attempt.number, "host": place.host, "chunk": attempt.key}
     ledger.append(replace(record, run=run))
-    watch.tally.add(record, weight(task, header.job["settings"]), ledger.path.stat().st_size)
+    watch.tally.add(record, cost, ledger.path.stat().st_size)
+    # of this attempt and those before it: whoever takes over meanwhile keeps what it saved
+    mine = [_writer(number) for number in range(1, attempt.number + 1)]
+    forget_states(checkpoints(place.folder, attempt.key), record.task, mine)
     if not record.good:
         _say(f"{record.label}: {record.status} {record.message}")
 
 
-def _load(engine: Engine, header: Manifest) -> Potential:
+def _load(engine: Engine, header: Manifest, kinds: Iterable[str]) -> Potential:
     """Load the potential, and refuse to work if it or the code is not what was planned with."""
-    now, planned = versions(), header.job["versions"]
+    now, planned = versions() | packages_of(*kinds), header.job["versions"]
     changed = sorted(k for k in now.keys() | planned.keys() if now.get(k) != planned.get(k))
     if changed:
         what = ", ".join(f"{k} is {now.get(k)} here, was {planned.get(k)}" for k in changed)
@@ -247,16 +263,12 @@ def _load(engine: Engine, header: Manifest) -> Potential:
 
 def context_from(header: Manifest) -> Context:
     """Return the context of a step as its manifest has it."""
-    content = dict(header.job["context"])
-    elements = content["elements"]
-    content["base_dir"] = Path(content["base_dir"])
-    content["elements"] = frozenset(elements) if elements is not None else None
-    return Context(**content)
+    return Context.from_json(header.job["context"])
 
 
 def _put_back(place: Place, journal: Journal, slurm: Slurm, watch: Watch) -> bool:
     """Have the job run again if its time was up, it got on, and nobody wants it gone."""
-    got_on = watch.tally.calls > 0 or watch.tally.counts
+    got_on = watch.progress or watch.tally.counts
     if not (watch.why == "walltime" and place.job and got_on and journal.closed() is None):
         return False
     back = slurm.requeue(place.job)

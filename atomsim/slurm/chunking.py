@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from pydantic import BaseModel
 
 from atomsim.slurm.profile import Cluster
 from atomsim.slurm.script import elements
 from atomsim.store.records import Task
 from atomsim.store.rounds import Chunk
+from atomsim.tasks.kind import StepKind
 
 SHORTEST_S = 120.0
 """Shorter chunks would spend their time on loading a model."""
@@ -19,16 +21,11 @@ SUSPECTS = (None, 8, 1)
 """Most tasks in a chunk whose tasks were under way in 0, 1, 2 or more workers that died."""
 
 
-def weight(task: Task, settings: Mapping[str, Any]) -> float:
-    """Return the size of a task: its atoms, times the images of a band."""
-    atoms = len(task.structure["numbers"]) if task.structure else 1
-    return float(atoms * max(1, int(settings.get("images") or 1)))
-
-
 def plan_chunks(
     tasks: Sequence[Task],
     spans: Mapping[str, tuple[int, int]],
-    settings: Mapping[str, Any],
+    kind: StepKind,
+    settings: BaseModel,
     cluster: Cluster,
     seconds_per_atom: float,
     suspicion: Mapping[str, int] | None = None,
@@ -38,14 +35,15 @@ def plan_chunks(
     Args:
         tasks: what is pending.
         spans: where each task's line is in ``tasks.jsonl``, by id.
+        kind: the step's kind, which knows what a task costs.
         settings: the step's settings.
         cluster: says how long a worker works and how many there may be.
-        seconds_per_atom: a worker's time for one atom of one task, s.
+        seconds_per_atom: a worker's time for one unit of cost, s: for relaxing one atom.
         suspicion: workers that died while a task was under way; suspects go to small chunks, so
             that a structure that kills its worker is alone in the end.
     """
     suspicion = suspicion or {}
-    costs = {task.id: weight(task, settings) * seconds_per_atom for task in tasks}
+    costs = {task.id: kind.cost(task, settings) * seconds_per_atom for task in tasks}
     aim = aim_s(sum(costs.values()), len(tasks), cluster)
     groups: list[list[Task]] = []
     spent, level_before = 0.0, -1

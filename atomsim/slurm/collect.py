@@ -13,6 +13,7 @@ from typing import Any
 
 from atomsim.errors import InputError
 from atomsim.io.files import make_folder_in, replacing, write_atomically
+from atomsim.store.artifacts import FOLDER, KEY, artifacts_of
 from atomsim.store.records import Record
 from atomsim.store.run_folder import read_run
 
@@ -65,7 +66,9 @@ def row_of(record: Record) -> dict[str, Any]:
         "status": record.status,
         "message": record.message,
     }
-    for prefix, content in (("tag.", record.tags), ("", record.values)):
+    large = {f"artifact.{name}": f"{FOLDER}/{record.task}/{a['file']}" for name, a in artifacts_of(record).items()}
+    values = {key: value for key, value in record.values.items() if key != KEY} | large
+    for prefix, content in (("tag.", record.tags), ("", values)):
         for key, value in content.items():
             row[prefix + key] = value if isinstance(value, str | int | float | bool) else json.dumps(value)
     return row

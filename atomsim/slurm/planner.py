@@ -31,6 +31,7 @@ from atomsim.slurm.settings import Settings, engine_of, settings_of
 from atomsim.store.provenance import describe, versions
 from atomsim.store.rounds import rounds
 from atomsim.store.run_folder import RunFolder
+from atomsim.tasks import packages_of
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Potential
@@ -62,7 +63,7 @@ def start(
         # a lease holds where file systems have no locks: of several who submit at once, one does
         with journal.planning() as lease:
             _refuse_submitted(journal)
-            journal.write_settings(settings_of(campaign.path, engine, cluster, versions()))
+            journal.write_settings(settings_of(campaign.path, engine, cluster, _versions(out)))
             journal.reopen()
             return advance_under(_planner(campaign, out, potential, slurm, trust_file=engine.trust_file), lease)
 
@@ -179,7 +180,7 @@ def open_planner(out: Path, slurm: Slurm, token: str = "", *, accept_versions: b
     if changed:
         # rounds of the old versions are planned anew: no worker would take them
         journal.reopen()
-        journal.write_settings(replace(settings, versions=versions()))
+        journal.write_settings(replace(settings, versions=_versions(out)))
         RunFolder(out).say(f"goes on with other versions: {', '.join(changed)}")
     opened = _planner(campaign, out, potential, slurm, token, trust_file=engine.trust_file)
     return replace(opened, notes=notes)
@@ -202,7 +203,7 @@ def _submitted_campaign(out: Path, settings: Settings, potential: str) -> tuple[
 
 def _check_versions(journal: Journal, settings: Settings, accept: bool) -> list[str]:
     """Return the packages that have changed, where a person accepts that."""
-    now = versions()
+    now = _versions(journal.run)
     changed = sorted(k for k in settings.versions.keys() | now.keys() if settings.versions.get(k) != now.get(k))
     if changed and not accept:
         what = ", ".join(f"{k} was {settings.versions.get(k)}, is {now.get(k)}" for k in changed)
@@ -211,6 +212,11 @@ def _check_versions(journal: Journal, settings: Settings, accept: bool) -> list[
             "'atomsim resume --accept-versions' (each record says what made it)"
         )
     return changed
+
+
+def _versions(out: Path) -> dict[str, str]:
+    """Return the versions of all packages that the results of a run depend on."""
+    return versions() | packages_of(*RunFolder(out).kinds)
 
 
 def _planner(

@@ -61,7 +61,7 @@ def fates(step: Path, tried: Mapping[str, Sequence[Attempt]]) -> list[Fate]:
         for attempt, later in zip(each, [*each[1:], None], strict=True):
             end = attempt.read(step, "end")
             beat = end or attempt.read(step, "beat") or {}
-            worked = bool(beat.get("calls"))
+            worked = bool(beat.get("progress", beat.get("calls")))
             # the same job again: Slurm put it back itself, after a preemption or a node's death
             requeued = later is not None and later.claim["token"] == attempt.claim["token"]
             died = (end is None and not requeued) or (end is not None and end["why"] in DIED)

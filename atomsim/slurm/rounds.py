@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,14 +230,12 @@ def open_round(
     settings = step.settings.model_dump(mode="json")
     rate = measured_rate(folder) or cluster.worker.seconds_per_atom
     spans = task_spans(folder)
-    chunks = plan_chunks(tasks, spans, settings, cluster, rate, history.deaths)
-    about = asdict(context)
-    elements_known = sorted(context.elements) if context.elements is not None else None
+    chunks = plan_chunks(tasks, spans, step.module, step.settings, cluster, rate, history.deaths)
     job = {
         "step": step.name,
         "kind": step.kind,
         "settings": settings,
-        "context": about | {"base_dir": str(context.base_dir), "elements": elements_known},
+        "context": context.to_json(),
         "versions": desk.settings.versions,
         "exclude": policy.excluded(history, number - 1),
         "seconds_per_atom": rate,

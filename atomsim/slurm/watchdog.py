@@ -69,6 +69,13 @@ class Watch:
     over: threading.Event = field(default_factory=threading.Event)
     hard: Callable[[], object] = lambda: None
     """Called before the process ends itself, as the work does not stop."""
+    left_something: Callable[[], bool] = lambda: True
+    """Whether a successor can go on from what was evaluated: always, but for tasks that keep their state."""
+
+    @property
+    def progress(self) -> bool:
+        """Whether work was done that a successor need not do again."""
+        return self.tally.calls > 0 and self.left_something()
 
     def start(self) -> None:
         """Watch from now on."""
@@ -107,6 +114,7 @@ class Watch:
             "counts": self.tally.counts,
             "weight": self.tally.weight,
             "calls": self.tally.calls,
+            "progress": self.progress,
             "bytes": self.tally.bytes,
             "wall_s": round(now - self.started, 3),
             "working": self.work_started is not None,

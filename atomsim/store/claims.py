@@ -7,7 +7,8 @@ A step that runs on a cluster keeps, beside ``tasks.jsonl``::
     chunks/001-00007.a001.jsonl       what that attempt has done, written by it alone
     chunks/001-00007.a001.beat.json   that it is alive, and counts up to a length of its file
     chunks/001-00007.a001.end.json    how it ended
-    chunks/001-00007.evals/           what its attempts evaluated, while tasks are left (``checkpoint``)
+    chunks/001-00007.evals/           what its attempts evaluated, or the states that they saved, while tasks are
+                                      left (``checkpoint``, ``store.state``)
 
 Two rules make any overlap of attempts harmless. A claim *seals* the files of the chunk's earlier
 attempts: it names how many of their bytes count, and whatever a zombie adds later is ignored by
@@ -28,9 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atomsim.errors import AtomsimError
+from atomsim.errors import AtomsimError, InputError
 from atomsim.io.files import publish
-from atomsim.store.records import Record, from_line
+from atomsim.store.records import Record, TornLineError, from_line
 from atomsim.store.rounds import key_of, known_chunks, read_header, rounds
 
 LOCAL = "records.jsonl"
@@ -109,7 +110,7 @@ def claim(step: Path, key: str, who: Mapping[str, Any]) -> Attempt:
 
 
 def checkpoints(step: Path, key: str) -> Path:
-    """Return the folder where a chunk's attempts keep their evaluations."""
+    """Return the folder where a chunk's attempts keep their evaluations, and the states of tasks."""
     return step / "chunks" / f"{key}.evals"
 
 
@@ -134,9 +135,10 @@ def earlier_checkpoints(step: Path, round_number: int, tasks: Set[str]) -> list[
 
 
 def got_on(step: Path, key: str) -> bool:
-    """Whether attempts at a chunk left evaluations for others to go on from."""
+    """Whether attempts at a chunk left evaluations or states for others to go on from."""
+    kept = checkpoints(step, key)
     try:
-        return any(path.stat().st_size > 0 for path in checkpoints(step, key).glob("*.evals"))
+        return any(path.stat().st_size > 0 for kind in ("*.evals", "*.state") for path in kept.glob(kind))
     except FileNotFoundError:  # whoever wrote it is done with it
         return True
 
@@ -194,7 +196,9 @@ def ledger_lines(path: Path, limit: int | None = None) -> Iterator[tuple[int, Re
                 continue
             try:
                 yield start, from_line(line.decode("utf-8", errors="replace"))
-            except (AtomsimError, ValueError):
+            except InputError:  # sound, and of a later atomsim
+                raise
+            except (TornLineError, ValueError):
                 yield start, None
 
 

@@ -14,13 +14,13 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
 
-from atomsim.errors import AtomsimError
+from atomsim.errors import AtomsimError, InputError
 from atomsim.io.atoms_json import atoms_from_json
 
 SCHEMA = 1
@@ -118,6 +118,7 @@ def from_line(line: str) -> Record:
 
     Raises:
         TornLineError: if the line is incomplete or its checksum does not match.
+        InputError: if a later atomsim wrote it.
     """
     head, found, body = line.rstrip("\n").partition('","record":')
     if not found or not line.endswith("}\n") or not head.startswith('{"sha256":"'):
@@ -127,7 +128,16 @@ def from_line(line: str) -> Record:
         raise TornLineError("checksum does not match")
     content = json.loads(body)
     if content.get("schema") != SCHEMA:
-        raise AtomsimError(f"record has schema {content.get('schema')}, this atomsim reads {SCHEMA}")
+        raise InputError(
+            f"record {content.get('label')} of step {content.get('step')!r} has schema {content.get('schema')}, this "
+            f"atomsim reads {SCHEMA}; use the atomsim that wrote it (run.json names it) or a later one"
+        )
+    unknown = sorted(content.keys() - {f.name for f in fields(Record)})
+    if unknown:
+        raise InputError(
+            f"record {content.get('label')} of step {content.get('step')!r} has keys that this atomsim does not know "
+            f"({', '.join(unknown)}); use the atomsim that wrote it (run.json names it) or a later one"
+        )
     content["parents"] = tuple(content["parents"])
     return Record(**content)
 
@@ -187,16 +197,10 @@ class Ledger:
                     continue
                 try:
                     yield line, from_line(line)
+                except InputError:  # sound, and of a later atomsim
+                    raise
                 except (TornLineError, ValueError):
                     yield line, None
-
-
-def by_step(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Group records by step, order kept."""
-    steps: dict[str, list[Record]] = {}
-    for record in records:
-        steps.setdefault(record.step, []).append(record)
-    return steps
 
 
 def usable(records: Sequence[Record]) -> list[Record]:

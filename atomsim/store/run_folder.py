@@ -8,7 +8,9 @@
     steps/01-name/tasks.jsonl         what is to be done: a header, then one task a line
     steps/01-name/records.jsonl       what is done: one checksummed record a line
     steps/01-name/rounds/  chunks/    the same from a cluster (see ``atomsim.store.claims``)
+    steps/01-name/state/              where tasks under way stand, of kinds that keep their state
     steps/01-name/structures.extxyz   the good structures, once the step is complete
+    artifacts/TASK/                   large results, such as trajectories, in chunks (``store.artifacts``)
     report.html  exports/  figures/   what the report writes
     log.txt                           when what was started, and complaints in full
 """
@@ -56,6 +58,15 @@ class RunFolder:
         """Folder of a step."""
         return self.path / "steps" / folder
 
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of its steps."""
+        return [step["kind"] for step in self.read_info()["steps"]]
+
+    def states(self, folder: str) -> Path:
+        """Folder of the saved states of a step's tasks, while ``atomsim run`` works on them."""
+        return self.step(folder) / "state"
+
     def ledger(self, folder: str) -> Ledger:
         """The records of a step."""
         return Ledger(self.step(folder) / "records.jsonl")
@@ -76,7 +87,12 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read ({error}); restore it or start in a new folder") from error
         if not isinstance(info, dict) or info.get("format") != FORMAT:
-            raise InputError(f"{path} has another format than this atomsim {__version__} reads ({FORMAT})")
+            found = info.get("format") if isinstance(info, dict) else None
+            wrote = (info.get("versions") or {}).get("atomsim", "another version") if isinstance(info, dict) else ""
+            raise InputError(
+                f"{path} has format {found}, atomsim {__version__} reads {FORMAT}; use the atomsim that wrote it "
+                f"({wrote or 'unknown'}) or a later one"
+            )
         return info
 
     def write_tasks(

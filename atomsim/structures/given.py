@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator
 
 from atomsim.batching.capacity import in_one_line
 from atomsim.errors import InputError, nearest
 from atomsim.io.metadata import as_it_came, as_read
-from atomsim.models.interface import Potential, Surface
+from atomsim.models.interface import Surface
 from atomsim.structures.sanity import check_structure
 
 WANTED = "wanted ASE Atoms, a pymatgen Structure or Molecule, a file or the name of a prototype"
@@ -54,28 +53,6 @@ def require_sound(atoms: Atoms, surface: Surface) -> None:
         InputError: as ``check_structure`` does.
     """
     check_structure(atoms, getattr(surface, "elements", None))
-
-
-def as_surface(potential: Any, device: str = "auto") -> Surface:
-    """Return a potential by its name or path, from an ASE calculator, or as it is.
-
-    Raises:
-        InputError: if it is none of these, or cannot be loaded.
-    """
-    if isinstance(potential, str | Path):
-        from atomsim.models.load import load_potential
-
-        return load_potential(potential, device=device)
-    if isinstance(potential, BaseCalculator) and not isinstance(potential, Potential):
-        from atomsim.models.ase import AsePotential
-
-        return AsePotential(potential)
-    if callable(potential) and not isinstance(potential, type):
-        surface: Surface = potential
-        return surface
-    found = potential.__name__ if isinstance(potential, type) else type(potential).__name__
-    hint = f"; make one with {found}(…)" if isinstance(potential, type) else ""
-    raise InputError(f"potential: found {found}, wanted a name, a path, a Potential or an ASE calculator{hint}")
 
 
 def _each(systems: Any) -> Iterable[Any]:

@@ -15,7 +15,7 @@ from atomsim.errors import InputError
 from atomsim.structures.setting import SYMPREC_A, cell_shifts, heights
 
 ANIONS = frozenset({"N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I"})
-SAME_A = 0.7
+SAME_VOID_A = 0.7
 """Voronoi corners nearer to each other than this are one void, Å."""
 WIDEST_A = 10.0
 """Voids with no atom within this are a vacuum, no site, Å."""
@@ -95,7 +95,7 @@ def _merged(corners: np.ndarray, atoms: Atoms) -> np.ndarray:
     kept: list[np.ndarray] = []
     # of equal ones the roomiest first: a corner's place among the others would depend on the cell
     for corner in corners[np.lexsort([-away.mean(axis=1).round(5), -away[:, 0].round(3)])]:
-        if not kept or _nearest(kept, corner, atoms) >= SAME_A:
+        if not kept or _nearest(kept, corner, atoms) >= SAME_VOID_A:
             kept.append(corner)
     return np.array(kept).reshape(-1, 3)
 
@@ -107,7 +107,7 @@ def _symmetrised(points: np.ndarray, atoms: Atoms, symprec: float) -> np.ndarray
         return points
     complete: list[np.ndarray] = []
     for point in points:
-        if complete and _nearest(complete, point, atoms) < SAME_A:
+        if complete and _nearest(complete, point, atoms) < SAME_VOID_A:
             continue
         centre = _centre(point, symmetry, atoms)
         orbit = np.einsum("oij,j->oi", symmetry["rotations"], centre) + symmetry["translations"]
@@ -124,7 +124,7 @@ def _centre(point: np.ndarray, symmetry: dict[str, np.ndarray], atoms: Atoms) ->
         images = np.einsum("oij,j->oi", symmetry["rotations"], centre) + symmetry["translations"]
         offset = images - centre
         offset -= np.round(offset)
-        by_it = np.linalg.norm(offset @ atoms.cell.array, axis=1) < SAME_A
+        by_it = np.linalg.norm(offset @ atoms.cell.array, axis=1) < SAME_VOID_A
         if by_it.sum() <= count:
             return centre
         centre, count = centre + offset[by_it].mean(axis=0), int(by_it.sum())

@@ -16,6 +16,7 @@ from pydantic import Field
 from atomsim.errors import InputError, nearest, note_once
 from atomsim.store.records import Record, Task, count_statuses, record_of, task_id, total_calls
 from atomsim.tasks.base import Context, Inputs, Later, Origin, StepSettings, Structures, make_task, origins
+from atomsim.tasks.kind import cost_per_atom
 
 if TYPE_CHECKING:
     from atomsim.hopping.hops import Hop
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 KIND = "barriers"
 NEEDS_POTENTIAL = True
+report = "atomsim.report.barriers:barriers_part"
 
 LIMITS = ("max_steps",)
 """Settings that may be raised in a run that has begun: what ended before the limit stays as it is."""
@@ -63,6 +65,11 @@ class Settings(StepSettings):
     only: Annotated[list[str] | None, Later()] = Field(
         default=None, min_length=1, description="names of the hops to compute; all if not given"
     )
+
+
+def cost(task: Task, settings: Settings) -> float:
+    """Grow with the atoms of the host and the images of a band."""
+    return cost_per_atom(task, settings) * settings.images
 
 
 def survey_settings(settings: Settings, seed: int) -> SurveySettings:

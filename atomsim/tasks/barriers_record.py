@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase import Atoms
 
 from atomsim.hopping.compute import HopResult
 from atomsim.hopping.summary import equivalent_ends
@@ -18,12 +15,12 @@ from atomsim.mep.flags import moment_change, path_flags
 from atomsim.mep.rates import DEFAULT_PREFACTOR, rate
 from atomsim.store.records import Record, Task, record_of
 from atomsim.tasks.barriers_checks import checked
+from atomsim.units import ROOM_K
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Surface
     from atomsim.tasks.base import Context
 
-ROOM_K = 300.0
 BROKEN_EV = 0.005
 """Ends that the host's symmetry makes alike differ by no more, unless the supercell breaks it, eV."""
 
@@ -133,44 +130,3 @@ def flags(path: Path, result: HopResult, values: dict[str, Any], *, alike: bool)
         found.append(f"{told}: the supercell breaks the host's symmetry; raise max_atoms")
     found += [f"not checked with {name}: {why}" for name, why in values.get("checks_failed", {}).items()]
     return found
-
-
-def path_images(record: Record) -> list[Atoms]:
-    """Return the images of a record's path, both ends among them, with energies and forces where they are known."""
-    from ase.calculators.singlepoint import SinglePointCalculator
-
-    known = record.values.get("path")
-    if record.structure is None or known is None:
-        return []
-    plain = Atoms(record.structure["numbers"], cell=record.structure["cell"], pbc=record.structure["pbc"])
-    images = []
-    for n, positions in enumerate(known["positions_A"]):
-        image = plain.copy()
-        image.positions = positions
-        results = {"energy": known["energy_eV"][n]}
-        if 0 < n < len(known["positions_A"]) - 1:
-            results["forces"] = np.array(known["forces_eV_per_A"][n])
-        image.calc = SinglePointCalculator(image, **results)
-        image.info |= {"hop": record.tags.get("hop", record.label), "image": n, "path_length_A": known["length_A"][n]}
-        images.append(image)
-    return images
-
-
-def write_paths(folder: FilePath, records: Sequence[Record], code: str | None) -> list[FilePath]:
-    """Write each hop's images as extended XYZ, and as inputs of a DFT code where one is named."""
-    from atomsim.io.dft_inputs import write_inputs
-    from atomsim.io.write import openable, write_extxyz
-
-    written = []
-    for record in records:
-        images = path_images(record)
-        if not images:
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", record.label)
-        target = folder / openable(f"{name}.extxyz")
-        write_extxyz(target, images)
-        written.append(target)
-        if code is not None:
-            write_inputs(folder / f"{name}-{code}", images, code)
-    return written

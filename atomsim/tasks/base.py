@@ -1,27 +1,14 @@
-"""What every kind of step shares: settings, context, where structures come from, records.
-
-A kind is a module with
-
-* ``KIND``: its name in a campaign file, and ``NEEDS_POTENTIAL``;
-* ``Settings``: the keys of its ``[[step]]``, a ``StepSettings``;
-* ``expand(settings, inputs, context) -> list[Task]``: what is to be done, without a force call.
-  ``inputs`` are the records of the earlier steps that the settings name;
-* ``run(tasks, settings, inputs, context, surface, shared) -> Iterator[Record]``: one record per task, in
-  any order. A kind that needs a potential must find all it needs in the task itself, as tasks go
-  to other processes and machines; it gets no ``inputs``. What several tasks need it computes through
-  ``shared``, which decides nothing but how often that is done;
-* ``summarise(settings, records) -> dict``: counts for ``atomsim status``, JSON-able.
-"""
+"""What every kind of step shares: settings, context, where structures come from (``kind`` says what a kind is)."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
@@ -30,12 +17,11 @@ from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.io.files import write_atomically
 from atomsim.io.metadata import as_read, without_metadata
 from atomsim.store.records import Record, Task, task_id, usable
+from atomsim.store.storage import Storage, TaskStorage
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from atomsim.models.interface import Surface
-    from atomsim.models.shared import Shared
 
 GIVEN = ".jsonl"
 """Suffix of files of structures with labels and tags (``write_origins``)."""
@@ -107,34 +93,24 @@ class Context:
     """Atomic numbers that the potential knows; None where no potential is used."""
     trust_file: bool = False
     """Load ``.model`` files that no card pins; such a file can run any code."""
+    kept: Storage = field(default_factory=Storage, compare=False, repr=False)
+    """State and artifacts of the tasks; see ``storage``."""
 
+    def storage(self, task: Task) -> TaskStorage:
+        """Return what a task keeps on disk while it works: its state and its artifacts."""
+        return self.kept.of(task.id)
 
-class StepKind(Protocol):
-    """A module of ``atomsim.tasks`` that defines a kind of step."""
+    def to_json(self) -> dict[str, Any]:
+        """Return what another process needs to have the same context; where things are kept it learns otherwise."""
+        content = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "kept"}
+        elements = None if self.elements is None else sorted(self.elements)
+        return content | {"base_dir": str(self.base_dir), "elements": elements}
 
-    KIND: str
-    NEEDS_POTENTIAL: bool
-    Settings: type[BaseModel]
-
-    def expand(self, settings: Any, inputs: Inputs, context: Context) -> list[Task]:
-        """List what is to be done."""
-        ...
-
-    def run(
-        self,
-        tasks: Sequence[Task],
-        settings: Any,
-        inputs: Inputs,
-        context: Context,
-        surface: Surface | None = None,
-        shared: Shared | None = None,
-    ) -> Iterator[Record]:
-        """Do it: one record per task."""
-        ...
-
-    def summarise(self, settings: Any, records: Sequence[Record]) -> dict[str, Any]:
-        """Count what came out."""
-        ...
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Context:
+        """Rebuild what ``to_json`` gave."""
+        elements = None if content["elements"] is None else frozenset(content["elements"])
+        return cls(**{**content, "base_dir": Path(content["base_dir"]), "elements": elements})
 
 
 @dataclass(frozen=True)

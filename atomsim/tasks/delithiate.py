@@ -13,6 +13,7 @@ from atomsim.constraints.rules import require_unconstrained
 from atomsim.errors import InputError, note_once
 from atomsim.store.records import Record, Task, count_statuses, record_of
 from atomsim.tasks.base import Context, Inputs, Later, Origin, Parent, StepSettings, make_task, origins
+from atomsim.tasks.kind import cost_per_atom
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 KIND = "delithiate"
 NEEDS_POTENTIAL = False
+report = "atomsim.report.steps:delithiate_part"
+cost = cost_per_atom
 
 SYMPREC_A = 0.01
 """Tolerance in the search for the primitive cell, Å."""

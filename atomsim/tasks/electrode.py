@@ -12,6 +12,7 @@ from atomsim.store.records import Record, Task, count_statuses, record_of, task_
 from atomsim.tasks.base import Context, Inputs, StepName, StepSettings
 from atomsim.tasks.electrode_inputs import NEEDED_TAGS, check_no_pressure, check_one_potential, reference_of, sort_out
 from atomsim.tasks.electrode_setting import check_reflection, setting_of
+from atomsim.tasks.kind import cost_per_atom
 
 if TYPE_CHECKING:
     from atomsim.analysis.electrode import Entry
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 KIND = "electrode"
 NEEDS_POTENTIAL = False
+report = "atomsim.report.electrode:electrode_part"
+REPORT_ORDER = -1
+"""What a chemist came for comes first."""
+cost = cost_per_atom
 
 TAKES_KINDS = ("relax",)
 """Kinds of the steps that it may take from."""

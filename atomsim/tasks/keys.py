@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-UNIT = re.compile(r"_(eV|GPa|A|A2|A3|fs|ps|K|V|deg)(_per_\w+)?$")
+from atomsim.errors import nearest
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str, extra: Iterable[str] = ()) -> list[str]:
@@ -21,7 +19,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, extra: I
         if problem["type"] == "extra_forbidden":
             *tables, name = problem["loc"]
             known = _keys_of(model, tables) if tables else [*extra, *model.model_fields]
-            lines.append(f"unknown key {key!r} in {where};{nearest_key(str(name), known)}".rstrip(";"))
+            lines.append(f"unknown key {key!r} in {where};{nearest(str(name), known)}".rstrip(";"))
         elif problem["type"] == "missing":
             lines.append(f"{where} has no {key!r}: it must be given")
         else:
@@ -42,13 +40,6 @@ def _keys_of(model: type[BaseModel], tables: Sequence[str | int]) -> list[str]:
             return []
         model = inner[0]
     return list(model.model_fields)
-
-
-def nearest_key(key: str, known: Sequence[str]) -> str:
-    """Return ``nearest`` of a key, also where its unit was left out."""
-    bare = {UNIT.sub("", name): name for name in known}
-    matches = get_close_matches(key, [*known, *bare], n=1, cutoff=0.5)
-    return f" did you mean {bare.get(matches[0], matches[0])!r}?" if matches else ""
 
 
 def describe_settings(model: type[BaseModel]) -> list[dict[str, str]]:

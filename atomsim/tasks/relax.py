@@ -13,7 +13,17 @@ from atomsim.constraints.rules import require_supported, symmetry_of
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.store.records import Record, Task, count_statuses, record_of, total_calls
-from atomsim.tasks.base import Context, Inputs, Later, Origin, StepSettings, Structures, make_task, origins
+from atomsim.tasks.base import (
+    Context,
+    Inputs,
+    Later,
+    Origin,
+    StepSettings,
+    Structures,
+    make_task,
+    origins,
+)
+from atomsim.tasks.kind import cost_per_atom
 from atomsim.units import GPA
 
 if TYPE_CHECKING:
@@ -26,6 +36,8 @@ if TYPE_CHECKING:
 
 KIND = "relax"
 NEEDS_POTENTIAL = True
+report = "atomsim.report.steps:relax_part"
+cost = cost_per_atom
 
 LIMITS = ("max_steps",)
 """Settings that may be raised in a run that has begun: what ended before the limit stays as it is."""

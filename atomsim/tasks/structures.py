@@ -12,6 +12,7 @@ from atomsim.constraints.rules import symmetry_of
 from atomsim.errors import InputError
 from atomsim.store.records import Record, Task, count_statuses, record_of
 from atomsim.tasks.base import Context, Inputs, StepSettings, Structures, make_task, origins
+from atomsim.tasks.kind import cost_per_atom
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Surface
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 KIND = "structures"
 NEEDS_POTENTIAL = False
+cost = cost_per_atom
 
 
 class Settings(StepSettings):

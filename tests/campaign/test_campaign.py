@@ -146,7 +146,7 @@ def test_every_kind_follows_the_protocol_and_describes_its_keys() -> None:
         assert isinstance(module.NEEDS_POTENTIAL, bool)
         for rows in tables.values():
             assert all(row["description"] for row in rows)
-        assert all(callable(getattr(module, name)) for name in ("expand", "run", "summarise"))
+        assert all(callable(getattr(module, name)) for name in ("expand", "run", "summarise", "cost"))
 
 
 CAMPAIGNS = [p for p in sorted(catalog.folder("workflows").glob("*.toml")) if not p.stem.startswith("distill-")]

@@ -14,11 +14,12 @@ from atomsim.distill.labelling import Recorder, evenly, label, largest_force, re
 from atomsim.distill.motion import shots
 from atomsim.distill.recipe import load_recipe
 from atomsim.distill.sampling import frames_of, jobs_of
-from atomsim.distill.structures import compressed, dimers, displaced, nearest_pair, packing, shuffled, structures_of
+from atomsim.distill.structures import structures_of
 from atomsim.dynamics.langevin import Langevin
 from atomsim.errors import InputError
 from atomsim.models.load import load_potential
 from atomsim.models.pair import LennardJones
+from atomsim.structures.random import compressed, dimers, displaced, nearest_pair, packing, shuffled
 
 RECIPE = """
 [distill]

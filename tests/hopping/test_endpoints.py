@@ -9,19 +9,12 @@ from ase.calculators.emt import EMT
 
 from atomsim.batch import Batch
 from atomsim.errors import InputError
-from atomsim.hopping.endpoints import (
-    build_cell,
-    carried,
-    choose_supercell,
-    image_distance,
-    pair_of,
-    place,
-    representative,
-)
+from atomsim.hopping.endpoints import build_cell, carried, pair_of, place, representative
 from atomsim.hopping.hops import find_hops
 from atomsim.hopping.survey import SurveySettings, needed_ends, relax_ends, survey
 from atomsim.models.ase import AsePotential
 from atomsim.structures.prototypes import load_prototype
+from atomsim.structures.supercells import choose_supercell, image_distance
 
 
 def alloy() -> Atoms:

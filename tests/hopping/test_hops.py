@@ -13,11 +13,24 @@ from pymatgen.core import Element
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from atomsim.errors import InputError
-from atomsim.hopping.endpoints import choose_supercell
 from atomsim.hopping.hops import HopSet, find_hops
-from atomsim.hopping.percolation import Edge, dimensionality, edges, percolation
+from atomsim.hopping.percolation import Edge, dimensionality, percolation
 from atomsim.structures.prototypes import load_prototype
+from atomsim.structures.supercells import choose_supercell
 from atomsim.structures.voids import find_voids
+
+
+def edges(hops: HopSet, barriers: dict[str, float]) -> list[Edge]:
+    """Return all equivalent copies of the hops that have a barrier, by the hop's name.
+
+    Hops beside a second vacancy are left out: they need one more vacancy than the network has.
+    """
+    return [
+        Edge(key[0][0], key[1][0], key[1][1], barriers[hop.name])
+        for hop in hops.hops
+        if hop.name in barriers and not hop.also_vacant
+        for key in hop.members
+    ]
 
 
 def test_neighbours_of_an_fcc_crystal_are_one_hop():

@@ -13,8 +13,8 @@ from atomsim.batch import Batch, Evaluation
 from atomsim.batching.capacity import Capacity
 from atomsim.mep.find import Ends, PathSettings, find_paths
 from atomsim.mep.follow import Follow, held, informed, with_lowest
-from atomsim.mep.proof import partial_hessian
 from atomsim.optimize.drive import Group, Stop, drive
+from atomsim.optimize.hessian import partial_hessian
 from atomsim.optimize.space import Space
 from atomsim.relaxation import relax
 

@@ -17,9 +17,9 @@ from atomsim.errors import InputError
 from atomsim.mep.find import Path, PathSettings
 from atomsim.mep.neb import path_of, question_of
 from atomsim.mep.pairing import paired
-from atomsim.mep.proof import partial_hessian
 from atomsim.mep.rates import frequencies, full_prefactor, vineyard
 from atomsim.models.ase import AsePotential
+from atomsim.optimize.hessian import partial_hessian
 
 BESIDE = 8
 """An atom of the top layer of aluminium, beside the hop."""

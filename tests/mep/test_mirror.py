@@ -14,7 +14,8 @@ from atomsim.batch import Batch
 from atomsim.hopping.endpoints import swapping
 from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
 from atomsim.mep.find import Ends, PathSettings, find_paths
-from atomsim.mep.mirror import Mirror, mirror_at
+from atomsim.mep.mirror import mirror_at
+from atomsim.mep.path import Mirror
 from atomsim.models.ase import AsePotential
 
 SETTINGS = SurveySettings(max_length_A=2.8, supercell_min_A=7.0, max_atoms=32, end_fmax_eV_per_A=0.002)

@@ -16,7 +16,6 @@ from random_mace import random_mace
 
 from atomsim import catalog
 from atomsim.batch import Batch
-from atomsim.distill.structures import displaced
 from atomsim.errors import InputError
 from atomsim.models.load import load_potential
 from atomsim.models.mace.potential import MacePotential
@@ -24,6 +23,7 @@ from atomsim.models.mace.safetensors import from_safetensors, to_safetensors
 from atomsim.models.mace.wall import WALL_EV, walled
 from atomsim.registry.cards import list_cards, load_card
 from atomsim.structures.prototypes import load_prototype
+from atomsim.structures.random import displaced
 
 STUDENTS = [card.name for card in list_cards() if card.distilled is not None]
 HOSTS = {

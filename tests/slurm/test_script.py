@@ -20,6 +20,9 @@ from atomsim.slurm.options import seconds_of
 from atomsim.slurm.profile import described_keys, read_profile
 from atomsim.slurm.script import ArrayJob, PlannerJob, array_script, planner_script
 from atomsim.store.records import Task
+from atomsim.tasks import relax
+
+RELAX = relax.Settings(structures=["s"])
 
 
 def options(script: str) -> dict[str, str]:
@@ -233,7 +236,7 @@ def test_chunks_hold_every_task_once_and_are_about_as_long_as_aimed() -> None:
     sizes = [10 + (n * 37) % 90 for n in range(1000)]
     made, spans = tasks(sizes)
     cluster = profile(worker={"chunk_s": 600.0})
-    chunks = plan_chunks(made, spans, {}, cluster, seconds_per_atom=0.5)
+    chunks = plan_chunks(made, spans, relax, RELAX, cluster, seconds_per_atom=0.5)
     assert [t for c in chunks for t in c.tasks] == [t.id for t in made]
     assert sum(c.cost_s for c in chunks) == pytest.approx(0.5 * sum(sizes))
     assert max(c.cost_s for c in chunks) < 1.2 * 600
@@ -243,13 +246,13 @@ def test_chunks_hold_every_task_once_and_are_about_as_long_as_aimed() -> None:
 def test_a_small_campaign_still_uses_all_gpus() -> None:
     made, spans = tasks([50] * 160)
     cluster = profile(worker={"chunk_s": 0.0}, limits={"max_running": 16})
-    assert len(plan_chunks(made, spans, {}, cluster, seconds_per_atom=0.5)) == 16
+    assert len(plan_chunks(made, spans, relax, RELAX, cluster, seconds_per_atom=0.5)) == 16
 
 
 def test_suspects_are_isolated() -> None:
     made, spans = tasks([4] * 40)
     suspicion = {made[n].id: 1 for n in range(10, 30)} | {made[20].id: 2, made[21].id: 5}
-    chunks = plan_chunks(made, spans, {}, profile(worker={"chunk_s": 1e6}), 0.5, suspicion)
+    chunks = plan_chunks(made, spans, relax, RELAX, profile(worker={"chunk_s": 1e6}), 0.5, suspicion)
     company = {task: len(c.tasks) for c in chunks for task in c.tasks}
     assert company[made[20].id] == company[made[21].id] == 1
     assert all(company[made[n].id] <= 8 for n in range(10, 30))

@@ -20,10 +20,11 @@ from atomsim.errors import InputError
 from atomsim.execution.job import Engine
 from atomsim.hopping.summary import host_summaries
 from atomsim.report import write_report
+from atomsim.report.paths import path_images
 from atomsim.store.records import Record
 from atomsim.store.run_folder import read_run
 from atomsim.tasks import barriers
-from atomsim.tasks.barriers_record import path_images, path_record
+from atomsim.tasks.barriers_record import path_record
 from atomsim.tasks.base import Context
 
 pytestmark = pytest.mark.xdist_group("barriers step")  # what they share is computed in one process

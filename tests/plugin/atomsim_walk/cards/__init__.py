@@ -1,0 +1,1 @@
+"""Cards of the potentials of this package."""
