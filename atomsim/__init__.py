@@ -1,7 +1,7 @@
 """Batched atomistic simulation with machine-learned potentials.
 
-``atomsim.relax`` relaxes structures, ``atomsim.neb`` joins two of them by a minimum-energy path; everything else is
-reached through its module.
+The functions of ``__all__`` are the public interface (``docs/python.md``); all else is reached through its module,
+without a promise. Everything is imported on first use: torch takes seconds, and ``atomsim --help`` should not.
 """
 
 from __future__ import annotations
@@ -10,25 +10,90 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from atomsim.mep.neb import neb
-    from atomsim.mep.result import MinimumEnergyPath
-    from atomsim.relaxation import Relaxation, RelaxSettings, relax
+    from atomsim.api.compare import Comparison, compare
+    from atomsim.api.electrode import Electrode, electrode
+    from atomsim.api.files import prototypes, read, write
+    from atomsim.api.hops import Hops, hops
+    from atomsim.api.migration import Migration, migration
+    from atomsim.api.orderings import Orderings, delithiate
+    from atomsim.api.path_results import MinimumEnergyPath
+    from atomsim.api.paths import neb
+    from atomsim.api.potentials import calculator, load_potential
+    from atomsim.api.progress import Progress
+    from atomsim.api.relax import evaluate, iter_evaluate, iter_relax, relax
+    from atomsim.api.relaxed import Evaluation, Evaluations, Relaxation, Relaxations
+    from atomsim.api.runs import Run, open_run, run_campaign, run_step
+    from atomsim.errors import AtomsimError, InputError, Interrupted
+    from atomsim.relaxation import RelaxSettings
 
 __version__ = "0.1.0"
-__all__ = ["MinimumEnergyPath", "RelaxSettings", "Relaxation", "__version__", "neb", "relax"]
 
 _HOMES = {
-    "MinimumEnergyPath": "atomsim.mep.result",
-    "RelaxSettings": "atomsim.relaxation",
-    "Relaxation": "atomsim.relaxation",
-    "neb": "atomsim.mep.neb",
-    "relax": "atomsim.relaxation",
+    "api.compare": ("Comparison", "compare"),
+    "api.electrode": ("Electrode", "electrode"),
+    "api.files": ("prototypes", "read", "write"),
+    "api.hops": ("Hops", "hops"),
+    "api.migration": ("Migration", "migration"),
+    "api.orderings": ("Orderings", "delithiate"),
+    "api.path_results": ("MinimumEnergyPath",),
+    "api.paths": ("neb",),
+    "api.potentials": ("calculator", "load_potential"),
+    "api.progress": ("Progress",),
+    "api.relax": ("evaluate", "iter_evaluate", "iter_relax", "relax"),
+    "api.relaxed": ("Evaluation", "Evaluations", "Relaxation", "Relaxations"),
+    "api.runs": ("Run", "open_run", "run_campaign", "run_step"),
+    "errors": ("AtomsimError", "InputError", "Interrupted"),
+    "relaxation": ("RelaxSettings",),
 }
-"""Modules of the public names."""
+"""Public names by their modules."""
+_MODULES = {name: f"atomsim.{module}" for module, names in _HOMES.items() for name in names}
+__all__ = [  # noqa: RUF022 - verbs first, then results
+    "evaluate",
+    "relax",
+    "iter_relax",
+    "iter_evaluate",
+    "neb",
+    "hops",
+    "migration",
+    "delithiate",
+    "electrode",
+    "compare",
+    "read",
+    "write",
+    "prototypes",
+    "load_potential",
+    "calculator",
+    "run_campaign",
+    "open_run",
+    "run_step",
+    "AtomsimError",
+    "Comparison",
+    "Electrode",
+    "Evaluation",
+    "Evaluations",
+    "Hops",
+    "InputError",
+    "Interrupted",
+    "Migration",
+    "MinimumEnergyPath",
+    "Orderings",
+    "Progress",
+    "RelaxSettings",
+    "Relaxation",
+    "Relaxations",
+    "Run",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: torch takes seconds, and ``atomsim --help`` should not."""
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    """Import on first use."""
+    if name in _MODULES:
+        found = getattr(import_module(_MODULES[name]), name)
+        globals()[name] = found
+        return found
     raise AttributeError(f"module 'atomsim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

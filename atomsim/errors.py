@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 UNIT = re.compile(r"(_(eV|per|atom|A|A2|A3|GPa|K|V|deg|fs|ps|s|h))+$")
 """Units at the end of a key."""
@@ -24,8 +25,8 @@ class StorageError(AtomsimError):
     """What a task keeps cannot be written: no fault of the task, which goes on once there is room."""
 
 
-class InputError(AtomsimError):
-    """The user's input cannot be used as it stands. Exit code 2."""
+class InputError(AtomsimError, ValueError):
+    """The user's input cannot be used as it stands: found, wanted, next. Exit code 2; in Python also a ValueError."""
 
     exit_code = 2
 
@@ -52,3 +53,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     stems = {stem: name for name in reversed(list(known)) for stem in (name, UNIT.sub("", name))}
     matches = get_close_matches(word, list(stems), n=1, cutoff=0.5)
     return f" did you mean {stems[matches[0]]!r}?" if matches else ""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A verb was stopped by Ctrl-C or a notebook's stop button; what had finished is kept."""
+
+    def __init__(self, results: Any) -> None:
+        done = len(results) if hasattr(results, "__len__") else 0
+        super().__init__(f"interrupted; {done} results had finished and are in .results")
+        self.results = results
+        """What had finished, in the verb's own type."""

@@ -88,11 +88,12 @@ def relaxed_agreement(
         energy_b_eV_per_atom=energies_eV[1] / len(b),
         volume_percent=float(volume),
         length_percent=float(lengths[np.abs(lengths).argmax()]),
-        displacement_A=_displacement(a, b),
+        displacement_A=displacement(a, b),
     )
 
 
-def _displacement(a: Atoms, b: Atoms) -> float:
+def displacement(a: Atoms, b: Atoms) -> float:
+    """Return the r.m.s. distance of atoms at equal fractional coordinates of a's cell, their mean taken out, Å."""
     if a.cell.rank < 3:
         moved = b.positions - a.positions
     else:

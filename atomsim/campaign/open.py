@@ -33,7 +33,7 @@ def open_run(folder: RunFolder, campaign: Campaign, potential: Mapping[str, Any]
             info["changes"] = [*info.get("changes", []), *({"when": when, "what": text} for text in changed)]
             folder.say(f"the campaign has changed: {'; '.join(changed)}")
     else:
-        others = sorted(p.name for p in path.iterdir() if p.name not in {".lock", "campaign.toml", "log.txt"})
+        others = sorted(p.name for p in path.iterdir() if p.name not in {".lock", "campaign.toml", "log.txt", "input"})
         if others := [name for name in others if not name.endswith(".tmp")]:
             raise InputError(
                 f"{path} holds other files ({', '.join(others[:3])}) and no run; choose a new folder with --out"

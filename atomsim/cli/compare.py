@@ -17,11 +17,7 @@ from atomsim.errors import InputError, nearest
 from atomsim.io.files import require_folder_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ase import Atoms
-
-    from atomsim.analysis.agreement import RelaxedAgreement
 
 
 def add_to(potentials: typer.Typer) -> None:
@@ -54,11 +50,10 @@ def compare(
       atomsim potentials compare chgnet-0.3.0 mace-li-ru-s-o --on Li2RuO3 --on Li2SO4
       atomsim potentials compare chgnet-0.3.0 mace-li-ru-s-o --on workflows/li2ruo3-delithiation.toml
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.analysis.agreement import agreement, relaxed_agreement, summarise
-    from atomsim.distill.labelling import label
+    from atomsim.api.compare import compare as compare_them
+    from atomsim.api.inputs import Item
+    from atomsim.api.potentials import resolve
     from atomsim.execution.machine import tune_process
-    from atomsim.models.load import load_potential
-    from atomsim.relaxation import RelaxSettings, iter_relax
     from atomsim.report.compare import components, write_comparison
 
     if out is not None:
@@ -68,26 +63,19 @@ def compare(
     for _, name, found in words:
         checked(found, name)
     names = told_apart([name for _, name, _ in words], [Path(word) for word, _, _ in words])
-    atoms = [found for _, _, found in words]
-    first, second = (load_potential(p, device=device or "auto", trust_file=trust_file) for p in (a, b))
-    labelled = [label(atoms, p) for p in (first, second)]
-    rows = [agreement(n, x, y) for n, x, y in zip(names, *labelled, strict=True)]
-    relaxed = []
-    if relax:
-        settings = RelaxSettings(fmax_eV_per_A=fmax, check_minimum=False)
-        ours, theirs = (dict(iter_relax(atoms, p, settings)) for p in (first, second))
-        for n, name in enumerate(names):
-            x, y = ours[n], theirs[n]
-            relaxed.append(relaxed_agreement(name, x.atoms, y.atoms, (x.energy, y.energy), (x.status, y.status)))
-    folder = out or Path(f"compare-{_plain(first.name)}-{_plain(second.name)}")
-    forces = (components(labelled[0]), components(labelled[1]))
-    paths = write_comparison(folder, (first.name, second.name), rows, relaxed, forces)
+    items = [Item(name, found) for name, (_, _, found) in zip(names, words, strict=True)]
+    first, second = (resolve(p, device or "auto", trust_file=trust_file) for p in (a, b))
+    compared = compare_them(first, second, items, relax=relax, fmax_eV_per_A=fmax, progress=False)
+    rows, relaxed = compared.rows, compared.relaxed_rows
+    folder = out or Path(f"compare-{_plain(compared.names[0])}-{_plain(compared.names[1])}")
+    forces = tuple(components([one.atoms for one in of_one]) for of_one in compared.evaluated)
+    paths = write_comparison(folder, compared.names, rows, relaxed, forces)
     if as_json:
-        content = {"summary": asdict(summarise(rows)), "static": [asdict(r) for r in rows]}
+        content = {"summary": asdict(compared.summary), "static": [asdict(r) for r in rows]}
         show.print_json(content | {"relaxed": [asdict(r) for r in relaxed], "files": [str(p) for p in paths]})
-        _end(relaxed)
+        _end(compared.ok)
         return
-    show.print_table(("", ""), [(k, f"{v:.4g}") for k, v in asdict(summarise(rows)).items() if v is not None])
+    show.print_table(("", ""), [(k, f"{v:.4g}") for k, v in asdict(compared.summary).items() if v is not None])
     if relaxed:
         header = ("relaxed", a, b, "Δ meV/atom", "Δ volume %", "Δ length %", "displacement Å")
         cells = [
@@ -104,13 +92,11 @@ def compare(
         ]
         show.print_table(header, cells)
     sys.stdout.write(f"{paths[0]}\n")
-    _end(relaxed)
+    _end(compared.ok)
 
 
-def _end(relaxed: Sequence[RelaxedAgreement]) -> None:
-    from atomsim.report.compare import both_converged
-
-    if len(both_converged(relaxed)) < len(relaxed):
+def _end(ok: bool) -> None:
+    if not ok:
         raise typer.Exit(1)
 
 

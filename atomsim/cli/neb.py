@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +18,29 @@ from atomsim.errors import InputError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from atomsim.mep.result import MinimumEnergyPath
+    from atomsim.api.path_results import MinimumEnergyPath
 
+FACTS = (
+    "status",
+    "message",
+    "flags",
+    "barrier_eV",
+    "reverse_barrier_eV",
+    "reaction_energy_eV",
+    "upper_bound",
+    "moved",
+    "remarks",
+    "end_fmax_eV_per_A",
+    "end_moved_A",
+    "fmax_eV_per_A",
+    "negative_modes",
+    "lowest_curvatures_eV_per_A2",
+    "overlap_with_path",
+    "attempt_frequency_Hz",
+    "evaluations",
+    "settings",
+)
+"""What ``--json`` says of a path, besides its arrays."""
 Search = Annotated[
     str, typer.Option(metavar="HOW", help="follow: follow a mode to the saddle; band: a climbing band all the way.")
 ]
@@ -73,26 +95,30 @@ def neb(
     Example:
       atomsim neb start.cif end.cif --images 7
     """  # noqa: D301 - click's mark for lines that must not be joined
+    from atomsim.api.paths import neb as find
     from atomsim.execution.job import LOADER, Engine
     from atomsim.io.write import check_target, default_name, write_structures
-    from atomsim.mep.find import PathSettings
-    from atomsim.mep.neb import neb as find
     from atomsim.mep.pairing import paired
 
     if search not in ("follow", "band"):
         raise InputError(f"--search: found {search!r}, wanted follow or band")
     if not 0 < fmax < math.inf:  # false for NaN too
         raise InputError(f"--fmax: found {fmax:g}, wanted a force in eV/Å above 0")
-    settings = PathSettings(
-        images=images, fmax_eV_per_A=fmax, max_steps=max_steps, starts=starts, search=search, seed=seed
-    )
     first, last = (_one_structure(file) for file in (start, end))
     target = out or Path(default_name(start.stem, "path"))
     check_target(target, [first] * (images + 2), [start, end], force=force)
     order = "checked" if match is None else "matched" if match else "given"
     paired(first, last, order)  # refused before a potential is loaded
     model = Engine(potential, device or "auto", None, 1, trust_file, loader or LOADER).load()
-    path = find(first, last, model, relax_ends=relax_ends, order=order, settings=settings)
+    how: dict[str, Any] = {
+        "order": order,
+        "images": images,
+        "fmax_eV_per_A": fmax,
+        "max_steps": max_steps,
+        "starts": starts,
+        "search": search,
+    }
+    path = find(first, last, model, **how, relax_ends=relax_ends, seed=seed, progress=False)
     write_structures(target, list(path.images), checked=True)
     _print_path(path, target, as_json)
     if not path.ok:
@@ -109,12 +135,14 @@ def _one_structure(file: Path) -> Atoms:
 
 
 def _print_path(path: MinimumEnergyPath, target: Path, as_json: bool) -> None:
-    facts = path.to_dict()
     if as_json:
-        energies = [float(e) for e in path.energies_eV - path.energies_eV[0]]
-        show.print_json(
-            facts | {"energies_eV": energies, "force_calls": path.evaluations, "file": str(target.resolve())}
-        )
+        facts = {key: getattr(path, key) for key in FACTS}
+        facts |= {
+            "energies_eV": (path.energies_eV - path.energies_eV[0]).tolist(),
+            "lengths_A": path.lengths_A.tolist(),
+        }
+        facts |= {"segments": [asdict(s) for s in path.segments], "potential": path.potential.name}
+        show.print_json(facts | {"force_calls": path.evaluations, "file": str(target.resolve())})
         return
     bound = "at most " * path.upper_bound
     known = {

@@ -126,15 +126,27 @@ def _number(element: int | str) -> int:
 class PotentialCalculator(Calculator):
     """Any ``Potential`` as an ASE calculator, for what ASE does and atomsim does not.
 
+    Name and hash of the potential are in ``parameters``, which reach extended XYZ and ``ase.db``.
+
     Args:
         potential: what to ask.
     """
 
-    implemented_properties = ["energy", "free_energy", "forces", "stress", "magmoms"]  # noqa: RUF012 (ASE's)
+    implemented_properties = ["energy", "free_energy", "forces", "stress", "magmoms", "energies"]  # noqa: RUF012 (ASE's)
 
     def __init__(self, potential: Potential) -> None:
-        super().__init__()
+        super().__init__(
+            name=potential.name, sha256=potential.sha256, dtype=str(potential.dtype).removeprefix("torch.")
+        )
         self.potential = potential
+
+    def copy(self) -> PotentialCalculator:
+        """Return another calculator of the same potential, which is shared: one for each image of a band."""
+        return PotentialCalculator(self.potential)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> PotentialCalculator:
+        del memo
+        return self.copy()
 
     def calculate(
         self,
@@ -157,3 +169,5 @@ class PotentialCalculator(Calculator):
         }
         if said.magmoms is not None:
             self.results["magmoms"] = said.magmoms.cpu().numpy()
+        if said.energies is not None:
+            self.results["energies"] = said.energies.cpu().numpy()

@@ -20,6 +20,7 @@ from ase.calculators.calculator import BaseCalculator, Calculator
 from atomsim.errors import InputError, nearest, note_once
 from atomsim.models.interface import Potential, Surface
 from atomsim.registry.cards import MODEL_FILES, PotentialCard, card_names, list_cards, load_card
+from atomsim.registry.plugins import families, family_loader
 
 STUDENT = ".safetensors"
 """Suffix of weights that were distilled here."""
@@ -201,11 +202,26 @@ def _from_weights(
     if card.family == "mace":
         return _mace(data, card.name, card.weights.sha256, device, dtype, head or card.head or None, card.numbers)
     if card.family != "chgnet":
-        raise _wrong_family(card, ("chgnet", "mace"), "with weights in a file")
+        return _of_package(card, data, device, dtype, ("chgnet", "mace"), "with weights in a file")
     from atomsim.models.chgnet.potential import Chgnet
 
     weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)["model"]["state_dict"]
     return Chgnet(weights, card.name, card.weights.sha256, device, dtype, elements=card.numbers)
+
+
+def _of_package(
+    card: PotentialCard, data: bytes | None, device: torch.device, dtype: torch.dtype, own: tuple[str, ...], what: str
+) -> Potential:
+    """Load a card of a family that another package brings (``registry.plugins``)."""
+    load = family_loader(card.family)
+    if load is None:
+        raise _wrong_family(card, (*own, *families()), what)
+    potential = load(data, card, device, dtype)
+    if not isinstance(potential, Potential):
+        raise InputError(
+            f"family {card.family!r}: its load gave {type(potential).__name__}, wanted a Potential; ask its authors"
+        )
+    return potential
 
 
 def _wrong_family(card: PotentialCard, known: Iterable[str], what: str) -> InputError:
@@ -219,7 +235,7 @@ def _analytic(card: PotentialCard, device: torch.device, dtype: torch.dtype) -> 
 
     forms: dict[str, Callable[..., Potential]] = {"lennard-jones": LennardJones, "morse": Morse}
     if card.family not in forms:
-        raise _wrong_family(card, forms, "without weights")
+        return _of_package(card, None, device, dtype, tuple(forms), "without weights")
     return forms[card.family](**card.parameters, name=card.name, device=device, dtype=dtype, elements=card.numbers)
 
 

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
+from ase import Atoms
 from ase.data import atomic_masses
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import AtomsimError, InputError
 from atomsim.models.identity import identity_or_name
-from atomsim.models.interface import refuse_unknown_elements
+from atomsim.models.interface import Potential, refuse_unknown_elements
 
 
 class TorchSimModel(Protocol):
@@ -137,3 +138,52 @@ def _state_class() -> Callable[..., Any]:
             "run: pip install torch-sim-atomistic"
         ) from error
     return torch_sim.SimState
+
+
+def as_model(potential: Potential, interface: type[Any]) -> Any:
+    """Return a potential as a TorchSim model.
+
+    Args:
+        potential: that is asked.
+        interface: TorchSim's ``ModelInterface``.
+    """
+    module = torch.nn.Module
+    bases: Any = interface if issubclass(interface, module) else type("Base", (module, interface), {})
+
+    class Model(bases):
+        """A potential of atomsim; its device and precision are fixed."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._device, self._dtype = potential.device, potential.dtype
+            self._compute_force = self._compute_forces = self._compute_stress = True  # names by release
+            self._memory_scales_with = "n_atoms_x_density"
+            self.potential = potential
+
+        def forward(self, state: Any, **_: Any) -> dict[str, Tensor]:
+            """Evaluate a state."""
+            said = potential(_batch_of(state))
+            return {
+                "energy": said.energy.to(self._dtype),
+                "forces": said.forces.to(self._dtype),
+                "stress": said.stress.to(self._dtype),
+            }
+
+    return Model()
+
+
+def _batch_of(state: Any) -> Batch:
+    """Return the systems of a TorchSim state."""
+    systems = []
+    for n in range(int(state.system_idx.max()) + 1):
+        mine = state.system_idx == n
+        pbc = state.pbc.tolist() if isinstance(state.pbc, Tensor) else state.pbc
+        systems.append(
+            Atoms(
+                numbers=state.atomic_numbers[mine].cpu().numpy(),
+                positions=state.positions[mine].detach().cpu().to(torch.float64).numpy(),
+                cell=state.cell[n].mT.detach().cpu().to(torch.float64).numpy(),  # TorchSim: lattice vectors as columns
+                pbc=pbc,
+            )
+        )
+    return Batch.pack(systems, state.positions.device)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, field_
 
 from atomsim import catalog
 from atomsim.errors import InputError, nearest
+from atomsim.registry.plugins import OWN, families
 
 ALL_ELEMENTS = frozenset(range(1, 119))
 """Atomic numbers of everything with a chemical symbol."""
@@ -96,7 +97,8 @@ class PotentialCard(_Strict):
 
     name: str
     """What users type; equal to the file's name without ``.toml``."""
-    family: Literal["chgnet", "mace", "lennard-jones", "morse"]
+    family: str
+    """``chgnet``, ``mace``, ``lennard-jones``, ``morse``, or one that an installed package loads."""
     summary: str
     """One line for lists."""
     method: str
@@ -126,6 +128,14 @@ class PotentialCard(_Strict):
     """For a student: errors against its teacher as its recipe measures them, units in the keys."""
     _path: Path | None = PrivateAttr(default=None)
     _others: tuple[Path, ...] = PrivateAttr(default=())
+
+    @field_validator("family")
+    @classmethod
+    def _known_family(cls, value: str) -> str:
+        known = (*OWN, *families())
+        if value not in known:
+            raise ValueError(f"Input should be {' or '.join(map(repr, known))}")
+        return value
 
     @field_validator("elements")
     @classmethod

@@ -31,6 +31,7 @@ from atomsim.registry.card_file import (
     sha256_of,
     stores,
 )
+from atomsim.registry.plugins import card_folders_of_packages
 
 __all__ = [
     "ALL_ELEMENTS",
@@ -55,7 +56,7 @@ __all__ = [
 def card_folders() -> list[Path]:
     """Folders of cards; of two cards of one name the first is used."""
     own, *shared = stores()
-    return list(dict.fromkeys([*shared, own, catalog.folder("potentials")]))
+    return list(dict.fromkeys([*shared, own, catalog.folder("potentials"), *card_folders_of_packages()]))
 
 
 def card_names() -> list[str]:

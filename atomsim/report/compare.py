@@ -24,7 +24,7 @@ def write_comparison(
     names: tuple[str, str],
     rows: Sequence[Agreement],
     relaxed: Sequence[RelaxedAgreement],
-    forces: tuple[np.ndarray, np.ndarray],
+    forces: Sequence[np.ndarray],
 ) -> list[Path]:
     """Write ``report.html``, ``static.csv`` and, where structures were relaxed, ``relaxed.csv``.
 

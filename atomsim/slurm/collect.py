@@ -114,7 +114,7 @@ def _write_csv(path: Path, records: Sequence[Record]) -> None:
 
 
 def _write_parquet(path: Path, records: Sequence[Record]) -> None:
-    import pandas  # type: ignore[import-untyped]
+    import pandas
 
     rows = [row_of(record) for record in records]
     pandas.DataFrame(rows, columns=_columns(rows)).to_parquet(path)

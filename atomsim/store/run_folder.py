@@ -3,6 +3,7 @@
 ::
 
     campaign.toml                     the campaign file, verbatim
+    input/NAME.jsonl                  structures that were given from Python, one a line
     run.json                          resolved settings, potential and its sha256, versions
     steps/01-name/tasks.jsonl         what is to be done: a header, then one task a line
     steps/01-name/records.jsonl       what is done: one checksummed record a line

@@ -15,6 +15,8 @@ MODULES = {
     "relax": "atomsim.tasks.relax",
     "electrode": "atomsim.tasks.electrode",
     "barriers": "atomsim.tasks.barriers",
+    "evaluate": "atomsim.tasks.evaluate",
+    "neb": "atomsim.tasks.neb",
 }
 """Module of each kind, imported when it is first used."""
 

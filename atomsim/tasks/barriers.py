@@ -8,13 +8,14 @@ and is the same in all of them; a record names its cost beside its own, whoever 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from atomsim.errors import InputError, note_once
+from atomsim.errors import InputError, nearest, note_once
 from atomsim.store.records import Record, Task, count_statuses, record_of, task_id, total_calls
-from atomsim.tasks.base import Context, Inputs, Origin, StepSettings, Structures, make_task, origins
+from atomsim.tasks.base import Context, Inputs, Later, Origin, StepSettings, Structures, make_task, origins
 from atomsim.tasks.kind import cost_per_atom
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ class Settings(StepSettings):
     )
     check_with: list[str] = Field(
         default=[], description="further potentials to evaluate each path with: names, NAME#HEAD or paths"
+    )
+    only: Annotated[list[str] | None, Later()] = Field(
+        default=None, min_length=1, description="names of the hops to compute; all if not given"
     )
 
 
@@ -119,6 +123,8 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
             reasons = "; ".join(f"{name}: {why}" for name, why in view.left_out[:3])
             raise InputError(f"step {context.step!r}, {host.label}: no hop can be computed ({reasons})")
         note_once(mobility_note(host.atoms, settings.ion))
+        if settings.only is not None:
+            view = _chosen(view, settings.only, f"step {context.step!r}, {host.label}")
         shared = _tags_of_host(host, view, settings)
         before = next((relaxed[task] for task in host.parents if task in relaxed), view.hops.space_group)
         if before != view.hops.space_group:
@@ -128,6 +134,22 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
             tags = host.tags | shared | _tags_of_hop(placed.hop, view)
             tasks.append(make_task(Origin(label, view.hops.host, tags, host.parents), KIND, settings, context))
     return tasks
+
+
+def _chosen(view: Survey, only: Sequence[str], where: str) -> Survey:
+    """Return a survey of some hops; the others count as left out, so that thresholds are upper bounds."""
+    names = [placed.hop.name for placed in view.placed]
+    for name in only:
+        if name not in names:
+            why = dict(view.left_out).get(name)
+            raise InputError(
+                f"{where}: only: "
+                + (f"{name!r} cannot be computed: {why}" if why else f"no hop {name!r};{nearest(name, names)}")
+                + f" hops are {', '.join(names)}"
+            )
+    others = tuple((name, "not asked for") for name in names if name not in only)
+    placed = tuple(p for p in view.placed if p.hop.name in only)
+    return replace(view, placed=placed, left_out=(*view.left_out, *others))
 
 
 def _changed(record: Record) -> bool:

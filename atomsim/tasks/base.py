@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from atomsim.errors import InputError, nearest
-from atomsim.io.atoms_json import atoms_to_json
+from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
+from atomsim.io.files import write_atomically
 from atomsim.io.metadata import as_read, without_metadata
 from atomsim.store.records import Record, Task, task_id, usable
 from atomsim.store.storage import Storage, TaskStorage
@@ -20,6 +22,9 @@ from atomsim.store.storage import Storage, TaskStorage
 if TYPE_CHECKING:
     from ase import Atoms
 
+
+GIVEN = ".jsonl"
+"""Suffix of files of structures with labels and tags (``write_origins``)."""
 
 Inputs = Mapping[str, Sequence[Record]]
 """Records of earlier steps by the step's name, in the order of their tasks."""
@@ -117,6 +122,30 @@ class Origin:
     tags: dict[str, Any] = field(default_factory=dict)
     parents: tuple[str, ...] = ()
     file: Path | None = None
+
+
+def write_origins(path: Path, found: Iterable[Origin]) -> None:
+    """Write structures with their labels and tags, every float exactly, one a line; whole or not at all."""
+    write_atomically(path, origins_text(found))
+
+
+def origins_text(found: Iterable[Origin]) -> str:
+    """Return what ``write_origins`` writes."""
+    contents = ({"label": o.label, "tags": o.tags, "structure": atoms_to_json(o.atoms)} for o in found)
+    return "".join(json.dumps(content, sort_keys=True, allow_nan=False) + "\n" for content in contents)
+
+
+def read_origins(path: Path) -> list[Origin]:
+    """Return what ``write_origins`` wrote.
+
+    Raises:
+        InputError: if it is another file.
+    """
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [Origin(c["label"], atoms_from_json(c["structure"]), c["tags"], file=path) for c in lines]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path.name} does not hold structures as atomsim writes them ({error})") from error
 
 
 def sources(settings: BaseModel) -> list[tuple[str, Source, list[str]]]:
@@ -231,6 +260,8 @@ def _from_file(path: Path) -> list[tuple[str, Origin]]:
     from atomsim.io import read_structures
     from atomsim.structures.hosts import left_sites
 
+    if path.suffix == GIVEN:
+        return [(f"{path.name} structure {o.label}", o) for o in read_origins(path)]
     structures = read_structures(path)
     digits = len(str(len(structures)))
     found = []

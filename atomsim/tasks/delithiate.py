@@ -36,9 +36,8 @@ class Settings(StepSettings):
     """Keys of a ``delithiate`` step."""
 
     parent: Parent = Field(description="prototype, file or earlier step with one structure: the full host")
-    primitive: bool = Field(default=True, description="start from the parent's primitive cell, not from its whole cell")
-    ion: str = Field(default="Li", description="element to take out")
     x_per_formula_unit: list[float] = Field(min_length=1, description="ions left per formula unit of the host")
+    ion: str = Field(default="Li", description="element to take out")
     host_unit: str | None = Field(
         default=None, description="formula unit of the host without the ion, such as RuO3; the reduced one if not given"
     )
@@ -48,6 +47,7 @@ class Settings(StepSettings):
         ge=1,
         description="largest supercell, atoms: all shapes of all sizes up to it are searched for orderings",
     )
+    primitive: bool = Field(default=True, description="start from the parent's primitive cell, not from its whole cell")
     supercell: list[int] | None = Field(
         default=None, min_length=3, max_length=3, description="copies along each lattice vector, instead of a search"
     )

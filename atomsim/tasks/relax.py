@@ -47,9 +47,9 @@ class Settings(StepSettings):
     """Keys of a ``relax`` step."""
 
     structures: Structures = Field(min_length=1, description="an earlier step, prototypes or files")
-    cell: bool = Field(default=True, description="relax the cell too")
     fmax_eV_per_A: float = Field(default=0.05, gt=0, description="converged when no force is larger, eV/Å")
     max_steps: int = Field(default=500, ge=1, description="give up after this many steps")
+    cell: bool = Field(default=True, description="relax the cell too")
     pressure_GPa: float = Field(default=0.0, description="target pressure, GPa")
     noise_A: float = Field(
         default=0.0, ge=0, le=0.5, description="random displacement before relaxing, Å: leaves saddle points"
@@ -77,6 +77,9 @@ class Settings(StepSettings):
         default=False,
         description="relax the primitive cell in its standard setting, the same for all descriptions of a crystal; "
         "structures with constraints stay as they are",
+    )
+    finish_in_double: Annotated[bool, Later()] = Field(
+        default=True, description="below 0.01 eV/Å, take the last part in float64 where the potential offers it"
     )
 
     @model_validator(mode="after")

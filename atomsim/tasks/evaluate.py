@@ -1,0 +1,107 @@
+"""Step kind ``evaluate``: energy, forces and stress of structures as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
+from atomsim.store.records import Record, Task, count_statuses, record_of, total_calls
+from atomsim.tasks.base import Context, Inputs, StepSettings, Structures, make_task, origins
+from atomsim.units import GPA
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from atomsim.batch import Batch, Evaluation
+    from atomsim.models.interface import Surface
+    from atomsim.models.shared import Shared
+
+KIND = "evaluate"
+NEEDS_POTENTIAL = True
+
+
+class Settings(StepSettings):
+    """Keys of an ``evaluate`` step."""
+
+    structures: Structures = Field(min_length=1, description="an earlier step, prototypes or files")
+
+
+def cost(task: Task, settings: Settings) -> float:
+    """Grow with the atoms."""
+    del settings
+    return 0.05 * float(len(task.structure["numbers"])) if task.structure else 1.0
+
+
+def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
+    """Make one task for each structure."""
+    found = origins(settings.structures, inputs, context, as_given=True)
+    return [make_task(origin, KIND, settings, context) for origin in found]
+
+
+def run(
+    tasks: Sequence[Task],
+    settings: Settings,
+    inputs: Inputs,
+    context: Context,
+    surface: Surface | None = None,
+    shared: Shared | None = None,
+) -> Iterator[Record]:
+    """Evaluate, as many structures together as the device holds; what fails costs no other its result."""
+    import torch
+
+    from atomsim.batch import Batch
+    from atomsim.batching.capacity import evaluate
+    from atomsim.relaxation import default_capacity
+
+    del settings, inputs, context, shared
+    assert surface is not None
+    device = getattr(surface, "device", torch.device("cpu"))
+    systems = [atoms_from_json(task.structure or {}) for task in tasks]
+    capacity = default_capacity(surface, systems, device)
+    first = 0
+    while first < len(systems):
+        last = first + 1
+        while last < len(systems) and capacity.admits(capacity.load(Batch.pack(systems[first : last + 1], device))):
+            last += 1
+        batch = Batch.pack(systems[first:last], device)
+        said, faults = evaluate(surface, batch, torch.arange(last - first, device=device))
+        for n in range(last - first):
+            task = tasks[first + n]
+            if n in faults:
+                yield record_of(task, faults[n].status, faults[n].message, values={"force_calls": 1})
+            else:
+                yield _record(task, systems[first + n], said, batch, n)
+        first = last
+
+
+def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
+    """Count statuses and force calls."""
+    del settings
+    return {"statuses": count_statuses(records), "force_calls": total_calls(records)}
+
+
+def _record(task: Task, atoms: Atoms, said: Evaluation, batch: Batch, n: int) -> Record:
+    mine = (batch.system == n).nonzero().flatten()
+    forces = said.forces[mine].cpu().numpy()
+    stress = said.stress[n].cpu().numpy() / GPA
+    energy = float(said.energy[n])
+    if not (np.isfinite(forces).all() and np.isfinite(energy) and np.isfinite(stress).all()):
+        return record_of(task, "not_a_number", "a result is not a finite number", values={"force_calls": 1})
+    arrays = {"forces": forces}
+    if said.magmoms is not None:
+        arrays["magmoms"] = said.magmoms[mine].cpu().numpy()
+    values = {
+        "energy_eV": energy,
+        "energy_per_atom_eV": energy / len(atoms),
+        "fmax_eV_per_A": float(np.linalg.norm(batch.free_part(said.forces)[mine].cpu().numpy(), axis=1).max()),
+        "pressure_GPa": -float(np.trace(stress)) / 3,
+        "stress_GPa": [float(stress[i, j]) for i, j in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))],
+        "volume_A3": float(atoms.cell.volume),
+        "force_calls": 1,
+        "n_atoms": len(atoms),
+    }
+    return record_of(task, "done", values=values, structure=atoms_to_json(atoms, arrays))
