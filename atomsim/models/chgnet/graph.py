@@ -118,9 +118,8 @@ def bond_graph(batch: Batch, neighbors: Neighbors, short: float) -> BondGraph:
     bond = by_center % max(n_bonds, 1)
     angles = _angles(center, bond, by_center < n_bonds, arms, n_short, n_pairs)
     vector = Neighbors(i, j, shift).vectors(batch)
-    return BondGraph(
-        i, j, vector, n_short, center, torch.cat([j, i])[by_center], bond, *angles, shift=shift, system=batch.system[i]
-    )
+    neighbor = torch.cat([j, i])[by_center]
+    return BondGraph(i, j, vector, n_short, center, neighbor, bond, *angles, shift, batch.system[i])
 
 
 def one_direction(neighbors: Neighbors) -> Tensor:
