@@ -141,7 +141,7 @@ def _true(mask: Tensor, count: int) -> Tensor:
 
 def _angles(
     center: Tensor, bond: Tensor, outward: Tensor, arms: Tensor, n_short: int, n_pairs: int
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Angles from the short edges of each corner; ``n_pairs`` counts pairs of edges, those with itself included."""
     edges = _true(bond < n_short, 2 * n_short)
     corner, arm, outward = center[edges], bond[edges], outward[edges]
