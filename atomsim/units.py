@@ -25,3 +25,6 @@ CM2_PER_A2: float = 1e-16
 
 ROOM_K: float = 300.0
 """Temperature at which rates and diffusivities are reported, K."""
+
+ACCELERATION: float = 9.648533212e-3
+"""One eV/(Å u) in Å/fs² (CODATA 2018: the elementary charge over the atomic mass constant)."""

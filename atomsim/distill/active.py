@@ -8,11 +8,11 @@ import numpy as np
 from ase import Atoms
 
 from atomsim.distill.labelling import Recorder, evenly, label, largest_force
-from atomsim.distill.motion import shots
 from atomsim.distill.recipe import Recipe
 from atomsim.distill.sampling import seed_of
 from atomsim.distill.structures import structures_of
-from atomsim.dynamics.langevin import Langevin
+from atomsim.dynamics import Langevin
+from atomsim.dynamics.trajectory import snapshots, stable
 from atomsim.models.interface import Potential, Surface
 from atomsim.relaxation import RelaxSettings, iter_relax
 from atomsim.structures.random import displaced, nearest_pair
@@ -46,19 +46,17 @@ def candidates(recipe: Recipe, student: Potential, number: int) -> list[Atoms]:
 
 
 def _heated(starts: Sequence[Atoms], recipe: Recipe, student: Surface, rng: np.random.Generator) -> list[Atoms]:
-    active, frames = recipe.active, []
-    temperatures = [active.temperatures_K[n % len(active.temperatures_K)] for n in range(len(starts))]
-    for shot in shots(
+    active = recipe.active
+    seen = snapshots(
         starts,
         student,
-        temperatures,
+        [active.temperatures_K[n % len(active.temperatures_K)] for n in range(len(starts))],
         rng.integers(2**31, size=len(starts)).tolist(),
         Langevin(active.timestep_fs, 0.02),
         steps=active.steps,
         every=active.every,
-    ):
-        frames += shot.motion.batch.to("cpu").split() if shot.members else []
-    return frames
+    )
+    return [frame for s in stable(seen) for frame in s.state.batch.to("cpu").split()]
 
 
 def _relaxed(starts: Sequence[Atoms], student: Surface) -> list[Atoms]:

@@ -16,10 +16,10 @@ import numpy as np
 from ase import Atoms
 
 from atomsim.distill.labelling import Recorder, evenly, label, labelled, largest_force
-from atomsim.distill.motion import shots
 from atomsim.distill.recipe import Recipe, System
 from atomsim.distill.structures import structures_of
-from atomsim.dynamics.langevin import Langevin
+from atomsim.dynamics import Langevin
+from atomsim.dynamics.trajectory import snapshots, stable
 from atomsim.errors import AtomsimError
 from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
 from atomsim.mep.find import PathSettings, find_paths
@@ -135,8 +135,7 @@ def dynamics(
     if system.formula:
         starts = [_softened(s, teacher) for s in starts]
     steps = system.md_steps if share == 1.0 else max(system.md_every, ceil(system.md_steps * max(share, 0.5)))
-    frames: list[Atoms] = []
-    for shot in shots(
+    seen = snapshots(
         starts,
         teacher,
         [temperatures[n % len(temperatures)] for n in range(runs)],
@@ -144,9 +143,8 @@ def dynamics(
         Langevin(system.md_timestep_fs, 0.02),
         steps=steps,
         every=system.md_every,
-    ):
-        if shot.members:
-            frames += labelled(shot.motion.batch, shot.motion.evaluation)
+    )
+    frames = [frame for s in stable(seen) for frame in labelled(s.state.batch, s.state.evaluation)]
     if share == 1.0:
         return frames
     # the last part of each run: the first frames are still near the crystal that all runs start from

@@ -11,11 +11,11 @@ from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from atomsim.distill.labelling import evenly
-from atomsim.distill.motion import shots
 from atomsim.distill.recipe import Recipe
 from atomsim.distill.sampling import seed_of
 from atomsim.distill.structures import structures_of
-from atomsim.dynamics.langevin import Langevin
+from atomsim.dynamics import Langevin
+from atomsim.dynamics.trajectory import snapshots, stable
 from atomsim.models.interface import Potential, Surface
 from atomsim.relaxation import RelaxSettings, iter_relax
 from atomsim.structures.random import nearest_pair
@@ -64,16 +64,12 @@ def hold(
 ) -> Held:
     """Run dynamics and look at all systems every 20 steps."""
     steps = round(1000 * length_ps / timestep_fs)
-    lost, nearest, temperatures = 0, np.inf, []
-    settings = Langevin(timestep_fs, 0.01)
     hot = [temperature_K] * len(systems)
-    for shot in shots(systems, surface, hot, seeds, settings, steps=steps, every=20):
-        lost += len(shot.lost)
-        if shot.members:
-            nearest = min(nearest, *(nearest_pair(a) for a in shot.motion.batch.to("cpu").split()))
-            temperatures.append(float(shot.motion.kinetic_temperature.mean()))
-    later = temperatures[len(temperatures) // 5 :]
-    return Held(lost, float(nearest), float(np.mean(later)) if later else float("nan"))
+    seen = list(snapshots(systems, surface, hot, seeds, Langevin(timestep_fs, 0.01), steps=steps, every=20))
+    sound = stable(iter(seen))
+    nearest = min((nearest_pair(a) for s in sound for a in s.state.batch.to("cpu").split()), default=np.inf)
+    later = [float(s.state.kinetic_temperature) for s in sound if int(s.state.step) > steps // 5]
+    return Held(len(seen) - len(sound), float(nearest), float(np.mean(later)) if later else float("nan"))
 
 
 def pair_distributions(recipe: Recipe, teacher: Potential, student: Potential) -> dict[str, float]:
@@ -88,11 +84,10 @@ def pair_distributions(recipe: Recipe, teacher: Potential, student: Potential) -
     begin = _softened(_structures(recipe, d.rdf_system, rng)[0], teacher)
     histograms = []
     for surface, seed in ((teacher, 1), (student, 2), (teacher, 3)):
-        frames: list[Atoms] = []
         steps = round(1000 * d.rdf_ps / d.timestep_fs)
-        settings = Langevin(d.timestep_fs, 0.02)
-        for shot in shots([begin], surface, [d.temperature_K], [seed], settings, steps=steps, every=5):
-            frames += shot.motion.batch.to("cpu").split()
+        integrator = Langevin(d.timestep_fs, 0.02)
+        seen = snapshots([begin], surface, [d.temperature_K], [seed], integrator, steps=steps, every=5)
+        frames = [frame for s in stable(seen) for frame in s.state.batch.to("cpu").split()]
         histograms.append(histogram(frames[len(frames) // 3 :]))
     return {
         "rdf_overlap_percent": overlap(histograms[0], histograms[1]),

@@ -11,11 +11,11 @@ from ase.build import bulk
 from atomsim.batch import Batch
 from atomsim.distill.active import least_known, spread, worst
 from atomsim.distill.labelling import Recorder, evenly, label, largest_force, read_frames, write_frames
-from atomsim.distill.motion import shots
 from atomsim.distill.recipe import load_recipe
 from atomsim.distill.sampling import frames_of, jobs_of
 from atomsim.distill.structures import structures_of
-from atomsim.dynamics.langevin import Langevin
+from atomsim.dynamics import Langevin
+from atomsim.dynamics.trajectory import snapshots, stable
 from atomsim.errors import InputError
 from atomsim.models.load import load_potential
 from atomsim.models.pair import LennardJones
@@ -154,10 +154,11 @@ def test_a_system_that_blows_up_leaves_and_the_others_go_on():
     good = bulk("LiO", "rocksalt", a=4.3, cubic=True)
     bad = good.copy()
     bad.positions[1] = bad.positions[0] + [0.5, 0, 0]
-    seen = list(shots([bad, good], lj, [300.0, 300.0], [1, 2], Langevin(1.0), steps=4, every=2, limit_eV_per_A=50.0))
-    assert [s.members for s in seen] == [(1,), (1,)]
-    assert seen[0].lost == (0,)
-    assert seen[1].lost == ()
+    seen = list(
+        snapshots([bad, good], lj, [300.0, 300.0], [1, 2], Langevin(1.0), steps=4, every=2, limit_eV_per_A=50.0)
+    )
+    assert [(s.key, s.status) for s in stable(iter(seen))] == [(1, "running"), (1, "done")]
+    assert [(s.key, s.status) for s in seen if s.status == "exploded"] == [(0, "exploded")]
 
 
 def test_a_committee_points_at_what_its_members_disagree_on():
