@@ -212,8 +212,8 @@ def _verdict(force: float, growth: float, step: int, limits: Limits, fault: Faul
         return "not_a_number", f"energies or forces are no numbers after {step} steps; shorten the time step"
     if force > limits.max_force_eV_per_A:
         return "exploded", (
-            f"largest force {force:.3g} eV/Å after {step} steps, wanted at most {limits.max_force_eV_per_A:g}; relax the "
-            "start, shorten the time step, or try another potential"
+            f"largest force {force:.3g} eV/Å after {step} steps, wanted at most {limits.max_force_eV_per_A:g}; "
+            "relax the start, shorten the time step, or try another potential"
         )
     if growth > limits.max_volume_factor:
         return "exploded", (

@@ -39,8 +39,8 @@ class MDState:
     step: Tensor = field(metadata=PER_SYSTEM)
     """Steps done, (n_systems,), int64."""
     degrees_of_freedom: Tensor = field(metadata=PER_SYSTEM)
-    """Directions in which atoms may move, less those of the whole system, (n_systems,), float64: 3N − 3 where nothing is
-    held, as the centre of mass is at rest from the start and gets no noise."""
+    """Directions in which atoms may move, less those of the whole system, (n_systems,), float64: 3N − 3 where nothing
+    is held, as the centre of mass is at rest from the start and gets no noise."""
     heat: Tensor = field(metadata=PER_SYSTEM)
     """Energy that the bath has given, eV, (n_systems,), float64."""
     work: Tensor = field(metadata=PER_SYSTEM)
@@ -131,7 +131,7 @@ class MDState:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return everything as arrays by name, for a checkpoint; ``from_arrays`` gives the same state to the bit."""
-        parts = {"batch": self.batch, "evaluation": self.evaluation}
+        parts: dict[str, Any] = {"batch": self.batch, "evaluation": self.evaluation}
         found = {
             f"{part}.{f.name}": getattr(record, f.name) for part, record in parts.items() for f in fields(record)
         } | {f.name: getattr(self, f.name) for f in _own_fields()}

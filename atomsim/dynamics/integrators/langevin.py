@@ -1,7 +1,7 @@
 """Langevin dynamics at constant temperature and cell, for melting and quenching.
 
-The splitting BAOAB: half a kick, half a drift, the exact Ornstein–Uhlenbeck step, half a drift, half a kick. Leimkuhler &
-Matthews 2013, J. Chem. Phys. 138, 174102, Sec. II; its configurations are exact for a harmonic well at any stable
+The splitting BAOAB: half a kick, half a drift, the exact Ornstein–Uhlenbeck step, half a drift, half a kick. Leimkuhler
+& Matthews 2013, J. Chem. Phys. 138, 174102, Sec. II; its configurations are exact for a harmonic well at any stable
 time step (Leimkuhler & Matthews 2013, Appl. Math. Res. Express 34). Friction slows diffusion down: not for that.
 """
 
