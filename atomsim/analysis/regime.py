@@ -1,0 +1,79 @@
+"""Where diffusion begins: the local exponent of the mean squared displacement, free of what vibrations add."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atomsim.analysis.displacements import Displacements, errors_of
+from atomsim.analysis.msd import lags_of
+
+STRETCH = 2
+"""Ratio of the lags t, 2t, 4t from which an exponent is taken."""
+LOWEST, HIGHEST = 0.85, 1.15
+"""A local exponent outside is not diffusion, unless the data leave it open."""
+EXCLUDED = 0.6
+"""Sub-diffusion that the data must exclude by ``SURELY`` standard errors."""
+SURELY = 3.5
+
+
+@dataclass(frozen=True)
+class Exponent:
+    """Local exponent at one lag."""
+
+    lag: int
+    """Shortest of the three lags, frames."""
+    value: float
+    """NaN where the displacement does not grow."""
+    error: float
+
+    @property
+    def diffusive(self) -> bool:
+        """Whether it is 1 within its error, and not sub-diffusion."""
+        return self.value >= LOWEST and self.value - SURELY * self.error > EXCLUDED and not self.surely_above
+
+    @property
+    def surely_below(self) -> bool:
+        """Whether the growth is slower than diffusion beyond doubt."""
+        return self.value + 3.0 * self.error < LOWEST
+
+    @property
+    def surely_above(self) -> bool:
+        """Whether the growth is faster than diffusion beyond doubt."""
+        return self.value - 3.0 * self.error > HIGHEST
+
+
+def exponents(found: Displacements) -> list[Exponent]:
+    """Local exponents at all lags that leave room for four times as much."""
+    return [exponent_at(found, int(lag)) for lag in lags_of(found.steps + 1, found.n_lags // STRETCH**2)]
+
+
+def exponent_at(found: Displacements, lag: int) -> Exponent:
+    """Exponent α of c + A t^α from three lags t, 2t, 4t: 2^α = (M(4t) − M(2t))/(M(2t) − M(t)), whatever c is."""
+    lags = lag * np.array([1, STRETCH, STRETCH**2])
+    if lags[-1] > found.n_lags:
+        return Exponent(lag, float("nan"), float("inf"))
+    first, second, third = found.mean[lags - 1]
+    near, far = second - first, third - second
+    if near <= 0 or far <= 0:
+        return Exponent(lag, float("nan"), float("inf"))
+    weights = np.array([1 / near, -1 / near - 1 / far, 1 / far]) / np.log(STRETCH)
+    slope = (third - first) / (lags[2] - lags[0])
+    error = max(errors_of(found, lags, weights, slope).values())
+    return Exponent(lag, float(np.log(far / near) / np.log(STRETCH)), error)
+
+
+def start_of_diffusion(found: list[Exponent]) -> Exponent | None:
+    """Return the first lag from which on the exponent is that of diffusion, or None."""
+    for k, begin in enumerate(found):
+        if begin.diffusive and not any(later.surely_below for later in found[k + 1 :]):
+            return begin
+    return None
+
+
+def fit_lags(lag: int, last: int) -> NDArray[np.int64]:
+    """Return the lags of a fit from one lag to the last."""
+    lags = lags_of(last + 1, last)
+    return np.unique(np.concatenate([[lag], lags[lags > lag]])).astype(np.int64)
