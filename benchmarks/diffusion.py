@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*")
     given = parser.parse_args()
-    rows = {name: ("D1", coverage) for name in SOUND} | {name: ("D2", refusals) for name in (*UNSOUND, "flowing")}
+    rows = dict.fromkeys(SOUND, ("D1", coverage)) | dict.fromkeys((*UNSOUND, "flowing"), ("D2", refusals))
     for name, (row, what) in rows.items():
         if given.only and name not in given.only:
             continue

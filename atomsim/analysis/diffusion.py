@@ -29,6 +29,8 @@ MIN_FRAMES = 40
 """Frames from which on there are lags of one, two and four in half a block."""
 FLOW_A = 1.0
 """Root mean square displacement of the framework that grows and is larger than this is flow, Å."""
+DRIFT = 40.0
+"""Squared displacement of the mean position, over that of as many independent ions, from which on it is a drift."""
 AGED = 1.5
 """Ratio of the diffusivities of both halves from which on a run is not stationary, if it is beyond doubt."""
 
@@ -106,7 +108,9 @@ def diffusion(
     }
     if n_frames < MIN_FRAMES:
         return _refused(
-            f"{n_frames} frames, wanted {MIN_FRAMES} or more: run longer or write frames more often", None, seen
+            f"too few frames: {n_frames}, wanted {MIN_FRAMES} or more: run longer or write frames more often",
+            None,
+            seen,
         )
     hops = Hops.of([count_hops(i, interval_fs) for i in ions])
     found = displacements(ions)
@@ -143,9 +147,9 @@ def _verdict(hops: Hops, found: Displacements, local: list[Exponent], *, flows: 
     if hops.number < MIN_HOPS:
         kind = "caged: no ion has hopped" if hops.number == 0 else f"{hops.number} hops, wanted {MIN_HOPS} or more"
         return f"{kind}; run longer or hotter", None
-    if any(e.surely_above for e in local[len(local) // 2 :]) or _drifts(found):
-        return "drifting: the ions move faster than they diffuse, all the same way", None
     start = start_of_diffusion(local)
+    if any(e.surely_above for e in local[len(local) // 2 :]) or (start is not None and _drifts(found, start)):
+        return "drifting: the ions move further together than diffusion takes them", None
     if start is None:
         last = next((e for e in reversed(local) if np.isfinite(e.value)), None)
         what = "does not grow" if last is None else f"grows as t^({last.value:.2f} ± {last.error:.2f})"
@@ -199,13 +203,14 @@ def _flows(rest: list[FloatArray], found: Displacements) -> bool:
     return bool(msd[far] > FLOW_A**2 and msd[far] > 1.6 * msd[max(1, far // 4)])
 
 
-def _drifts(found: Displacements) -> bool:
-    """Whether the ions' mean position moves much further than independent ions would let it.
+def _drifts(found: Displacements, start: Exponent) -> bool:
+    """Whether the ions' mean position went much further than diffusion would take it.
 
-    N⟨|Δr̄|²⟩ is the mean squared displacement for independent ions, and some times that where they push one another.
+    N|Δr̄|² is 6Dt on average for independent ions, and some times that where they push one another.
     """
-    last = found.n_lags - 1
-    return bool(found.collective[:, last].mean() > 30.0 * found.mean[last])
+    lags = fit_lags(start.lag, found.n_lags)
+    slope = float(slope_weights(lags, found.steps) @ found.mean[lags - 1])
+    return found.net > DRIFT * slope * found.steps
 
 
 def _aged(found: Displacements, start: Exponent) -> float:
@@ -234,6 +239,6 @@ def _haven(
     if collective <= 0:
         return None, None
     single = weights @ covariance_matrix(lags, found.steps) @ weights / (3.0 * len(found.collective))
-    relative = max(np.sqrt(single), students_error(found.collective_blocks[:, lags - 1] @ weights) / collective)
+    relative = max(float(np.sqrt(single)), students_error(found.collective_blocks[:, lags - 1] @ weights) / collective)
     total = float(np.hypot(relative, error / slope))
     return (slope / collective, slope / collective * total) if relative < 0.3 else (None, None)

@@ -35,6 +35,8 @@ class Displacements:
     """Of the ions' mean position, times the number of ions, Å², (n_replicas, n_lags)."""
     collective_blocks: FloatArray
     """The same of parts of the time, replicas averaged, Å², (BLOCKS, n_lags)."""
+    net: float
+    """The same from the first to the last frame, replicas averaged, Å²."""
 
     @property
     def mean(self) -> FloatArray:
@@ -75,6 +77,7 @@ def displacements(ions: Sequence[FloatArray]) -> Displacements:
         replicas=np.array([at_lags(r).mean(axis=1) for r in ions]),
         collective=np.array([together(r) for r in ions]),
         collective_blocks=np.mean([[together(p) for p in r] for r in fifths], axis=0),
+        net=float(np.mean([n_ions * ((r[-1] - r[0]).mean(axis=0) ** 2).sum() for r in ions])),
     )
 
 
@@ -108,5 +111,5 @@ def errors_of(found: Displacements, lags: NDArray[np.int64], weights: FloatArray
 def students_error(values: FloatArray) -> float:
     """Half the width of Student's interval of the mean that covers as often as ±1σ of a normal distribution."""
     n = len(values)
-    width = stats.t.ppf(stats.norm.cdf(1.0), n - 1)
-    return float(width * values.std(ddof=1) / np.sqrt(n))
+    width = float(stats.t.ppf(stats.norm.cdf(1.0), n - 1))
+    return width * float(np.std(values, ddof=1)) / n**0.5

@@ -55,6 +55,6 @@ def count_hops(ions: NDArray[np.floating], interval_fs: float) -> Hops:
 
 def _settled(paths: NDArray[np.floating], width: int) -> NDArray[np.float64]:
     """Running median over so many frames, taken twice in each such time: it keeps a hop sharp, as a mean does not."""
-    width = min(width, max(1, len(paths) // 4))
+    width = min(width, max(1, len(paths) // 4)) | 1  # odd: the median of an even number is between two places
     windows = np.lib.stride_tricks.sliding_window_view(paths, width, axis=0)[:: max(1, width // 2)]
     return np.asarray(np.median(windows, axis=-1), dtype=np.float64)
