@@ -107,11 +107,8 @@ def diffusion(
         "replicas": len(ions),
     }
     if n_frames < MIN_FRAMES:
-        return _refused(
-            f"too few frames: {n_frames}, wanted {MIN_FRAMES} or more: run longer or write frames more often",
-            None,
-            seen,
-        )
+        few = f"too few frames: {n_frames}, wanted {MIN_FRAMES} or more; run longer or write frames more often"
+        return _refused(few, None, seen)
     hops = Hops.of([count_hops(i, interval_fs) for i in ions])
     found = displacements(ions)
     lags = np.arange(1, found.n_lags + 1)

@@ -97,8 +97,8 @@ def errors_of(found: Displacements, lags: NDArray[np.int64], weights: FloatArray
     """
     at = lags - 1
     # three directions of variance slope/3 each for n_ions ions
-    variance = weights @ covariance_matrix(lags, found.steps) @ weights * slope**2 / (3.0 * found.n_ions)
-    errors = {"analytic": float(np.sqrt(max(variance, 0.0)))}
+    variance = float(weights @ covariance_matrix(lags, found.steps) @ weights) * slope**2 / (3.0 * found.n_ions)
+    errors = {"analytic": max(variance, 0.0) ** 0.5}
     if found.n_ions > 1:
         values = weights @ found.by_ion[at]
         errors["ions"] = float(values.std(ddof=1) / np.sqrt(found.n_ions))
@@ -111,5 +111,5 @@ def errors_of(found: Displacements, lags: NDArray[np.int64], weights: FloatArray
 def students_error(values: FloatArray) -> float:
     """Half the width of Student's interval of the mean that covers as often as ±1σ of a normal distribution."""
     n = len(values)
-    width = float(stats.t.ppf(stats.norm.cdf(1.0), n - 1))
-    return width * float(np.std(values, ddof=1)) / n**0.5
+    width: float = stats.t.ppf(float(stats.norm.cdf(1.0)), n - 1)
+    return float(width * np.std(np.asarray(values), ddof=1) / np.sqrt(n))

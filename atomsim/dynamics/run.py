@@ -188,7 +188,7 @@ class _Flight:
         state = self.state
         norms = state.evaluation.forces.square().sum(dim=1).sqrt()
         largest = norms.new_zeros(state.n_systems).scatter_reduce(0, state.batch.system, norms, "amax")
-        largest = largest + 0.0 * state.conserved  # NaN where anything is
+        largest = largest + 0.0 * state.evaluation.energy  # NaN where either is
         change = (state.volume / state.first_volume).log().abs().nan_to_num().exp()  # 0/0 without a cell
         found = {}
         for n, (force, growth, step) in enumerate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -53,7 +54,7 @@ class MDState:
         """Number of systems."""
         return self.batch.n_systems
 
-    @property
+    @cached_property
     def volume(self) -> Tensor:
         """Volume of each cell, Å³, (n_systems,), by its triple product: a determinant takes ten times longer."""
         a, b, c = self.batch.cell.unbind(dim=1)
@@ -63,14 +64,14 @@ class MDState:
         """Sum values on atoms, (n_atoms, …), over each system, (n_systems, …)."""
         return sum_over_atoms(self.batch, values)
 
-    @property
+    @cached_property
     def kinetic_energy(self) -> Tensor:
         """½ Σ m v², eV, (n_systems,)."""
         v = self.velocities
         squared = v[:, 0] * v[:, 0] + v[:, 1] * v[:, 1] + v[:, 2] * v[:, 2]
         return self.sum_over_atoms(self.masses * squared) * (0.5 / ACCELERATION)
 
-    @property
+    @cached_property
     def kinetic_stress(self) -> Tensor:
         """Σ m v ⊗ v, eV, (n_systems, 3, 3): the kinetic part of the pressure times the volume."""
         momenta = self.masses[:, None] * self.velocities

@@ -36,7 +36,7 @@ def conserved(state, integrator, surface, steps):
 def test_energy_of_newton_s_equations_errs_with_the_square_of_the_time_step():
     state, argon_ = argon(2, 80.0), DenseArgon()
     steps = np.array([2.5, 5.0, 10.0])
-    rms = [conserved(state, VelocityVerlet(dt), argon_, round(1000 / dt)).std(axis=0).mean() for dt in steps]
+    rms = [conserved(state, VelocityVerlet(dt), argon_, round(600 / dt)).std(axis=0).mean() for dt in steps]
     assert np.polyfit(np.log(steps), np.log(rms), 1)[0] == pytest.approx(2.0, abs=0.1)
 
 
@@ -101,32 +101,33 @@ def test_the_bath_scales_free_of_its_own_time():
 
 @pytest.mark.parametrize("flexible", [False, True])
 def test_an_ideal_gas_has_the_volume_and_fluctuations_of_its_law(flexible):
-    """p(V) ∝ V^(N−1) exp(−PV/k_BT): mean N k_BT/P, variance N (k_BT/P)²; τ_p is passed some 20 times by 120 gases."""
-    n, t, p, count = 8, 300.0, 0.1 * GPA, 120
+    """p(V) ∝ V^(N−1) exp(−PV/k_BT): mean N k_BT/P, variance N (k_BT/P)²; τ_p is passed seven times by 60 gases; sharply in
+    ``test_long``."""
+    n, t, p, count = 8, 300.0, 0.1 * GPA, 60
     unit = KB * t / p
     state = at(gas(count, n, t, n * unit), pressure=p)
     integrator = CellRescaling(10.0, GPA / p, 500.0, 50.0, flexible=flexible)
     volumes = []
-    for step in range(450):
+    for step in range(350):
         state = integrator.step(state, Nothing())
-        if step >= 150 and step % 15 == 0:
+        if step >= 100 and step % 25 == 0:
             volumes.append(state.volume.numpy() / unit)
     volumes = np.array(volumes)
     assert volumes.mean() == pytest.approx(n, abs=4 * volumes.mean(axis=0).std() / np.sqrt(count))
-    assert volumes.mean() == pytest.approx(n, rel=0.04)
-    assert volumes.var() == pytest.approx(n, rel=0.15)
+    assert volumes.mean() == pytest.approx(n, rel=0.05)
+    assert volumes.var() == pytest.approx(n, rel=0.25)
 
 
 def test_a_flexible_cell_of_an_ideal_gas_has_no_preferred_shape_and_does_not_turn():
     """Pressures are isotropic on average, and cells stay symmetric deformations of a cube."""
     n, t, p = 8, 300.0, 0.1 * GPA
-    state = at(gas(100, n, t, n * KB * t / p), pressure=p)
+    state = at(gas(50, n, t, n * KB * t / p), pressure=p)
     integrator, pressures = CellRescaling(10.0, GPA / p, 500.0, 50.0, flexible=True), []
     for _ in range(200):
         state = integrator.step(state, Nothing())
         pressures.append(state.pressure_tensor.mean(dim=0).numpy())
     mean = np.mean(pressures[50:], axis=0)
-    assert np.abs(mean - np.eye(3) * p).max() < 0.12 * p
+    assert np.abs(mean - np.eye(3) * p).max() < 0.15 * p
     one_step = integrator.step(state, Nothing()).batch.cell @ torch.linalg.inv(state.batch.cell)
     lengths = state.batch.cell.norm(dim=2)
     assert float(lengths.std()) > 0.05 * float(lengths.mean())
@@ -135,13 +136,13 @@ def test_a_flexible_cell_of_an_ideal_gas_has_no_preferred_shape_and_does_not_tur
 
 def test_a_crystal_comes_to_the_pressure_asked_for():
     """⟨P_int⟩ = P₀, a quarter of which is the potential's."""
-    state, pressures = at(argon(6, 40.0, a=5.3), pressure=0.15 * GPA), []
+    state, pressures = at(argon(4, 40.0, a=5.3), pressure=0.15 * GPA), []
     integrator = CellRescaling(8.0, 1.0, 400.0, 80.0)
     for step in range(240):
         state = integrator.step(state, DenseArgon())
         if step >= 100:
             pressures.append(state.pressure_tensor.diagonal(dim1=1, dim2=2).mean(dim=1).numpy() / GPA)
-    assert np.mean(pressures) == pytest.approx(0.15, abs=4 * np.mean(pressures, axis=0).std() / np.sqrt(6))
+    assert np.mean(pressures) == pytest.approx(0.15, abs=4 * np.mean(pressures, axis=0).std() / np.sqrt(4))
     assert np.mean(pressures) == pytest.approx(0.15, abs=0.02)
 
 

@@ -70,7 +70,7 @@ class CellRescaling:
         state = kick(state, half)
         strain = self._strain(state)
         scaled = deformed(state, strain)
-        given = scaled.kinetic_energy - state.kinetic_energy + 0.5 * _mechanical(state, strain)
+        given = _kinetic_change(state, strain) + 0.5 * _mechanical(state, strain)
         moved = evaluate(drift(scaled, self.timestep_fs), surface)
         # the potential energy that scaling gave: ∫ Vσ:dε by the mean of its ends. An end's stress alone would leave
         # out the response to the strain, k_BT/τ_p for each direction
@@ -87,16 +87,21 @@ class CellRescaling:
 
 @dataclass(frozen=True)
 class Strain:
-    """Symmetric logarithmic strains ε, by their principal values and axes."""
+    """Symmetric logarithmic strains ε, (n_systems, 3, 3) each."""
 
-    values: Tensor
-    """(n_systems, 3)."""
-    axes: Tensor
-    """As columns, (n_systems, 3, 3)."""
+    log: Tensor
+    """ε."""
+    stretch: Tensor
+    """exp(ε)."""
+    inverse: Tensor
+    """exp(−ε)."""
 
-    def matrix(self, values: Tensor) -> Tensor:
-        """Return the symmetric matrix of these axes with other principal values, (n_systems, 3, 3)."""
-        return _product(self.axes * values[:, None, :], self.axes.mT)
+    @classmethod
+    def of(cls, values: Tensor, axes: Tensor | None = None) -> Strain:
+        """Return strains of principal values, (n_systems, 3), along axes as columns; along x, y, z if not given."""
+        if axes is None:
+            return cls(*(torch.diag_embed(v) for v in (values, values.exp(), (-values).exp())))
+        return cls(*(_product(axes * v[:, None, :], axes.mT) for v in (values, values.exp(), (-values).exp())))
 
 
 def _isotropic(state: MDState, drawn: Tensor, rate: float) -> Strain:
@@ -110,8 +115,7 @@ def _isotropic(state: MDState, drawn: Tensor, rate: float) -> Strain:
     force = state.pressure - internal - 0.5 * thermal / volume
     changed = root - 0.5 * rate * root * force + (0.5 * rate * thermal).sqrt() * drawn[:, 0, 0]
     length = (changed / root).log() * (2.0 / 3.0)  # V ∝ λ²
-    axes = torch.eye(3, dtype=torch.float64, device=volume.device).expand_as(state.batch.cell)
-    return Strain(length[:, None].expand(-1, 3), axes)
+    return Strain.of(length[:, None].expand(-1, 3))
 
 
 def _flexible(state: MDState, drawn: Tensor, rate: float) -> Strain:
@@ -126,20 +130,26 @@ def _flexible(state: MDState, drawn: Tensor, rate: float) -> Strain:
     force = (state.pressure[:, None, None] - thermal / volume) * eye - state.pressure_tensor
     change = eye - (rate / 3.0) * force + (2.0 * thermal * rate / (3.0 * volume)).sqrt() * drawn
     values, axes = torch.linalg.eigh(_product(change.mT, change))
-    return Strain(0.5 * values.log(), axes)
+    return Strain.of(0.5 * values.log(), axes)
 
 
 def deformed(state: MDState, strain: Strain) -> MDState:
     """Scale cell and positions by exp(ε) and momenta by exp(−ε)."""
-    stretch, inverse = strain.matrix(strain.values.exp()), strain.matrix((-strain.values).exp())
     batch, system = state.batch, state.batch.system
-    moved = replace(batch, positions=transform(batch.positions, stretch, system), cell=_product(batch.cell, stretch))
-    return replace(state, batch=moved, velocities=transform(state.velocities, inverse, system))
+    positions = transform(batch.positions, strain.stretch, system)
+    moved = replace(batch, positions=positions, cell=_product(batch.cell, strain.stretch))
+    return replace(state, batch=moved, velocities=transform(state.velocities, strain.inverse, system))
+
+
+def _kinetic_change(state: MDState, strain: Strain) -> Tensor:
+    """Kinetic energy that ``deformed`` gives, ½ (Σ m v ⊗ v):(exp(−2ε) − 1), eV, (n_systems,)."""
+    after = (state.kinetic_stress * _product(strain.inverse, strain.inverse)).sum(dim=(1, 2))
+    return 0.5 * (after - state.kinetic_stress.diagonal(dim1=1, dim2=2).sum(dim=1))
 
 
 def _mechanical(state: MDState, strain: Strain) -> Tensor:
     """V σ:ε, eV, (n_systems,)."""
-    return state.volume * (state.evaluation.stress * strain.matrix(strain.values)).sum(dim=(1, 2))
+    return state.volume * (state.evaluation.stress * strain.log).sum(dim=(1, 2))
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
