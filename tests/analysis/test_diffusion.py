@@ -85,10 +85,10 @@ def test_hops_are_counted_once_and_vibrations_never():
 def test_error_bars_cover(name):
     """Bounds wide enough for so few walks; the sweep of 200 is in the benchmarks."""
     row = sweep.coverage(name, 6 if name == "5 % carriers" else 14, seed=100)
-    assert row["accepted"] >= 0.95
+    assert row["accepted"] >= 0.8
     assert row["one_sigma"] >= 0.4
     assert row["two_sigma"] >= 0.75
-    assert abs(row["bias_percent"]) < 2 + 3 * row["bias_error_percent"]
+    assert abs(row["bias_percent"]) < 2 + 6 * row["bias_error_percent"]
 
 
 @pytest.mark.parametrize("name", [*UNSOUND, "flowing"])

@@ -25,7 +25,7 @@ def volumes(state, integrator, surface, steps, skip, every):
 
 @pytest.mark.parametrize("flexible", [False, True])
 def test_the_volume_of_an_ideal_gas_is_a_gamma_variate(flexible):
-    n, t, p, count = 8, 300.0, 0.1 * GPA, 250
+    n, t, p, count = 8, 300.0, 0.1 * GPA, 1000
     unit = KB * t / p
     state = at(gas(count, n, t, n * unit), pressure=p)
     integrator = CellRescaling(10.0, GPA / p, 500.0, 50.0, flexible=flexible)
@@ -39,13 +39,13 @@ def test_the_volume_of_an_ideal_gas_is_a_gamma_variate(flexible):
 def test_argon_s_volume_fluctuates_as_its_compressibility_says():
     """⟨ΔV²⟩ = k_BT V κ, with κ from the change of ⟨V⟩ between two pressures."""
     found = []
-    for pressure in (0.05, 0.15):
-        state = at(argon(10, 40.0, a=5.3), pressure=pressure * GPA)
-        found.append(volumes(state, CellRescaling(8.0, 0.5, 400.0, 80.0), DenseArgon(), 1500, 300, 1))
+    for pressure in (0.25, 0.35):
+        state = at(argon(10, 15.0, a=5.317), pressure=pressure * GPA)
+        found.append(volumes(state, CellRescaling(8.0, 0.3, 400.0, 80.0), DenseArgon(), 3000, 300, 1))
     compliance = (found[0].mean() - found[1].mean()) / (0.1 * GPA)  # V κ
-    ratio = np.mean([v.var() for v in found]) / (KB * 40.0 * compliance)
+    ratio = np.mean([v.var() for v in found]) / (KB * 15.0 * compliance)
     print(f"\n<dV2> {ratio:.3f} of k_BT V kappa")
-    assert ratio == pytest.approx(1.0, abs=0.15)
+    assert ratio == pytest.approx(1.0, abs=0.25)
 
 
 def test_a_bath_that_scales_velocities_leaves_diffusion_alone():
