@@ -16,8 +16,6 @@ from ase.md.bussi import Bussi as AseBussi
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.cards import load_card
-from atomsim.distill.structures import packing
 from atomsim.dynamics import (
     Bussi,
     CellRescaling,
@@ -30,10 +28,12 @@ from atomsim.dynamics import (
     run,
     start,
 )
-from atomsim.machine import tune_process
+from atomsim.execution.machine import tune_process
 from atomsim.models.interface import Surface
 from atomsim.models.load import load_potential
+from atomsim.registry.cards import load_card
 from atomsim.relaxation import RelaxSettings, iter_relax
+from atomsim.structures.random import packing
 from benchmarks.chgnet import calculator as chgnet_calculator
 from benchmarks.paired import Row, arguments, paired, report
 
@@ -54,7 +54,7 @@ def student_calculator() -> Any:
     """MACE's own ASE calculator with the student's weights."""
     from mace.calculators import MACECalculator
 
-    from atomsim.models.mace_student import from_safetensors
+    from atomsim.models.mace.safetensors import from_safetensors
 
     path = load_card(STUDENT).weights_path
     assert path is not None

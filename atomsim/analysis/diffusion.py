@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from atomsim.analysis.displacements import Displacements, displacements, errors_of, students_error
 from atomsim.analysis.hop_count import Hops, count_hops
-from atomsim.analysis.kinetics import CM2_PER_A2
-from atomsim.analysis.msd import FloatArray, msd_by_atom, without_drift
+from atomsim.analysis.msd import msd_by_atom, without_drift
 from atomsim.analysis.regime import Exponent, exponents, fit_lags, start_of_diffusion
 from atomsim.analysis.slope import covariance_matrix, slope_weights
 from atomsim.checks import check_number
 from atomsim.errors import InputError
+from atomsim.types import FloatArray
+from atomsim.units import CM2_PER_A2
 
 CM2_PER_S = CM2_PER_A2 * 1e15
 """One Å²/fs in cm²/s."""

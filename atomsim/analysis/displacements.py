@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from atomsim.analysis.msd import msd_by_atom
-from atomsim.analysis.slope import FloatArray, covariance_matrix
+from atomsim.analysis.slope import covariance_matrix
+from atomsim.types import FloatArray
 
 BLOCKS = 5
 LAST_LAG = 10

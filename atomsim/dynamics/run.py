@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.batching import Capacity, Fault, device_capacity, evaluate
+from atomsim.batching.capacity import Capacity, Fault, device_capacity, evaluate
+from atomsim.batching.memory import Load
 from atomsim.dynamics.integrators import Integrator
 from atomsim.dynamics.schedule import Schedule
 from atomsim.dynamics.state import MDState
 from atomsim.errors import InputError
-from atomsim.memory import Load
 from atomsim.models.interface import Surface
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from atomsim.checks import check_flag, check_number, check_whole
 from atomsim.errors import InputError, nearest
-from atomsim.relaxation.checks import check_flag, check_number, check_whole
 
 METHODS = ("newton", "lbfgs", "fire")
 CURVATURES = ("host", "springs")

@@ -13,7 +13,7 @@ from ase.constraints import FixAtoms, FixCartesian, FixedPlane
 from systems import DenseArgon, Wells
 
 from atomsim.batch import Batch
-from atomsim.batching import Capacity
+from atomsim.batching.capacity import Capacity
 from atomsim.dynamics import (
     Bussi,
     CellRescaling,

@@ -54,7 +54,8 @@ def test_a_bath_that_scales_velocities_leaves_diffusion_alone():
     for _ in range(500):
         state = Bussi(8.0, 100.0).step(state, DenseArgon())
     results = {}
-    for name, integrator in {"NVE": VelocityVerlet(8.0)} | {tau: Bussi(8.0, tau) for tau in (50.0, 2000.0)}.items():
+    baths = {tau: Bussi(8.0, tau) for tau in (50.0, 2000.0)}
+    for name, integrator in [("NVE", VelocityVerlet(8.0)), *baths.items()]:
         now, frames = state, []
         for step in range(1200):
             now = integrator.step(now, DenseArgon())
