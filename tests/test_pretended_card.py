@@ -16,7 +16,7 @@ from helpers.pretended_card import Counts, device, pretended_card
 from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity, device_capacity, evaluate_all
 from atomsim.distill.labelling import label
-from atomsim.dynamics.langevin import Langevin, run, start
+from atomsim.dynamics import Langevin, Member, Schedule, run, start
 from atomsim.models.chgnet.potential import Chgnet
 from atomsim.models.load import load_potential
 from atomsim.models.pair import LennardJones
@@ -122,9 +122,10 @@ def test_hessians_labels_and_dynamics_are_those_of_the_cpu(card: Counts) -> None
         np.testing.assert_allclose(ours.get_forces(), theirs.get_forces(), atol=1e-9)
     ends = []
     for surface, where in ((there, device()), (here, torch.device("cpu"))):
-        motion = start(Batch.pack([argon(1), argon(2)], where), surface, 40.0, [1, 2])
-        *_, last = run(motion, surface, Langevin(2.0), 5)
-        ends.append(last.batch.positions.cpu().numpy())
+        state = start(Batch.pack([argon(1), argon(2)], where), surface, 40.0, [1, 2])
+        members = [Member(n, state.take([n]), Schedule.constant(40.0, 5)) for n in range(2)]
+        last = run(members, surface, Langevin(2.0), every=100, capacity=Capacity(systems=2))
+        ends.append(np.concatenate([s.state.batch.positions.cpu().numpy() for s in last]))
     np.testing.assert_allclose(*ends, atol=1e-9)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import torch
 from ase import Atoms
 
 from atomsim.batch import Batch
@@ -12,7 +11,7 @@ from atomsim.dynamics.integrators import Integrator
 from atomsim.dynamics.run import Limits, Member, Snapshot, run
 from atomsim.dynamics.schedule import Schedule
 from atomsim.dynamics.velocities import start
-from atomsim.models.interface import Surface
+from atomsim.models.interface import Surface, device_of
 
 
 def snapshots(
@@ -38,7 +37,7 @@ def snapshots(
         every: steps from snapshot to snapshot.
         limit_eV_per_A: force above which a trajectory is unstable.
     """
-    device = getattr(surface, "device", torch.device("cpu"))
+    device = device_of(surface)
 
     def members() -> Iterator[Member]:
         for n, (atoms, temperature, seed) in enumerate(zip(systems, temperature_K, seeds, strict=True)):
