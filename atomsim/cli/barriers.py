@@ -36,6 +36,10 @@ OPTIONS = {
 """Options of ``barriers`` by the keys of a campaign file that they stand for."""
 
 
+HOST_STEPS = 500
+"""Steps within which a host is to relax where ``--max-steps`` asks for no more."""
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(speaks_options(barriers))
@@ -51,7 +55,9 @@ def barriers(
     divacancies: Annotated[bool, typer.Option("--divacancies", help="Hops beside a second vacancy too.")] = False,
     images: Annotated[int, typer.Option(help="Images between the ends of a path.")] = 5,
     fmax: Annotated[float, typer.Option(help="Converged when no projected force is larger, eV/Å.")] = 0.05,
-    max_steps: Annotated[int, typer.Option(help="Give a band up after this many steps.")] = 200,
+    max_steps: Annotated[
+        int, typer.Option(help=f"Give a band up after this many steps; the host too, if more than {HOST_STEPS}.")
+    ] = 200,
     starts: Annotated[int, typer.Option(help="Bands per hop with other noise; the lowest is kept.")] = 1,
     search: Search = "follow",
     prefactors: Annotated[bool, typer.Option("--prefactors", help="Attempt frequencies too (Vineyard).")] = False,
@@ -128,7 +134,7 @@ def barriers(
     report = write_report(folder, info, records)
     hops = records.get("hops", [])
     written = write_paths(folder / "paths", hops, write_dft)
-    problems = [f"{r.label}: {r.status}: {r.message}" for r in records.get("host", []) if not r.good]
+    problems = [f"{r.label}: {r.status}: {host_message(r)}" for r in records.get("host", []) if not r.good]
     problems += [f"{s.name} not run: {_as_options(s.problem)}" for s in summary.steps if s.problem]
     _print(hops, report, written, problems, as_json)
     if not summary.ok:
@@ -179,7 +185,8 @@ def campaign_text(host: str, keys: dict[str, Any], potential: str, *, relax_host
     ]
     if relax_host:
         lines += ["[[step]]", 'name = "host"', 'kind = "relax"', f"structures = {json.dumps(source)}"]
-        lines += ["fmax_eV_per_A = 0.01", "standard_cell = true", ""]
+        lines += ["fmax_eV_per_A = 0.01", "standard_cell = true"]
+        lines += [f"max_steps = {keys['max_steps']}"] * (keys["max_steps"] > HOST_STEPS) + [""]
     lines += ["[[step]]", 'name = "hops"', 'kind = "barriers"']
     lines += [f"structures = {json.dumps('host' if relax_host else source)}"]
     lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
@@ -240,6 +247,17 @@ def _as_options(text: str) -> str:
     return text
 
 
+def _elsewhere(advice: str) -> str:
+    """Advice in options; a folder that holds hops goes on with its own supercell alone."""
+    return _as_options(advice).replace("raise --max-atoms", "raise --max-atoms, with another --out")
+
+
+def host_message(host: Record) -> str:
+    """Return what ended a host's relaxation, with the option that gives it more."""
+    more = f"raise --max-steps above {HOST_STEPS} and run again"
+    return _as_options(host.message.replace("raise max_steps and run again", more))
+
+
 def _print(records: list[Record], report: Path, written: list[Path], problems: list[str], as_json: bool) -> None:
     from atomsim.hopping.summary import changed_symmetry, host_summaries, told_threshold
     from atomsim.tasks.barriers_record import supercell_flags
@@ -259,7 +277,7 @@ def _print(records: list[Record], report: Path, written: list[Path], problems: l
             *(f"{r.values[key]:.3f}" if key in r.values else "–" for key in ("barrier_eV", "reverse_barrier_eV")),
             r.values.get("negative_modes", "–"),
             r.values.get("force_calls", "–"),
-            "; ".join(_as_options(flag) for flag in r.values.get("flags", [])),
+            "; ".join(_elsewhere(flag) for flag in r.values.get("flags", [])),
         )
         for r in records
     ]
@@ -270,9 +288,9 @@ def _print(records: list[Record], report: Path, written: list[Path], problems: l
         if changed := changed_symmetry(tags):
             sys.stdout.write(f"{tags['host']}: {changed}\n")
         for flag in supercell_flags(tags):
-            sys.stdout.write(f"{tags['host']}: {_as_options(flag)}\n")
+            sys.stdout.write(f"{tags['host']}: {_elsewhere(flag)}\n")
         for name, why, *_ in tags["left_out"]:
-            sys.stdout.write(f"{tags['host']}: not computed: {name}: {_as_options(why)}\n")
+            sys.stdout.write(f"{tags['host']}: not computed: {name}: {_elsewhere(why)}\n")
     for host, network in ((h, n) for h in hosts for n in h["networks"]):
         way = f" by {network['mechanism']} hops" if len(host["networks"]) > 1 else ""
         for d in (1, 2, 3):

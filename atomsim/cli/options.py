@@ -41,7 +41,7 @@ def in_options(text: str, parameters: Iterable[str]) -> str:
     """Return a message with ``--max-length`` for ``max_length_A``; a plain word only where it is named as a key."""
     for name in parameters:
         option = f"--{name.replace('_', '-')}"
-        text = re.sub(rf"(?<![\w-]){name}{UNITS}(?==|: found|: wanted)", option, text)
+        text = re.sub(rf"(?<![\w-]){name}{UNITS}(?==|: found|: wanted| was [^ ]+, now )", option, text)
         if "_" in name:
             text = re.sub(rf"(?<![\w-]){name}{UNITS}(?![\w-])", option, text)
         else:

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from atomsim.errors import AtomsimError, InputError
+from atomsim.errors import AtomsimError, InputError, note_once
 from atomsim.io.files import replacing, require_folder_name
 from atomsim.registry.cards import PotentialCard, card_names, card_text, is_card, list_cards, load_card, read_card
-from atomsim.registry.fetch import os_errors_in_one_line, record, writable_store
+from atomsim.registry.fetch import os_errors_in_one_line, place_aside, record, writable_store
 
 CARRIED = ("url", "file")
 """Origins of weights that a bundle holds; a package's are installed with it."""
@@ -145,6 +145,10 @@ def _copy(source: Path, folder: Path, card: PotentialCard) -> None:
                 f"{source.name} is not what the card {card.name!r} pins: found sha256 {digest.hexdigest()[:12]}…, "
                 f"wanted {card.weights.sha256[:12]}…; make the bundle again"
             )
+        aside = place_aside(target, card.weights.sha256)
+        if aside is not None:  # perhaps the only copy of what a user put there, or another card's
+            target.replace(aside)
+            note_once(f"another {target.name} lay in {folder}; it is kept as {aside}")
         unfinished.replace(target)
     except FileNotFoundError as error:
         raise AtomsimError(f"the bundle lacks {card.weights.file} of {card.name}; make it again") from error

@@ -85,13 +85,18 @@ def _brought(card: PotentialCard, source: str, part: Part, file: IO[bytes], fold
         part.move(target)
         return Fetched(target, digest, size, new=True)
     # consent is to the source: what lay here came from nobody knows where, and may be the only copy
-    old = sha256_of(target) if target.is_file() else digest
-    aside = target.with_name(f"{target.name}.unpinned-{old[:8]}") if old != digest else None
+    aside = place_aside(target, digest)
     recorded = record(card.pinned(digest, size), folder)  # before the lock goes with the unfinished file's name
     if aside is not None:
         target.replace(aside)
     part.move(target)
     return Fetched(target, digest, size, new=True, card=recorded, set_aside=aside)
+
+
+def place_aside(target: Path, digest: str) -> Path | None:
+    """Where a file that lies in the place of another one is to be kept; None if there is none, or the same."""
+    old = sha256_of(target) if target.is_file() else digest
+    return target.with_name(f"{target.name}.unpinned-{old[:8]}") if old != digest else None
 
 
 def record(card: PotentialCard, folder: Path) -> Path:

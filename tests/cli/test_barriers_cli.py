@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from ase.io import read, write
 from typer.testing import CliRunner
 
 from atomsim.cli import app
+from atomsim.cli.barriers import campaign_text, host_message
+from atomsim.store.records import Record
 
 LOADER = ["--loader", "emt_potential:load", "--potential", "emt", "--device", "cpu"]
 
@@ -40,7 +43,7 @@ def test_barriers_of_a_file_gives_hops_paths_and_a_report():
     assert [p.parent.name for p in inputs] == ["00", "01", "02", "03", "04"]
     again = call(*words, "--max-atoms", "8", "--images", "4", "--no-relax", "-n", "0")
     assert again.exit_code == 2
-    assert "images was 3, now 4" in str(again.output) + str(again.stderr)
+    assert "--images was 3, now 4" in str(again.output) + str(again.stderr)
 
 
 def test_a_hop_that_a_limit_ended_goes_on_with_the_command_that_its_message_advises():
@@ -56,6 +59,18 @@ def test_a_hop_that_a_limit_ended_goes_on_with_the_command_that_its_message_advi
     assert again.exit_code == 0, again.output
     (hop,) = json.loads(again.stdout)["hops"]
     assert hop["status"] == "converged"
+
+
+def test_a_host_that_did_not_relax_in_time_can_be_given_more_steps():
+    """The advice names the option, and the option reaches the host."""
+    told = "largest force 0.0200 eV/Å after 500 steps, wanted 0.01; raise max_steps and run again"
+    host = Record("", "host", "relax", "copper", "max_steps", message=told)
+    assert "raise --max-steps above 500 and run again" in host_message(host)
+    steps = {}
+    for asked in (200, 501):
+        text = campaign_text("copper.cif", {"max_steps": asked}, "emt", relax_host=True, seed=0)
+        steps[asked] = [step.get("max_steps") for step in tomllib.loads(text)["step"]]
+    assert steps == {200: [None, 200], 501: [501, 501]}
 
 
 def test_neb_joins_two_files_and_writes_the_path():
@@ -230,4 +245,4 @@ def test_a_smaller_supercell_than_was_asked_for_is_flagged_wherever_a_hop_is_sho
     assert "Images apart (Å)" in Path("mine/exports/hops-percolation.csv").read_text()
     assert "images 5.08 Å apart" in Path("mine/report.html").read_text()
     again = call(*HOPS, "--supercell-min", "8", "-o", "mine")
-    assert "copper: images 5.08 Å apart, 8 Å were asked for: raise --max-atoms\n" in again.stdout
+    assert "copper: images 5.08 Å apart, 8 Å were asked for: raise --max-atoms, with another --out\n" in again.stdout

@@ -605,6 +605,18 @@ def test_a_bundle_travels(store, server, tmp_path, monkeypatch, payload, form):
         import_bundle(bundle, pin=True)
 
 
+def test_a_file_put_by_hand_outlives_an_import(store, server, tmp_path, monkeypatch, payload):
+    get(server)
+    export_bundle(tmp_path / "out", [NAME])
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "elsewhere"))
+    own_store().mkdir(parents=True)
+    (own_store() / FILE).write_bytes(b"the only copy")
+    assert import_bundle(tmp_path / "out", pin=True) == [NAME]
+    assert load_card(NAME).weights_path.read_bytes() == payload
+    (kept,) = own_store().glob(f"{FILE}.*")
+    assert kept.read_bytes() == b"the only copy"
+
+
 def test_an_exported_folder_is_a_store_and_a_mirror(store, server, tmp_path, monkeypatch):
     get(server)
     export_bundle(tmp_path / "out", [NAME])
