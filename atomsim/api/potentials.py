@@ -102,7 +102,7 @@ def load_potential(
         InputError: for an unknown name (with the nearest), missing weights (with the command that fetches them), a hash
             that no card pins, or a device that is not there.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> potential = atomsim.load_potential("lj-test", device="cpu")
         >>> potential.name, str(potential.device), potential.cutoff
@@ -137,7 +137,7 @@ def calculator(
     Raises:
         InputError: as ``load_potential`` does.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> from ase.build import bulk
         >>> atoms = bulk("Ar", cubic=True)

@@ -115,7 +115,7 @@ def run_campaign(
         InputError: with one line for every mistake in the campaign, or if the folder holds another run.
         Interrupted: after Ctrl-C, with ``.results``, the run as far as it came.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> found = atomsim.run_campaign({
         ...     "campaign": {"name": "metal", "potential": "lj-test", "device": "cpu"},
@@ -215,7 +215,7 @@ def open_run(folder: str | Path) -> Run:
     Raises:
         InputError: if it is not the folder of a run.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> atomsim.open_run("nowhere")
         Traceback (most recent call last):
@@ -267,7 +267,7 @@ def run_step(
         InputError: for an unknown kind or key (nearest named), or input that is not fit.
         Interrupted: after Ctrl-C, with ``.results``.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> found = atomsim.run_step("relax", "Li", "lj-test", fmax_eV_per_A=0.01, device="cpu")
         >>> found
