@@ -7,8 +7,10 @@ from typing import Any
 
 from mkdocs.exceptions import PluginError
 
-FETCHED = re.compile(r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']?(?:https?:)?//[^\s"'>]+|"""
-                     r"""<link\b(?=[^>]*rel=["']?(?:stylesheet|preload|preconnect))[^>]*href=["']?(?:https?:)?//[^\s"'>]+""")
+FETCHED = re.compile(
+    r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']?(?:https?:)?//[^\s"'>]+|"""
+    r"""<link\b(?=[^>]*rel=["']?(?:stylesheet|preload|preconnect))[^>]*href=["']?(?:https?:)?//[^\s"'>]+"""
+)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
