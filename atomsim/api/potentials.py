@@ -95,7 +95,7 @@ def load_potential(
         trust_file: open a ``.model`` file that no card pins. Such a file can run any code.
 
     Returns:
-        The potential: ``name``, ``sha256``, ``elements``, ``cutoff`` (Å), ``device``, ``dtype``. The same weights on
+        The potential, with ``name``, ``sha256``, ``elements``, ``cutoff`` (Å), ``device``, ``dtype``. The same weights on
         the same device are loaded once and reused.
 
     Raises:

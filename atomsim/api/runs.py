@@ -109,7 +109,7 @@ def run_campaign(
         progress: None (a bar where a person looks), True, False or a ``Progress``.
 
     Returns:
-        The run: ``run["name"]`` is the typed result of a step.
+        The run; ``run["name"]`` is the typed result of a step.
 
     Raises:
         InputError: with one line for every mistake in the campaign, or if the folder holds another run.
@@ -210,7 +210,7 @@ def open_run(folder: str | Path) -> Run:
         folder: that ``atomsim run`` or a verb with ``run=`` wrote.
 
     Returns:
-        The run: ``run["name"]`` is the typed result of a step, ``run.status`` counts, ``run.report()`` writes the page.
+        The run; ``run["name"]`` is the typed result of a step, ``run.status`` counts, ``run.report()`` writes the page.
 
     Raises:
         InputError: if it is not the folder of a run.
