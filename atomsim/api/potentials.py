@@ -95,8 +95,8 @@ def load_potential(
         trust_file: open a ``.model`` file that no card pins. Such a file can run any code.
 
     Returns:
-        The potential, with ``name``, ``sha256``, ``elements``, ``cutoff`` (Å), ``device``, ``dtype``. The same weights on
-        the same device are loaded once and reused.
+        The potential, with ``name``, ``sha256``, ``elements``, ``cutoff`` (Å), ``device``, ``dtype``. The same weights
+        on the same device are loaded once and reused.
 
     Raises:
         InputError: for an unknown name (with the nearest), missing weights (with the command that fetches them), a hash
