@@ -5,7 +5,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: run test soak check lint types imports bench clean
+.PHONY: run test soak check lint types imports docs bench clean
 
 run: .venv/installed
 	$(BIN)/atomsim run workflows/li2ruo3-delithiation.toml
@@ -17,7 +17,7 @@ test: .venv/installed
 soak: .venv/installed
 	$(BIN)/python -m pytest -m soak -s
 
-check: lint types imports test
+check: lint types imports docs test
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -29,12 +29,17 @@ types: .venv/installed
 imports: .venv/installed
 	$(BIN)/lint-imports
 
+# The documentation, to site/index.html: without network; any warning ends it. DOCS_EXECUTE=false leaves the notebook
+# as it is, which saves half a minute.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	# torch first and pinned, so that nothing else pulls in a build for another device
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,docs]'
 	touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build site

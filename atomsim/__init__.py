@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from atomsim.errors import AtomsimError, InputError, Interrupted
     from atomsim.relaxation import RelaxSettings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "api.compare": ("Comparison", "compare"),

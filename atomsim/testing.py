@@ -1,6 +1,6 @@
 """The contract that every potential keeps, as a test for packages that add one.
 
-Example:
+Examples:
     >>> import atomsim
     >>> from atomsim.testing import check_contract
     >>> systems = [*atomsim.read("Li"), *atomsim.read("LiCoO2")]

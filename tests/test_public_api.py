@@ -62,7 +62,7 @@ def test_a_signature_says_what_the_settings_say(verb, model, keys):
 @pytest.mark.parametrize("name", VERBS)
 def test_a_public_function_is_documented(name):
     text = inspect.getdoc(getattr(atomsim, name)) or ""
-    for part in ("Returns:" if "Yields:" not in text else "Yields:", "Raises:", "Example:", ">>> "):
+    for part in ("Returns:" if "Yields:" not in text else "Yields:", "Raises:", "Examples:", ">>> "):
         assert part in text
     parameters = [p for p in inspect.signature(getattr(atomsim, name)).parameters if p != "self"]
     for parameter in parameters:

@@ -160,7 +160,7 @@ def compare(
     Raises:
         InputError: for an empty list, a wrong type, or potentials that cannot be loaded.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> found = atomsim.compare("lj-test", "lj-test", ["Li", "LiCoO2"], relax=False, device="cpu")
         >>> found.status, found.summary.forces_MAE_meV_per_A

@@ -194,7 +194,7 @@ def electrode(
     Raises:
         InputError: for an empty list, anything but relaxations, two potentials, pressure, or two hosts.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> orderings = atomsim.delithiate("LiCoO2", [1.0, 0.0], max_atoms=4)
         >>> relaxed = atomsim.relax(orderings, "lj-test", keep_symmetry=True, device="cpu")

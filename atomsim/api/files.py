@@ -37,7 +37,7 @@ def read(source: str | Path, index: int | None = None) -> Any:
     Raises:
         InputError: if there is no such file, or it holds no structure, or not so many.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> [atoms.get_chemical_formula() for atoms in atomsim.read("LiCoO2")]
         ['Co3Li3O6']
@@ -101,7 +101,7 @@ def write(path: str | Path, what: Any) -> Path:
         InputError: for a suffix that says no format, or what cannot be written so.
         AtomsimError: if the file cannot be written; an old one is untouched then.
 
-    Example:
+    Examples:
         >>> import atomsim, tempfile, pathlib
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = atomsim.write(pathlib.Path(folder) / "cells.extxyz", ["Li", "LiCoO2"])
@@ -157,7 +157,7 @@ def prototypes() -> pd.DataFrame:
     Raises:
         InputError: never.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> str(atomsim.prototypes().loc["LiCoO2", "space_group"])  # doctest: +SKIP
         'R-3m'

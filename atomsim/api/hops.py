@@ -247,7 +247,7 @@ def hops(
     Raises:
         InputError: if the ion is absent, no hop is short enough, or the host has more than ``max_atoms`` atoms.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> found = atomsim.hops("Li", "Li", max_length_A=3.2)
         >>> [row.hop for row in found], found.space_group, len(found.supercell)

@@ -112,7 +112,7 @@ def migration(
         InputError: for an absent ion, a host of more than ``max_atoms`` atoms, or constraints.
         Interrupted: after Ctrl-C, with ``.results``.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> from ase.build import bulk
         >>> from atomsim.models.pair import LennardJones

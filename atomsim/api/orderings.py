@@ -132,7 +132,7 @@ def delithiate(
     Raises:
         InputError: if the ion is absent, an x is out of range or cannot be reached within ``max_atoms``.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> found = atomsim.delithiate("LiCoO2", [1.0, 0.5, 0.0], orderings=1, max_atoms=8)
         >>> [(o.label, len(o.atoms)) for o in found]

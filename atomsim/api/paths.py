@@ -89,7 +89,7 @@ def neb(
         InputError: if the ends cannot be joined, naming the atom. One that does not relax raises nothing: ``status``
             says so.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> from ase.build import bulk
         >>> from atomsim.models.pair import LennardJones

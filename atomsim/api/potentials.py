@@ -95,14 +95,14 @@ def load_potential(
         trust_file: open a ``.model`` file that no card pins. Such a file can run any code.
 
     Returns:
-        The potential: ``name``, ``sha256``, ``elements``, ``cutoff`` (Å), ``device``, ``dtype``. The same weights on
-        the same device are loaded once and reused.
+        The potential, with ``name``, ``sha256``, ``elements``, ``cutoff`` (Å), ``device``, ``dtype``. The same weights
+        on the same device are loaded once and reused.
 
     Raises:
         InputError: for an unknown name (with the nearest), missing weights (with the command that fetches them), a hash
             that no card pins, or a device that is not there.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> potential = atomsim.load_potential("lj-test", device="cpu")
         >>> potential.name, str(potential.device), potential.cutoff
@@ -137,7 +137,7 @@ def calculator(
     Raises:
         InputError: as ``load_potential`` does.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> from ase.build import bulk
         >>> atoms = bulk("Ar", cubic=True)

@@ -65,7 +65,7 @@ def evaluate(
         InputError: for an empty list, a wrong type, or a potential that cannot be loaded.
         Interrupted: after Ctrl-C, with ``.results``.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> found = atomsim.evaluate("Li", "lj-test", device="cpu")
         >>> found.status, round(found.energy_per_atom_eV, 4), found.forces_eV_per_A.shape
@@ -133,7 +133,7 @@ def relax(
         InputError: for unknown settings, values that only a wrong unit explains, an empty list, a wrong type.
         Interrupted: after Ctrl-C, with ``.results``.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> found = atomsim.relax("Li", "lj-test", fmax_eV_per_A=0.01, device="cpu")
         >>> found.status, round(found.energy_per_atom_eV, 4)
@@ -177,7 +177,7 @@ def iter_relax(
     Raises:
         InputError: as ``relax`` does.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> from ase.build import bulk
         >>> cells = (bulk("Ar", cubic=True, a=a) for a in (3.4, 3.6))
@@ -212,7 +212,7 @@ def iter_evaluate(
     Raises:
         InputError: as ``evaluate`` does.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> [(n, found.status) for n, found in atomsim.iter_evaluate(["Li", "nothing"], "lj-test", device="cpu")]
         [(0, 'done'), (1, 'invalid')]

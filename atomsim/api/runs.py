@@ -109,13 +109,13 @@ def run_campaign(
         progress: None (a bar where a person looks), True, False or a ``Progress``.
 
     Returns:
-        The run: ``run["name"]`` is the typed result of a step.
+        The run; ``run["name"]`` is the typed result of a step.
 
     Raises:
         InputError: with one line for every mistake in the campaign, or if the folder holds another run.
         Interrupted: after Ctrl-C, with ``.results``, the run as far as it came.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> found = atomsim.run_campaign({
         ...     "campaign": {"name": "metal", "potential": "lj-test", "device": "cpu"},
@@ -210,12 +210,12 @@ def open_run(folder: str | Path) -> Run:
         folder: that ``atomsim run`` or a verb with ``run=`` wrote.
 
     Returns:
-        The run: ``run["name"]`` is the typed result of a step, ``run.status`` counts, ``run.report()`` writes the page.
+        The run; ``run["name"]`` is the typed result of a step, ``run.status`` counts, ``run.report()`` writes the page.
 
     Raises:
         InputError: if it is not the folder of a run.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> atomsim.open_run("nowhere")
         Traceback (most recent call last):
@@ -267,7 +267,7 @@ def run_step(
         InputError: for an unknown kind or key (nearest named), or input that is not fit.
         Interrupted: after Ctrl-C, with ``.results``.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> found = atomsim.run_step("relax", "Li", "lj-test", fmax_eV_per_A=0.01, device="cpu")
         >>> found

@@ -68,7 +68,7 @@ def neb(
     Raises:
         InputError: if the ends cannot be joined. One that does not relax raises nothing: ``status`` says so.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> from ase.build import bulk
         >>> from atomsim.models.pair import LennardJones

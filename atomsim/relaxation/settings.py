@@ -20,12 +20,15 @@ class RelaxSettings:
     """Largest force on an atom, and on a row of V(σ + P)/n_atoms where the cell moves (as ASE's FrechetCellFilter).
     What constraints hold does not count."""
     max_steps: int = 500
+    """Steps after which a relaxation is given up."""
     cell: bool = True
     """Relax the cell too. Systems that are not periodic in all directions keep theirs."""
     pressure_GPa: float = 0.0
+    """Target pressure."""
     noise_A: float = 0.0
     """Standard deviation of seeded noise on free atoms at the start, Å: breaks a symmetry that holds it on a saddle."""
     seed: int = 0
+    """Of the noise."""
     starts: int = 1
     """Starts of each system, all but the first with noise of 0.1 Å or more; the lowest is relaxed to the end."""
     check_minimum: bool = True
