@@ -26,6 +26,44 @@ CLASSES: dict[str, tuple[float, float]] = {
 }
 """Half-open ranges [from, to) of the O–O length in Å."""
 
+MOMENTS: dict[str, tuple[float, float]] = {
+    "O2": (0.5, 1.1),
+    "superoxide": (0.2, 0.7),
+    "peroxide": (0.0, 0.25),
+}
+"""Moments per atom that fit a species, μB: two, one and no unpaired electrons on two atoms, less what a sphere of a
+charge-density analysis leaves out."""
+
+
+@dataclass(frozen=True)
+class Species:
+    """What an O–O pair is by its length, and whether its moments agree."""
+
+    name: str
+    """One of ``CLASSES``, or ``apart`` beyond the last."""
+    length: float
+    """Å."""
+    moment: float | None
+    """Mean magnitude of the two moments, μB; None where the potential has none."""
+    agrees: bool | None
+    """Whether the moment is in the range of this species; None where there is nothing to compare."""
+
+    @property
+    def words(self) -> str:
+        """The name, with what the moments say against it."""
+        if self.agrees is None or self.agrees:
+            return self.name
+        return f"{self.name} by length, not by moment ({self.moment:.2f} μB per O)"
+
+
+def species_of(length: float, moments: tuple[float, float] | None = None) -> Species:
+    """Name a pair by its length (Å) and, where there are any, the moments of its atoms (μB)."""
+    name = next((n for n, (low, high) in CLASSES.items() if low <= length < high), "apart")
+    moment = None if moments is None else 0.5 * (abs(moments[0]) + abs(moments[1]))
+    fits = MOMENTS.get(name)
+    agrees = None if moment is None or fits is None else fits[0] <= moment <= fits[1]
+    return Species(name, length, moment, agrees)
+
 
 @dataclass(frozen=True)
 class OxygenPairs:

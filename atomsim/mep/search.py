@@ -66,13 +66,18 @@ def search(
         For each hop its key, its path, or None where a climbing band must look, and the force calls spent.
     """
     climbs = _roughly(hops, guess, surface, settings, room)
+    climb_on(climbs, surface, settings, room)
+    return [(c.key, c.path if not c.failed else None, c.calls) for c in climbs]
+
+
+def climb_on(climbs: Sequence[Climb], surface: Surface, settings: PathSettings, room: Capacity) -> None:
+    """Follow modes from where each climb stands to a proven saddle, and lay out the path from there."""
     for _ in range(3):
         active = [c for c in climbs if c.path is None and not c.failed]
         if not active:
             break
         _to_saddles(active, surface, settings, room)
         to_paths([c for c in active if not c.failed], surface, settings, room)
-    return [(c.key, c.path if not c.failed else None, c.calls) for c in climbs]
 
 
 def _roughly(

@@ -35,6 +35,8 @@ class Group:
 
 Projection = Callable[[Batch, Evaluation, Tensor, list[Group]], Evaluation]
 """(systems in flight, what the surface says of them, group of each system, the groups) to what moves them."""
+Settle = Callable[[Batch, Tensor, list[Group]], Batch]
+"""(systems in flight, group of each system, the groups) to the systems where constraints want them."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def drive(
     capacity: Capacity,
     project: Projection | None = None,
     on_evaluation: Callable[[int], None] | None = None,
+    settle: Settle | None = None,
 ) -> Iterator[Outcome]:
     """Move groups downhill until each has converged or failed; yield each as it ends.
 
@@ -100,6 +103,7 @@ def drive(
         project: turns what the surface says of the groups in flight into what moves them, e.g. a
             band's projected forces; convergence is judged after it.
         on_evaluation: called with the number of systems after each evaluation.
+        settle: puts systems back onto what a step leaves to second order, before they are evaluated.
     """
     flight: _Flight | None = None
     device = device_of(surface)
@@ -109,6 +113,8 @@ def drive(
         if not entering and flight is None:
             return
         flight = _Flight.join(flight, entering, space)
+        if settle:
+            flight = replace(flight, batch=settle(flight.batch, flight.group, [m.group for m in flight.members]))
         evaluation, faults = evaluate(surface, flight.batch, flight.group)
         if on_evaluation:
             on_evaluation(flight.batch.n_systems)

@@ -1,0 +1,1 @@
+"""Oxygen in a crystal: dimers driven together, released and joined to the intact cell; vacancies."""

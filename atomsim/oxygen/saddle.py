@@ -1,0 +1,59 @@
+"""The saddle between the intact cell and a dimer, looked for from the top of the scan."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from atomsim.batch import Batch
+from atomsim.batching.capacity import Capacity
+from atomsim.mep.path import Ends, PathSettings, travellers
+from atomsim.mep.search import climb_on
+from atomsim.mep.state import Climb
+from atomsim.models.interface import Surface
+from atomsim.oxygen.result import PairSearch
+from atomsim.oxygen.settings import DimerSettings
+from atomsim.types import FloatArray
+
+PATH_FMAX = 0.05
+"""Of the path's images, eV/Å; at the saddle 0.4 of it."""
+IMAGES = 5
+UNPROVEN = "no saddle of first order was found from the top of the scan: the barrier is an upper bound"
+
+
+def paths_between(
+    searches: Sequence[PairSearch], surface: Surface, settings: DimerSettings, room: Capacity
+) -> dict[Hashable, PairSearch]:
+    """Join each intact cell and its lowest dimer by the saddle, where a scan led to the dimer."""
+    by_key = {s.key: s for s in searches if s.bound_eV is not None}
+    climbs = [_climb(s, surface) for s in by_key.values()]
+    how = PathSettings(images=IMAGES, fmax_eV_per_A=PATH_FMAX, seed=settings.seed)
+    climb_on(climbs, surface, how, room)
+    found: dict[Hashable, PairSearch] = {}
+    for climb in climbs:
+        search = by_key[climb.key[0]]
+        path = climb.path if not climb.failed else None
+        found[search.key] = replace(search, path=path, force_calls={**search.force_calls, "saddle": climb.calls + 1})
+        if found[search.key].barrier_eV is None:
+            found[search.key] = replace(found[search.key], message=UNPROVEN)
+    return found
+
+
+def _climb(search: PairSearch, surface: Surface) -> Climb:
+    assert search.dimer is not None
+    start, end = search.intact.atoms.copy(), search.dimer.relaxation.atoms
+    start.calc = None
+    moved = end.positions - start.positions
+    ends = Ends(search.key, start, moved, search.intact.energy, search.dimer.relaxation.energy, travellers(moved))
+    way = search.way
+    top = max(range(len(way)), key=lambda n: way[n].energy_eV)
+    at = way[top].atoms
+    before = way[top - 1].atoms.positions if top else start.positions
+    after = way[top + 1].atoms.positions if top + 1 < len(way) else end.positions
+    tangent: FloatArray = after - before
+    device = torch.device(getattr(surface, "device", "cpu"))
+    forces = surface(Batch.pack([at], device)).forces.cpu().numpy()
+    return Climb((search.key, 0), ends, at.positions, forces, tangent / np.linalg.norm(tangent))

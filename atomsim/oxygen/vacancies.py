@@ -1,0 +1,118 @@
+"""Energies of neutral oxygen vacancies, unrelaxed and relaxed, against O2 of the same potential."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+
+from atomsim.analysis.thermochemistry import require_molecule
+from atomsim.batching.capacity import Capacity
+from atomsim.errors import AtomsimError
+from atomsim.models.interface import Surface
+from atomsim.models.shared import Shared
+from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
+from atomsim.structures.prototypes import load_prototype
+from atomsim.structures.vacancies import Vacancy, image_distance
+
+OXYGEN_FMAX = 0.005
+"""Largest force on O2, eV/Å."""
+
+
+@dataclass(frozen=True)
+class Oxygen:
+    """The molecule of a potential."""
+
+    energy_eV: float
+    """Per molecule."""
+    bond_A: float
+    box_A: float
+    """Distance to its nearest image."""
+    moment: float | None
+    """Mean magnitude per atom, μB."""
+    force_calls: int
+
+    @property
+    def per_atom_eV(self) -> float:
+        """½E(O2), eV."""
+        return 0.5 * self.energy_eV
+
+
+@dataclass(frozen=True)
+class VacancyEnergy:
+    """A vacancy and what it costs."""
+
+    key: Hashable
+    vacancy: Vacancy
+    unrelaxed_eV: float
+    """Against ½E(O2) per oxygen, other atoms where they were, eV."""
+    relaxed_eV: float
+    """The same after relaxing, eV; NaN where that failed."""
+    relaxation: Relaxation = field(repr=False)
+
+    @property
+    def status(self) -> str:
+        """Of the relaxation."""
+        return self.relaxation.status
+
+
+def oxygen_molecule(surface: Surface, atoms: Atoms | None = None, shared: Shared | None = None) -> Oxygen:
+    """Relax O2 in a box with a potential.
+
+    Args:
+        surface: the potential.
+        atoms: one molecule in a box; the prototype if not given.
+        shared: where it is remembered.
+
+    Raises:
+        InputError: if its bond is outside 1.15–1.30 Å or the box is small.
+        AtomsimError: if it does not relax.
+    """
+    given = load_prototype("O2").atoms if atoms is None else atoms
+    how = RelaxSettings(fmax_eV_per_A=OXYGEN_FMAX, cell=False)
+
+    def relaxed() -> Relaxation:
+        return next(iter_relax([given], surface, how))[1]
+
+    key = ("O2", given.positions.tobytes(), given.cell.array.tobytes())
+    found = relaxed() if shared is None else shared.get(surface, key, relaxed)
+    if not found.converged:
+        raise AtomsimError(f"O2 did not relax ({found.status}: {found.message}); use another potential")
+    bond = float(found.atoms.get_distance(0, 1, mic=True))
+    box = image_distance(found.atoms.cell.array)
+    require_molecule(bond, box)
+    moment = None if found.magmoms is None else float(np.abs(found.magmoms).mean())
+    return Oxygen(found.energy, bond, box, moment, found.force_calls)
+
+
+def vacancy_energies(
+    intact: Relaxation,
+    vacancies: Sequence[tuple[Hashable, Vacancy]],
+    surface: Surface,
+    oxygen: Oxygen,
+    settings: RelaxSettings,
+    capacity: Capacity | None = None,
+) -> list[VacancyEnergy]:
+    """Compute formation energies of vacancies in one crystal, all in one batch.
+
+    E_f = E(without) − E(intact) + n ½E(O2).
+
+    Args:
+        intact: the crystal, relaxed with the same settings.
+        vacancies: key and vacancy of each.
+        surface: the potential.
+        oxygen: its molecule.
+        settings: how to relax; ``cell`` decides whether the cell may follow.
+        capacity: how much to evaluate at once.
+    """
+    systems = [v.made_in(intact.atoms) for _, v in vacancies]
+    relaxed = dict(iter_relax(systems, surface, settings, capacity=capacity))
+    found = []
+    for n, (key, vacancy) in enumerate(vacancies):
+        zero = intact.energy - len(vacancy.sites) * oxygen.per_atom_eV
+        r = relaxed[n]
+        end = r.energy - zero if r.converged else float("nan")
+        found.append(VacancyEnergy(key, vacancy, r.initial_energy - zero, end, r))
+    return found
