@@ -202,7 +202,7 @@ def _merged(minima: Sequence[Minimum]) -> list[Minimum]:
 
 
 def _bounds(found: dict[Hashable, PairSearch], scans: Sequence[Scan], surface: Surface) -> None:
-    """The highest energy that each scan has passed before the point that led to the lowest dimer."""
+    """The highest energy that each scan has passed before the point that led to its lowest dimer."""
     for scan in scans:
         search = found[scan.key]
         if not search.way:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from ase import Atoms
@@ -67,9 +67,9 @@ class PairSearch:
     minima: tuple[Minimum, ...] = ()
     """The lowest first, those that are one merged."""
     bound_eV: float | None = None
-    """Upper bound of the barrier to the lowest dimer, from the top of the scan; None where no scan led there."""
+    """Upper bound of the barrier to ``driven``, from the top of the scan; None where no scan led to a dimer."""
     path: Path | None = field(default=None, repr=False)
-    """From the intact cell to the lowest dimer, over the saddle that was found, if one was."""
+    """From the intact cell to ``driven``, over the saddle that was found, if one was."""
     status: str = "converged"
     """``converged``, or why the intact cell or the scan could not be computed."""
     message: str = ""
@@ -79,22 +79,24 @@ class PairSearch:
     @property
     def dimer(self) -> Minimum | None:
         """The lowest dimer, or else the lowest peroxo-like pair."""
-        for names in (DIMERS, ("peroxo-like",)):
-            found = [m for m in self.minima if m.converged and m.outcome in names]
-            if found:
-                return found[0]
-        return None
+        return _lowest(self.minima)
+
+    @property
+    def driven(self) -> Minimum | None:
+        """The same among those that the scan led to: bound and barrier are to this one."""
+        scanned = [m for m in self.minima if any(p.name in m.reached_from for p in self.profile)]
+        return _lowest(scanned)
 
     @property
     def way(self) -> tuple[ScanPoint, ...]:
-        """Points of the profile as far as the first that the lowest dimer was released from; none if a scan led to none."""
-        from_where = () if self.dimer is None else self.dimer.reached_from
+        """Points of the profile as far as the first that this dimer was released from; none if no scan led to one."""
+        from_where = () if self.driven is None else self.driven.reached_from
         last = next((n for n, p in enumerate(self.profile) if p.name in from_where), -1)
         return self.profile[: last + 1]
 
     @property
-    def barrier_eV(self) -> float | None:
-        """Barrier to the lowest dimer; None without a proven saddle of first order."""
+    def proven_barrier(self) -> float | None:
+        """Barrier to the dimer that the scan led to, eV; None without a proven saddle of first order."""
         path = self.path
         if path is None or path.status != "converged" or path.proof is None or not path.proof.first_order:
             return None
@@ -105,13 +107,21 @@ class PairSearch:
         """What is known of the barrier, in words."""
         if self.dimer is None:
             return "no dimer was found"
-        if self.barrier_eV is not None:
-            return f"{self.barrier_eV:.2f} eV, saddle proven"
+        if self.proven_barrier is not None:
+            return f"{self.proven_barrier:.2f} eV, saddle proven"
         if self.bound_eV is not None:
             return f"at most {self.bound_eV:.2f} eV (upper bound, from the top of the scan)"
-        return "unknown: no scan led to this dimer"
+        return "unknown: no scan led to a dimer"
 
     @property
     def atoms(self) -> Atoms:
         """The lowest dimer's structure, or the intact one."""
         return self.dimer.relaxation.atoms if self.dimer else self.intact.atoms
+
+
+def _lowest(minima: Sequence[Minimum]) -> Minimum | None:
+    for names in (DIMERS, ("peroxo-like",)):
+        found = [m for m in minima if m.converged and m.outcome in names]
+        if found:
+            return min(found, key=lambda m: m.energy_eV)
+    return None

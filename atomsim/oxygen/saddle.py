@@ -27,7 +27,7 @@ UNPROVEN = "no saddle of first order was found from the top of the scan: the bar
 def paths_between(
     searches: Sequence[PairSearch], surface: Surface, settings: DimerSettings, room: Capacity
 ) -> dict[Hashable, PairSearch]:
-    """Join each intact cell and its lowest dimer by the saddle, where a scan led to the dimer."""
+    """Join each intact cell and the lowest dimer that its scan led to by the saddle."""
     by_key = {s.key: s for s in searches if s.bound_eV is not None}
     climbs = [_climb(s, surface) for s in by_key.values()]
     how = PathSettings(images=IMAGES, fmax_eV_per_A=PATH_FMAX, seed=settings.seed)
@@ -37,17 +37,17 @@ def paths_between(
         search = by_key[climb.key[0]]
         path = climb.path if not climb.failed else None
         found[search.key] = replace(search, path=path, force_calls={**search.force_calls, "saddle": climb.calls + 1})
-        if found[search.key].barrier_eV is None:
+        if found[search.key].proven_barrier is None:
             found[search.key] = replace(found[search.key], message=UNPROVEN)
     return found
 
 
 def _climb(search: PairSearch, surface: Surface) -> Climb:
-    assert search.dimer is not None
-    start, end = search.intact.atoms.copy(), search.dimer.relaxation.atoms
+    assert search.driven is not None
+    start, end = search.intact.atoms.copy(), search.driven.relaxation.atoms
     start.calc = None
     moved = end.positions - start.positions
-    ends = Ends(search.key, start, moved, search.intact.energy, search.dimer.relaxation.energy, travellers(moved))
+    ends = Ends(search.key, start, moved, search.intact.energy, search.driven.relaxation.energy, travellers(moved))
     way = search.way
     top = max(range(len(way)), key=lambda n: way[n].energy_eV)
     at = way[top].atoms

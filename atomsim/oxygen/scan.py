@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -168,7 +169,7 @@ def release_points(points: Sequence[ScanPoint], start_A: float) -> list[ScanPoin
     """
     chosen: list[ScanPoint] = []
     for part in (inward_part(points), [p for p in points if not p.inward]):
-        for a, b in zip(part[:-1], part[1:], strict=True):
+        for a, b in pairwise(part):
             if _dips(a, b):
                 chosen.append(min(a, b, key=lambda p: p.energy_eV))
     shortest = min(points, key=lambda p: p.length_A, default=None)
@@ -219,7 +220,7 @@ def bound(points: Sequence[ScanPoint], bridges: Mapping[int, float]) -> float:
     """
     top = max((p.energy_eV for p in points), default=float("nan"))
     t = np.linspace(0, 1, 101)
-    for n, (a, b) in enumerate(zip(points[:-1], points[1:], strict=True), 1):
+    for n, (a, b) in enumerate(pairwise(points), 1):
         if b.jump_A > JUMP_A:
             top = max(top, min(b.squeezed_eV, bridges.get(n, np.inf)))
             continue
