@@ -6,11 +6,10 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from ase import Atoms
 
 from atomsim.analysis.oxygen import oxygen_pairs, species_of
-from atomsim.batching.capacity import Capacity
+from atomsim.batching.capacity import Capacity, capacity_for
 from atomsim.errors import InputError
 from atomsim.models.interface import Surface
 from atomsim.oxygen.place import in_void
@@ -18,7 +17,7 @@ from atomsim.oxygen.result import Minimum, PairSearch
 from atomsim.oxygen.saddle import paths_between
 from atomsim.oxygen.scan import BRIDGE_IMAGES, Scan, ScanPoint, bound, bridge, metal_bonds, release_points, run_scans
 from atomsim.oxygen.settings import DimerSettings, require_target
-from atomsim.relaxation import Relaxation, RelaxSettings, default_capacity, iter_relax
+from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 from atomsim.structures.pairs import Pair, require_pair
 from atomsim.units import GPA
 
@@ -69,15 +68,13 @@ def find_dimers(
         One result for each request, in order. What does not relax is no exception: ``status`` says so.
 
     Raises:
-        InputError: for a pair that cannot be driven, a target that is not below its length, or a structure under
-            too much pressure.
+        InputError: for a pair that cannot be driven, or a target that is not below its length.
     """
     chosen = settings or DimerSettings()
     for request in requests:
         require_pair(request.pair)
         require_target(chosen.target_A, request.pair.length_A, request.pair.name)
-    device = torch.device(getattr(surface, "device", "cpu"))
-    room = capacity or default_capacity(surface, [r.atoms for r in requests], device)
+    room = capacity or capacity_for(surface, [r.atoms for r in requests])
     found = _intact(requests, surface, chosen, room)
     scans = [Scan(s.key, s.intact.atoms, s.intact.energy, s.pair) for s in found.values() if s.status == "converged"]
     profiles = run_scans(scans, surface, chosen, room)
@@ -104,11 +101,12 @@ def _intact(
             why = f"the intact cell did not relax ({intact.status}: {intact.message})"
             found[request.key] = PairSearch(request.key, request.pair, intact, status=intact.status, message=why)
             continue
-        _require_little_pressure(intact, settings)
         pair = replace(request.pair, length_A=pair_length(intact.atoms, request.pair))
-        require_pair(pair)
-        require_target(settings.target_A, pair.length_A, pair.name)
         found[request.key] = PairSearch(request.key, pair, intact)
+        try:
+            _require_fit(intact, pair, settings)
+        except InputError as error:
+            found[request.key] = replace(found[request.key], status="invalid", message=str(error))
     return found
 
 
@@ -122,12 +120,21 @@ def _bytes(atoms: Atoms) -> bytes:
     return atoms.numbers.tobytes() + atoms.positions.tobytes() + atoms.cell.array.tobytes()
 
 
-def _require_little_pressure(intact: Relaxation, settings: DimerSettings) -> None:
+def _require_fit(intact: Relaxation, pair: Pair, settings: DimerSettings) -> None:
+    """Refuse what only the relaxed structure shows."""
+    require_pair(pair)
+    require_target(settings.target_A, pair.length_A, pair.name)
+    formula = intact.atoms.get_chemical_formula()
     pressure = -float(np.trace(intact.stress)) / 3 / GPA
     if abs(pressure) > settings.max_pressure_GPa:
         raise InputError(
-            f"{intact.atoms.get_chemical_formula()} is under {pressure:.1f} GPa, wanted at most "
-            f"{settings.max_pressure_GPa:g}: relax its cell first, or raise max_pressure_GPa"
+            f"{formula} is under {pressure:.1f} GPa, wanted at most {settings.max_pressure_GPa:g}: "
+            "relax its cell first, or raise max_pressure_GPa"
+        )
+    if settings.moments and intact.magmoms is None:
+        raise InputError(
+            f"moments of {formula} were asked for and this potential has none; set moments = false to name "
+            "species by length alone, or use a potential with moments"
         )
 
 

@@ -6,14 +6,13 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity
 from atomsim.mep.path import Ends, PathSettings, travellers
 from atomsim.mep.search import climb_on
 from atomsim.mep.state import Climb
-from atomsim.models.interface import Surface
+from atomsim.models.interface import Surface, device_of
 from atomsim.oxygen.result import PairSearch
 from atomsim.oxygen.settings import DimerSettings
 from atomsim.types import FloatArray
@@ -54,6 +53,5 @@ def _climb(search: PairSearch, surface: Surface) -> Climb:
     before = way[top - 1].atoms.positions if top else start.positions
     after = way[top + 1].atoms.positions if top + 1 < len(way) else end.positions
     tangent: FloatArray = after - before
-    device = torch.device(getattr(surface, "device", "cpu"))
-    forces = surface(Batch.pack([at], device)).forces.cpu().numpy()
+    forces = surface(Batch.pack([at], device_of(surface))).forces.cpu().numpy()
     return Climb((search.key, 0), ends, at.positions, forces, tangent / np.linalg.norm(tangent))

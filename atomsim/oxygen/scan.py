@@ -13,8 +13,8 @@ from ase.neighborlist import neighbor_list
 from torch import Tensor
 
 from atomsim.batch import Batch
-from atomsim.batching.capacity import Capacity
-from atomsim.models.interface import Surface
+from atomsim.batching.capacity import Capacity, evaluate_all
+from atomsim.models.interface import Surface, device_of
 from atomsim.optimize.constraints import FixedDistance, FixedDistances
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.noise import seeded_noise
@@ -89,7 +89,7 @@ def run_scans(
     scans: Sequence[Scan], surface: Surface, settings: DimerSettings, capacity: Capacity
 ) -> dict[Hashable, list[ScanPoint]]:
     """Drive all pairs in step: one length of every scan is relaxed in one batch, then the next."""
-    device = torch.device(getattr(surface, "device", "cpu"))
+    device = device_of(surface)
     plans = {s.key: lengths(s.pair.length_A, settings.target_A, settings.points) for s in scans}
     by_key = {s.key: s for s in scans}
     points: dict[Hashable, list[ScanPoint]] = {s.key: [] for s in scans}
@@ -236,7 +236,6 @@ def bridge(scan: Scan, points: Sequence[ScanPoint], surface: Surface) -> dict[in
 
     In eV above the intact cell; ``BRIDGE_IMAGES`` force calls each.
     """
-    device = torch.device(getattr(surface, "device", "cpu"))
     found: dict[int, float] = {}
     for n in range(1, len(points)):
         if points[n].jump_A <= JUMP_A:
@@ -246,6 +245,5 @@ def bridge(scan: Scan, points: Sequence[ScanPoint], surface: Surface) -> dict[in
         for f in np.linspace(0, 1, BRIDGE_IMAGES + 2)[1:-1]:
             between.append(first.copy())
             between[-1].positions = first.positions + f * (last.positions - first.positions)
-        each = [between] if device.type != "cpu" else [[a] for a in between]
-        found[n] = max(float(surface(Batch.pack(part, device)).energy.max()) for part in each) - scan.energy_eV
+        found[n] = max(float(said.energy.max()) for _, said in evaluate_all(between, surface)) - scan.energy_eV
     return found

@@ -32,6 +32,8 @@ class DimerSettings:
     """Look for the saddle between the intact cell and the lowest dimer, from the top of the scan."""
     max_pressure_GPa: float = 10.0
     """Structures under more are refused; the cell stays as it is throughout."""
+    moments: bool = False
+    """Refuse a potential without magnetic moments, which tell O2 from peroxide where a length does not."""
     seed: int = 0
 
     def __post_init__(self) -> None:

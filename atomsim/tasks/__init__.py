@@ -15,6 +15,8 @@ MODULES = {
     "relax": "atomsim.tasks.relax",
     "electrode": "atomsim.tasks.electrode",
     "barriers": "atomsim.tasks.barriers",
+    "dimerize": "atomsim.tasks.dimerize",
+    "oxygen": "atomsim.tasks.oxygen",
     "evaluate": "atomsim.tasks.evaluate",
     "neb": "atomsim.tasks.neb",
 }

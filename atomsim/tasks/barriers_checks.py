@@ -25,7 +25,7 @@ def known_elements(name: str, context: Context) -> frozenset[int]:
     """
     word = from_folder(name, context.base_dir)
     if "#" in word or "/" in word or word.endswith(MODEL_FILES):
-        return frozenset(_potential(word, "cpu", context.trust_file).elements)
+        return frozenset(further_potential(word, "cpu", context.trust_file).elements)
     card = load_card(word)
     if card.state not in ("analytic", "verified"):
         raise InputError(
@@ -47,7 +47,7 @@ def checked(path: Path, check_with: Sequence[str], surface: Surface, context: Co
     found, failed = {}, {}
     for name in check_with:
         try:
-            other = _potential(from_folder(name, context.base_dir), device, context.trust_file)
+            other = further_potential(from_folder(name, context.base_dir), device, context.trust_file)
             energy = np.concatenate([said.energy.numpy() for _, said in evaluate_all(path.images, other)])
         except AtomsimError as error:
             failed[name] = str(error)
@@ -59,7 +59,7 @@ def checked(path: Path, check_with: Sequence[str], surface: Surface, context: Co
 
 
 @cache
-def _potential(name: str, device: str, trust_file: bool) -> Potential:
+def further_potential(name: str, device: str, trust_file: bool) -> Potential:
     from atomsim.models.load import load_potential
 
     return load_potential(name, device=device, trust_file=trust_file)
