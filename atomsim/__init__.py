@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from atomsim.api.hops import Hops, hops
     from atomsim.api.migration import Migration, migration
     from atomsim.api.orderings import Orderings, delithiate
+    from atomsim.api.oxygen import Dimers, DimerSearch, Vacancies, dimerize, vacancies
     from atomsim.api.path_results import MinimumEnergyPath
     from atomsim.api.paths import neb
     from atomsim.api.potentials import calculator, load_potential
@@ -35,6 +36,7 @@ _HOMES = {
     "api.hops": ("Hops", "hops"),
     "api.migration": ("Migration", "migration"),
     "api.orderings": ("Orderings", "delithiate"),
+    "api.oxygen": ("DimerSearch", "Dimers", "Vacancies", "dimerize", "vacancies"),
     "api.path_results": ("MinimumEnergyPath",),
     "api.paths": ("neb",),
     "api.potentials": ("calculator", "load_potential"),
@@ -57,6 +59,8 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "migration",
     "delithiate",
     "electrode",
+    "dimerize",
+    "vacancies",
     "compare",
     "read",
     "write",
@@ -68,6 +72,8 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "run_step",
     "AtomsimError",
     "Comparison",
+    "DimerSearch",
+    "Dimers",
     "Electrode",
     "Evaluation",
     "Evaluations",
@@ -82,6 +88,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "Relaxation",
     "Relaxations",
     "Run",
+    "Vacancies",
     "__version__",
 ]
 

@@ -129,12 +129,12 @@ class Calibration:
     """Computed minus measured enthalpy of formation of each oxide, eV per O."""
 
     @property
-    def shift_eV(self) -> float:
+    def shift(self) -> float:
         """What ½E(O2) is shifted by, eV: the mean of the errors."""
         return float(np.mean(list(self.errors_eV.values())))
 
     @property
-    def spread_eV(self) -> float:
+    def spread(self) -> float:
         """Largest difference between two of the errors, eV: what one shift cannot cure."""
         return max(self.errors_eV.values()) - min(self.errors_eV.values())
 

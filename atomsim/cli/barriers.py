@@ -126,7 +126,7 @@ def barriers(
     text = campaign_text(host, keys, potential, relax_host=relax_host, seed=seed)
     cores = available_cores() if processes is None else processes
     engine = Engine(potential, device or "auto", None, cores, trust_file, loader or LOADER)
-    with _written(file, text), show.progress(_as_options) as progress:
+    with written_campaign(file, text), show.progress(_as_options) as progress:
         campaign = load_campaign(file)
         _check_first(campaign, engine)
         summary = run_campaign(campaign, folder, engine, progress=progress)
@@ -209,7 +209,7 @@ def _check_options(folder: Path, numbers: dict[str, float]) -> None:
 
 
 @contextmanager
-def _written(file: Path, text: str) -> Iterator[None]:
+def written_campaign(file: Path, text: str) -> Iterator[None]:
     """Keep the campaign in a file; of one that is refused nothing stays, so that a corrected command may follow.
 
     Whether it may go on with the run in the folder is the run's to decide: a raised limit may, other images may not.

@@ -17,8 +17,8 @@ from atomsim.batching.capacity import Capacity, evaluate_all
 from atomsim.models.interface import Surface, device_of
 from atomsim.optimize.constraints import FixedDistance, FixedDistances
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
-from atomsim.optimize.noise import seeded_noise
 from atomsim.optimize.newton import Newton
+from atomsim.optimize.noise import seeded_noise
 from atomsim.optimize.space import Space
 from atomsim.optimize.springs import spring_guess
 from atomsim.oxygen.settings import DimerSettings

@@ -65,8 +65,8 @@ class Summary:
         if self.calibration is not None:
             found["calibration"] = {
                 "errors_eV_per_O": dict(self.calibration.errors_eV),
-                "shift_eV_per_O": self.calibration.shift_eV,
-                "spread_eV_per_O": self.calibration.spread_eV,
+                "shift_eV_per_O": self.calibration.shift,
+                "spread_eV_per_O": self.calibration.spread,
             }
         found["release"] = [
             {"level": level, "gas": gas, "onset_x": self.onset(level, gas=gas), "reactions": [asdict(r) for r in rs]}
@@ -99,15 +99,20 @@ def summary_of(
     molecule = next((r for r in by_role.get("oxygen", ()) if r.good), None)
     if molecule is None:
         why = next((r.message for r in by_role.get("oxygen", ())), "it was not computed")
-        notes = (f"no O2 to count from: {why}",)
-        return Summary(None, None, gas, temperature_K, pressure_bar, (), None, {}, notes)
+        return Summary(None, None, gas, temperature_K, pressure_bar, (), None, {}, (f"no O2 to count from: {why}",))
     half = 0.5 * molecule.values["energy_eV"]
     vacancies = tuple(_line(r, half) for r in by_role.get("vacancy", ()))
     calibration, notes = _calibration(by_role, half)
     releases, more = _releases(by_role, half, gas, calibration, ion)
     bond = molecule.values["bond_A"]
-    return Summary(
-        half, bond, gas, temperature_K, pressure_bar, vacancies, calibration, releases, (*notes, *more)
+    return Summary(half, bond, gas, temperature_K, pressure_bar, vacancies, calibration, releases, (*notes, *more))
+
+
+def summary_of_step(records: Sequence[Record]) -> Summary:
+    """Do the same with the settings that the records were made with."""
+    about: Mapping[str, Any] = next((r.provenance.get("settings", {}) for r in records), {})
+    return summary_of(
+        records, about.get("ion", "Li"), about.get("temperature_K", 300.0), about.get("pressure_bar", 1.0)
     )
 
 
@@ -172,15 +177,15 @@ def _releases(
             before = hosts.get(round(r.tags["x"], 6))
             if before is None or found.energy_eV < before.energy_eV:
                 hosts[round(r.tags["x"], 6)] = found
-    if not phases or len(hosts) < 2:  # noqa: PLR2004 - a product and what it is made of
+    if not phases or len(hosts) < 2:
         return {}, ["no release: wanted two ion contents or more, and phases such as the binary oxide"]
-    shifts = {"uncorrected": 0.0} | ({} if calibration is None else {"corrected": calibration.shift_eV})
+    shifts = {"uncorrected": 0.0} | ({} if calibration is None else {"corrected": calibration.shift})
     releases: dict[tuple[str, bool], tuple[Release, ...]] = {}
     for level, shift in shifts.items():
         for with_gas in (False, True):
             oxygen = half + shift + (gas if with_gas else 0.0)
-            found = [release_energy(h, [*hosts.values(), *phases], oxygen) for h in hosts.values()]
-            ordered = sorted((r for r in found if r is not None), key=lambda r: -r.x)
+            reactions = [release_energy(h, [*hosts.values(), *phases], oxygen) for h in hosts.values()]
+            ordered = sorted((r for r in reactions if r is not None), key=lambda r: -r.x)
             if ordered:
                 releases[level, with_gas] = tuple(ordered)
     notes = [] if releases else ["no release: the phases given make up none of the compositions"]

@@ -35,7 +35,7 @@ class Oxygen:
     force_calls: int
 
     @property
-    def per_atom_eV(self) -> float:
+    def per_atom(self) -> float:
         """½E(O2), eV."""
         return 0.5 * self.energy_eV
 
@@ -111,7 +111,7 @@ def vacancy_energies(
     relaxed = dict(iter_relax(systems, surface, settings, capacity=capacity))
     found = []
     for n, (key, vacancy) in enumerate(vacancies):
-        zero = intact.energy - len(vacancy.sites) * oxygen.per_atom_eV
+        zero = intact.energy - len(vacancy.sites) * oxygen.per_atom
         r = relaxed[n]
         end = r.energy - zero if r.converged else float("nan")
         found.append(VacancyEnergy(key, vacancy, r.initial_energy - zero, end, r))

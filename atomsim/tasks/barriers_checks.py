@@ -60,6 +60,7 @@ def checked(path: Path, check_with: Sequence[str], surface: Surface, context: Co
 
 @cache
 def further_potential(name: str, device: str, trust_file: bool) -> Potential:
+    """Load a potential that others are compared with, once in a process."""
     from atomsim.models.load import load_potential
 
     return load_potential(name, device=device, trust_file=trust_file)

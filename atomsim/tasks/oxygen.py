@@ -138,7 +138,7 @@ def _element(element: str, inputs: Inputs, context: Context) -> list[Origin]:
     if element not in prototype_names():
         raise InputError(
             f"calibrate: no crystal of elemental {element} to count from; calibrate with oxides of "
-            f"{', '.join(n for n in prototype_names() if len(n) <= 2 and n != 'O2')}"  # noqa: PLR2004 - symbols
+            f"{', '.join(n for n in prototype_names() if len(n) <= 2 and n != 'O2')}"
         )
     return origins([element], inputs, context)
 
@@ -220,9 +220,7 @@ def _molecule_values(found: Oxygen) -> dict[str, Any]:
     return values if found.moment is None else values | {"moment_muB": found.moment}
 
 
-def _of_vacancy(
-    task: Task, settings: Settings, how: RelaxSettings, surface: Surface, shared: Shared | None
-) -> Record:
+def _of_vacancy(task: Task, settings: Settings, how: RelaxSettings, surface: Surface, shared: Shared | None) -> Record:
     """Energies without the gas: against ½E(O2) they are counted in the summary, from one record of O2."""
     from atomsim.models.shared import Shared
 

@@ -1,0 +1,239 @@
+"""``atomsim dimerize`` and ``atomsim oxygen``: what oxygen in a crystal does."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atomsim.cli import show
+from atomsim.cli.barriers import written_campaign
+from atomsim.cli.neb import PotentialOption
+from atomsim.cli.options import speaks_options
+from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
+from atomsim.errors import InputError
+from atomsim.io.files import require_folder_name
+
+if TYPE_CHECKING:
+    from atomsim.store.records import Record
+
+Hosts = Annotated[list[str], typer.Argument(metavar="STRUCTURE…", help="Structure files or prototypes.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/… if not given.")]
+RelaxFirst = Annotated[bool, typer.Option("--relax/--no-relax", help="Relax atoms and cell first.")]
+Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(speaks_options(dimerize))
+    app.command()(speaks_options(oxygen))
+
+
+def dimerize(
+    structures: Hosts,
+    per_kind: Annotated[int, typer.Option(help="Pairs of each kind, the shortest first; 0 for all.")] = 1,
+    longest: Annotated[float, typer.Option(help="Longest pair, Å.")] = 3.2,
+    target: Annotated[float, typer.Option(help="Length that a scan ends at, Å.")] = 1.2,
+    points: Annotated[int, typer.Option(help="Lengths of a scan in one direction.")] = 12,
+    fmax: Annotated[float, typer.Option(help="Largest force at minima, eV/Å.")] = 0.01,
+    void: Annotated[bool, typer.Option("--void/--no-void", help="Also put O2 into the largest void.")] = True,
+    saddle: Annotated[bool, typer.Option("--saddle/--no-saddle", help="Look for the saddle, and prove it.")] = True,
+    moments: Annotated[bool, typer.Option("--moments", help="Refuse a potential without magnetic moments.")] = False,
+    check_with: Annotated[
+        str, typer.Option(metavar="NAME,NAME", help="Further potentials to evaluate each minimum with.")
+    ] = "",
+    relax_first: RelaxFirst = True,
+    seed: Seed = 0,
+    out: Out = None,
+    potential: PotentialOption = "chgnet-0.3.0",
+    device: Device = None,
+    processes: Processes = None,
+    trust_file: TrustFile = False,
+    as_json: Json = False,
+    loader: Loader = None,
+) -> None:
+    """Drive pairs of oxygens together and find what they become, what it costs and over which barrier.
+
+    Pairs of each kind (shared edge of two octahedra, edge of one, across the ion layer) are driven to 1.2 Å at an
+    exactly kept length and back, released next to every minimum, and put into the largest void as O2. A barrier is
+    told where its saddle is proven, else an upper bound. Runs as a campaign in a folder of its own.
+
+    \b
+    Examples:
+      atomsim dimerize charged.cif --check-with chgnet-r2scan
+    """  # noqa: D301 - click's mark for lines that must not be joined
+    keys = {
+        "per_kind": per_kind,
+        "longest_A": longest,
+        "target_A": target,
+        "points": points,
+        "fmax_eV_per_A": fmax,
+        "void": void,
+        "saddle": saddle,
+        "moments": moments,
+        "check_with": _names(check_with),
+    }
+    steps = _steps("dimerize", structures, keys, relax_first=relax_first)
+    engine = (potential, device, processes, trust_file, loader)
+    _run("dimers", structures, steps, out, engine, seed=seed, as_json=as_json)
+
+
+def oxygen(
+    structures: Hosts,
+    ion: Annotated[str, typer.Option(help="Element whose content x is counted.")] = "Li",
+    vacancies: Annotated[str, typer.Option(help="none, single or pairs.")] = "single",
+    cell: Annotated[bool, typer.Option("--cell/--fixed-cell", help="Let the cell follow a vacancy.")] = False,
+    fmax: Annotated[float, typer.Option(help="Converged when no force is larger, eV/Å.")] = 0.02,
+    supercell_min: Annotated[
+        float, typer.Option(help="Distance between a vacancy and its image, Å; 0: as given.")
+    ] = 0.0,
+    max_atoms: Annotated[int, typer.Option(help="Largest supercell that may be used for it.")] = 120,
+    phases: Annotated[str, typer.Option(metavar="NAME,NAME", help="Oxides that release may lead to: RuO2.")] = "",
+    calibrate: Annotated[str, typer.Option(metavar="NAME,NAME", help="Oxides with a measured enthalpy: RuO2.")] = "",
+    temperature: Annotated[float, typer.Option(help="Of the O2 gas, K.")] = 300.0,
+    pressure: Annotated[float, typer.Option(help="Of the O2 gas, bar.")] = 1.0,
+    relax_first: RelaxFirst = True,
+    seed: Seed = 0,
+    out: Out = None,
+    potential: PotentialOption = "chgnet-0.3.0",
+    device: Device = None,
+    processes: Processes = None,
+    trust_file: TrustFile = False,
+    as_json: Json = False,
+    loader: Loader = None,
+) -> None:
+    """Compute oxygen vacancies, and the release of O2 against the ion content.
+
+    Vacancies are neutral, symmetry-distinct, against O2 of the same potential. With several ion contents and phases
+    the release of O2 is found at each, and its onset; with calibration oxides corrected energies stand beside.
+
+    \b
+    Examples:
+      atomsim oxygen Li2MnO3 --vacancies pairs
+      atomsim oxygen Li2RuO3 charged.cif --phases RuO2 --calibrate RuO2
+    """  # noqa: D301 - click's mark for lines that must not be joined
+    keys = {
+        "ion": ion,
+        "vacancies": vacancies,
+        "cell": cell,
+        "fmax_eV_per_A": fmax,
+        "supercell_min_A": supercell_min,
+        "max_atoms": max_atoms,
+        "phases": _names(phases),
+        "calibrate": _names(calibrate),
+        "temperature_K": temperature,
+        "pressure_bar": pressure,
+    }
+    steps = _steps("oxygen", structures, keys, relax_first=relax_first)
+    engine = (potential, device, processes, trust_file, loader)
+    _run("oxygen", structures, steps, out, engine, seed=seed, as_json=as_json)
+
+
+def _names(words: str) -> list[str]:
+    return [w.strip() for w in words.split(",") if w.strip()]
+
+
+def _steps(kind: str, structures: list[str], keys: dict[str, Any], *, relax_first: bool) -> list[str]:
+    """Steps of the campaign that stands for the command line."""
+    from atomsim.structures.prototypes import is_prototype
+
+    sources = [s if is_prototype(s, Path()) else str(Path(s).resolve()) for s in structures]
+    lines: list[str] = []
+    if relax_first:
+        lines += ["[[step]]", 'name = "relaxed"', 'kind = "relax"', f"structures = {json.dumps(sources)}"]
+        lines += ["fmax_eV_per_A = 0.01", "noise_A = 0.02", ""]
+    lines += ["[[step]]", f'name = "{kind}"', f'kind = "{kind}"']
+    lines += [f"structures = {json.dumps(['relaxed'] if relax_first else sources)}"]
+    return lines + [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+
+
+def _run(
+    stem: str, structures: list[str], steps: list[str], out: Path | None, engine: tuple[Any, ...], *, seed: int,
+    as_json: bool,
+) -> None:  # fmt: skip
+    from atomsim.campaign.file import load_campaign
+    from atomsim.campaign.plan import plan
+    from atomsim.campaign.run import run_campaign
+    from atomsim.execution.job import LOADER, Engine
+    from atomsim.execution.pool import available_cores
+    from atomsim.report import write_report
+    from atomsim.store.run_folder import read_run
+
+    potential, device, processes, trust_file, loader = engine
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", Path(structures[0]).stem) or "crystal"
+    folder = out or Path("runs") / f"{stem}-{name}"
+    if folder.name in ("", ".."):
+        raise InputError(f"--out: found '{folder}', wanted a folder of the run's own, such as runs/dimers")
+    require_folder_name(folder)
+    head = ["[campaign]", f"name = {json.dumps(f'{stem}-{name}')}", f"potential = {json.dumps(potential)}"]
+    text = "\n".join([*head, f"seed = {seed}", "", *steps]) + "\n"
+    file = folder.with_name(f"{folder.name}.toml")
+    cores = available_cores() if processes is None else processes
+    how = Engine(potential, device or "auto", None, cores, trust_file, loader or LOADER)
+    with written_campaign(file, text), show.progress(str) as progress:
+        campaign = load_campaign(file)
+        plan(campaign, how.load(), trust_file=trust_file)
+        summary = run_campaign(campaign, folder, how, progress=progress)
+    info, records = read_run(folder)
+    report = write_report(folder, info, records)
+    _print(records, report, [f"{s.name} not run: {s.problem}" for s in summary.steps if s.problem], as_json=as_json)
+    if not summary.ok:
+        raise typer.Exit(1)
+
+
+def _print(records: dict[str, list[Record]], report: Path, problems: list[str], *, as_json: bool) -> None:
+    dimers, energies = records.get("dimerize", []), records.get("oxygen", [])
+    if as_json:
+        shown = [
+            {"label": r.label, "status": r.status, "message": r.message, **r.tags, **r.values}
+            for r in (*dimers, *energies)
+        ]
+        show.print_json({"results": shown, "report": str(report.resolve()), "problems": problems})
+        return
+    if dimers:
+        _print_dimers(dimers)
+    if energies:
+        _print_energies(energies)
+    for problem in problems:
+        sys.stdout.write(f"{problem}\n")
+    sys.stdout.write(f"report: {report.resolve()}\n")
+
+
+def _print_dimers(records: list[Record]) -> None:
+    columns = ("pair", "kind", "status", "becomes", "O–O, Å", "energy, eV", "barrier", "force calls", "flags")
+    rows = []
+    for r in records:
+        v = r.values
+        numbers = [f"{v[k]:.3f}" if k in v else "–" for k in ("dimer_length_A", "dimer_energy_eV")]
+        words = (v.get("barrier_words", r.message), v.get("force_calls", "–"), "; ".join(v.get("flags", [])))
+        rows.append((r.label, r.tags["pair_kind"], r.status, v.get("outcome", "–"), *numbers, *words))
+    show.print_table(columns, rows)
+
+
+def _print_energies(records: list[Record]) -> None:
+    from atomsim.oxygen.summary import summary_of_step
+
+    found = summary_of_step(records)
+    columns = ("vacancy", "kind", "per cell", "unrelaxed, eV", "relaxed, eV", "status", "force calls")
+    rows = [
+        (
+            v.label,
+            v.kind,
+            v.multiplicity,
+            *("–" if e is None else f"{e:.3f}" for e in (v.unrelaxed_eV, v.relaxed_eV)),
+            v.status,
+            v.force_calls,
+        )
+        for v in found.vacancies
+    ]
+    show.print_table(columns, rows)
+    for (level, gas), releases in found.releases.items():
+        where = f"{found.temperature_K:g} K, {found.pressure_bar:g} bar" if gas else "0 K"
+        told = ", ".join(f"x = {r.x:g}: {r.energy_eV:+.2f} eV" for r in releases)
+        sys.stdout.write(f"release of O2, {level}, {where}: {told}\n")
+    for note in found.notes:
+        sys.stdout.write(f"{note}\n")
