@@ -25,6 +25,7 @@ DIMER_KEYS = (
     "kinds",
     "per_kind",
     "longest_A",
+    "symprec_A",
     "target_A",
     "points",
     "scan_fmax_eV_per_A",
@@ -38,7 +39,16 @@ DIMER_KEYS = (
     "check_with",
 )
 """Keywords of ``dimerize`` that are keys of its step."""
-VACANCY_KEYS = ("vacancies", "longest_A", "cell", "fmax_eV_per_A", "max_steps", "supercell_min_A", "max_atoms")
+VACANCY_KEYS = (
+    "vacancies",
+    "longest_A",
+    "symprec_A",
+    "cell",
+    "fmax_eV_per_A",
+    "max_steps",
+    "supercell_min_A",
+    "max_atoms",
+)
 """Keys of an ``oxygen`` step that ``vacancies`` sets."""
 
 
@@ -127,6 +137,7 @@ def dimerize(
     kinds: Sequence[str] = KINDS,
     per_kind: int = 1,
     longest_A: float = 3.2,
+    symprec_A: float = 0.05,
     target_A: float = 1.2,
     points: int = 12,
     scan_fmax_eV_per_A: float = 0.1,
@@ -153,6 +164,7 @@ def dimerize(
         kinds: pairs to drive, by their place in the crystal.
         per_kind: pairs of each kind, the shortest first; 0 for all.
         longest_A: longest pair.
+        symprec_A: tolerance in which sites and pairs are alike by symmetry.
         target_A: length that a scan ends at.
         points: lengths of a scan in one direction.
         scan_fmax_eV_per_A: largest force at the points of a scan.
@@ -198,6 +210,7 @@ def vacancies(
     *,
     pairs: bool = False,
     longest_A: float = 3.2,
+    symprec_A: float = 0.05,
     cell: bool = False,
     fmax_eV_per_A: float = 0.02,
     max_steps: int = 500,
@@ -216,6 +229,7 @@ def vacancies(
         potential: name, path, ``Potential``, ASE calculator or TorchSim model.
         pairs: pairs of vacancies too.
         longest_A: longest pair.
+        symprec_A: tolerance in which sites and pairs are alike by symmetry.
         cell: let the cell follow a vacancy.
         fmax_eV_per_A: largest force.
         max_steps: of one relaxation.

@@ -32,7 +32,7 @@ class Request:
 
     key: Hashable
     atoms: Atoms
-    """The structure; it is relaxed first, its cell kept."""
+    """The structure; it is relaxed first."""
     pair: Pair
 
 
@@ -56,7 +56,7 @@ def find_dimers(
 ) -> list[PairSearch]:
     """Drive pairs together, release them, put O2 into voids and look for the saddle to the lowest dimer.
 
-    All requests are computed together; an answer does not depend on the others. The cell of each structure stays.
+    All requests are computed together; an answer does not depend on the others.
 
     Args:
         requests: structures and pairs.
@@ -82,7 +82,7 @@ def find_dimers(
         found[scan.key] = _with_profile(found[scan.key], profiles[scan.key])
     _release(found, surface, chosen, room)
     _bounds(found, scans, surface)
-    if chosen.saddle:
+    if chosen.saddle and not chosen.cell:
         found |= paths_between(list(found.values()), surface, chosen, room)
     return [found[r.key] for r in requests]
 
@@ -112,7 +112,7 @@ def _intact(
 
 def _tight(settings: DimerSettings) -> RelaxSettings:
     return RelaxSettings(
-        fmax_eV_per_A=settings.fmax_eV_per_A, max_steps=settings.max_steps, cell=False, seed=settings.seed
+        fmax_eV_per_A=settings.fmax_eV_per_A, max_steps=settings.max_steps, cell=settings.cell, seed=settings.seed
     )
 
 

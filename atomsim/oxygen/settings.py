@@ -30,8 +30,10 @@ class DimerSettings:
     """Also put O2 into the largest void that both atoms leave."""
     saddle: bool = True
     """Look for the saddle between the intact cell and the lowest dimer, from the top of the scan."""
+    cell: bool = False
+    """Let the cell follow before a scan and after a release; during a scan it stays. Then no saddle is looked for."""
     max_pressure_GPa: float = 10.0
-    """Structures under more are refused; the cell stays as it is throughout."""
+    """Structures under more are refused."""
     moments: bool = False
     """Refuse a potential without magnetic moments, which tell O2 from peroxide where a length does not."""
     seed: int = 0

@@ -145,7 +145,7 @@ def _site_images(
     tree = cKDTree(fractional % 1.0 % 1.0, boxsize=1.0)
     distance, images = tree.query(moved % 1.0 % 1.0)
     if float(distance.max()) > 10 * symprec / float(heights(atoms.cell.array).min()):
-        raise InputError(f"{atoms.get_chemical_formula()}: symmetry is not clear within {symprec:g} Å; lower symprec")
+        raise InputError(f"{atoms.get_chemical_formula()}: symmetry is not clear within {symprec:g} Å; lower symprec_A")
     return np.asarray(images), np.rint(moved - fractional[images]).astype(np.int64)
 
 

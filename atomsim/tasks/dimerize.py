@@ -39,6 +39,9 @@ class Settings(StepSettings):
     kinds: list[PairKind] = Field(default=list(KINDS), min_length=1, description="pairs to drive, by their place")  # type: ignore[arg-type]
     per_kind: int = Field(default=1, ge=0, description="pairs of each kind, the shortest first; 0 for all")
     longest_A: float = Field(default=3.2, gt=0, le=6, description="longest pair, Å")
+    symprec_A: float = Field(
+        default=0.05, gt=0, le=0.5, description="tolerance in which sites and pairs are alike by symmetry, Å"
+    )
     target_A: float = Field(default=1.2, ge=0.9, description="length that a scan ends at, Å")
     points: int = Field(default=12, ge=2, le=100, description="lengths of a scan in one direction; it goes in and out")
     scan_fmax_eV_per_A: float = Field(default=0.1, gt=0, description="largest force at the points of a scan, eV/Å")
@@ -87,7 +90,9 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
             for known in (context.elements, *others.values()):
                 check_structure(origin.atoms, known)
             _require_little_pressure([pressures.get(p, 0.0) for p in origin.parents], settings)
-            pairs = _chosen(find_pairs(origin.atoms, longest_A=settings.longest_A), settings)
+            pairs = _chosen(
+                find_pairs(origin.atoms, longest_A=settings.longest_A, symprec=settings.symprec_A), settings
+            )
             for pair in pairs:
                 require_pair(pair)
                 require_target(settings.target_A, pair.length_A, pair.name)

@@ -46,6 +46,9 @@ class Settings(StepSettings):
         default="single", description="symmetry-distinct vacancies: none, single ones, or pairs up to longest_A too"
     )
     longest_A: float = Field(default=3.2, gt=0, le=6, description="longest pair of vacancies, Å")
+    symprec_A: float = Field(
+        default=0.05, gt=0, le=0.5, description="tolerance in which sites and pairs are alike by symmetry, Å"
+    )
     cell: bool = Field(default=False, description="let the cell follow a vacancy; otherwise it stays")
     fmax_eV_per_A: float = Field(default=0.02, gt=0, description="converged when no force is larger, eV/Å")
     max_steps: int = Field(default=500, ge=1, description="give up after this many steps")
@@ -105,7 +108,9 @@ def _of_host(host: Origin, settings: Settings, context: Context) -> list[Task]:
     cell = host.atoms
     if settings.supercell_min_A:
         cell = wide_supercell(host.atoms, settings.supercell_min_A, settings.max_atoms)
-    found = find_vacancies(cell, pairs=settings.vacancies == "pairs", longest_A=settings.longest_A)
+    found = find_vacancies(
+        cell, pairs=settings.vacancies == "pairs", longest_A=settings.longest_A, symprec=settings.symprec_A
+    )
     for vacancy in found:
         tags = {
             "role": "vacancy",
