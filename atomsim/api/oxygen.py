@@ -34,6 +34,7 @@ DIMER_KEYS = (
     "noise_A",
     "void",
     "saddle",
+    "cell",
     "max_pressure_GPa",
     "moments",
     "check_with",
@@ -146,6 +147,7 @@ def dimerize(
     noise_A: float = 0.02,
     void: bool = True,
     saddle: bool = True,
+    cell: bool = False,
     max_pressure_GPa: float = 10.0,
     moments: bool = False,
     check_with: Sequence[str] = (),
@@ -159,7 +161,7 @@ def dimerize(
     """Drive pairs of oxygens together, and find what they become and what it takes.
 
     Args:
-        structures: relaxed oxides, one or many; their cells stay.
+        structures: relaxed oxides, one or many.
         potential: name, path, ``Potential``, ASE calculator or TorchSim model.
         kinds: pairs to drive, by their place in the crystal.
         per_kind: pairs of each kind, the shortest first; 0 for all.
@@ -173,6 +175,7 @@ def dimerize(
         noise_A: seeded noise at the start of a scan.
         void: also put O2 into the largest void that both atoms leave.
         saddle: look for the saddle from the top of the scan, and prove it.
+        cell: let the cell follow before a scan and after a release; then no saddle is looked for.
         max_pressure_GPa: structures under more are refused.
         moments: refuse a potential without magnetic moments.
         check_with: names of further potentials to evaluate each minimum with.

@@ -42,6 +42,7 @@ def dimerize(
     fmax: Annotated[float, typer.Option(help="Largest force at minima, eV/Å.")] = 0.01,
     void: Annotated[bool, typer.Option("--void/--no-void", help="Also put O2 into the largest void.")] = True,
     saddle: Annotated[bool, typer.Option("--saddle/--no-saddle", help="Look for the saddle, and prove it.")] = True,
+    cell: Annotated[bool, typer.Option("--cell/--fixed-cell", help="Let the cell follow after a release.")] = False,
     moments: Annotated[bool, typer.Option("--moments", help="Refuse a potential without magnetic moments.")] = False,
     check_with: Annotated[
         str, typer.Option(metavar="NAME,NAME", help="Further potentials to evaluate each minimum with.")
@@ -74,6 +75,7 @@ def dimerize(
         "fmax_eV_per_A": fmax,
         "void": void,
         "saddle": saddle,
+        "cell": cell,
         "moments": moments,
         "check_with": _names(check_with),
     }

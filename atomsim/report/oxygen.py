@@ -17,7 +17,7 @@ PER_CHART = 4
 DIMER_LEAD = (
     "Each pair stands for all that symmetry makes of it. It was driven together at an exactly kept length, everything "
     "else relaxed, and let apart again; released next to every minimum of the profile; and put into a void as O2. "
-    "The cell stayed as it was. Energies count from the intact cell."
+    "Energies count from the intact cell."
 )
 OXYGEN_LEAD = (
     "Vacancies are neutral and count from half an O2 of the same potential. Release is the reaction of least energy to "

@@ -1,6 +1,6 @@
 """Step kind ``dimerize``: oxygens driven together, released, put into voids; what they become and what it takes.
 
-One task is one symmetry-distinct pair of one structure. Its cell stays as it is: relax it in an earlier step.
+One task is one symmetry-distinct pair of one structure. Its cell stays as it is, unless ``cell`` is set.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ class Settings(StepSettings):
     noise_A: float = Field(default=0.02, ge=0, le=0.2, description="seeded noise at the start of a scan, Å")
     void: bool = Field(default=True, description="also put O2 into the largest void that both atoms leave")
     saddle: bool = Field(default=True, description="look for the saddle from the top of the scan, and prove it")
+    cell: bool = Field(
+        default=False,
+        description="let the cell follow before a scan and after a release; then no saddle is looked for",
+    )
     max_pressure_GPa: float = Field(default=10.0, gt=0, description="structures under more are refused, GPa")
     moments: bool = Field(default=False, description="refuse a potential without magnetic moments")
     check_with: list[str] = Field(

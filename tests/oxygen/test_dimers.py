@@ -149,10 +149,7 @@ def point(length: float, energy: float, slope: float, *, inward: bool = True, ju
 def test_a_scan_is_let_go_where_its_profile_has_a_minimum():
     # E = (L − 1.5)² (L − 2.5)²: minima at 1.5 and 2.5, the latter the start
     x = np.linspace(2.5, 1.2, 11)[1:]
-    profile = [
-        point(float(l), float((l - 1.5) ** 2 * (l - 2.5) ** 2), float(2 * (l - 1.5) * (l - 2.5) * (2 * l - 4)))
-        for l in x
-    ]
+    profile = [point(r, (r - 1.5) ** 2 * (r - 2.5) ** 2, 2 * (r - 1.5) * (r - 2.5) * (2 * r - 4)) for r in x.tolist()]
     (chosen,) = release_points(profile, 2.5)
     assert chosen.length_A == pytest.approx(1.5, abs=0.1)
     # the hill between them, to better than its points

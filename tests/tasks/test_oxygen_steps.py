@@ -62,7 +62,7 @@ def with_a_bond() -> Atoms:
         (with_a_bond(), {}, "bond already"),
         (salt(), {"target_A": 2.99}, "lower target_A"),
         (salt(), {"pressure": 40.0}, "under 40.0 GPa"),
-        (salt(), {"kinds": ["across the ion layer"]}, "no pair of the kinds wanted"),
+        (salt(), {"kinds": ["edge of one octahedron"]}, "no pair of the kinds wanted"),
         (salt(), {"check_with": ["no-such-potential"]}, "no-such-potential"),
     ],
 )
