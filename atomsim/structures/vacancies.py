@@ -47,9 +47,7 @@ def distinct_sites(atoms: Atoms, element: str, symprec: float = SYMPREC_A) -> di
     """
     own = [n for n, s in enumerate(atoms.symbols) if s == element]
     if not own:
-        raise InputError(
-            f"{atoms.get_chemical_formula()} has no {element}: found 0 atoms, wanted one or more"
-        )
+        raise InputError(f"{atoms.get_chemical_formula()} has no {element}: found 0 atoms, wanted one or more")
     alike = _equivalent(atoms, symprec)
     counts: dict[int, int] = {}
     for n in own:
