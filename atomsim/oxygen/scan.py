@@ -36,7 +36,7 @@ JUMP_A = 0.4
 BRIDGE_IMAGES = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScanPoint:
     """One length of a scan."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atomsim.analysis.oxygen import OXYGEN
 from atomsim.errors import AtomsimError
 from atomsim.io.atoms_json import atoms_to_json
 from atomsim.store.records import Record, Task, record_of
@@ -84,7 +85,7 @@ def _point(point: ScanPoint, search: PairSearch) -> dict[str, Any]:
         own = {search.pair.first, search.pair.second}
         moments = np.abs(point.magmoms)
         found["moments_muB"] = [float(moments[n]) for n in sorted(own)]
-        others = point.atoms.symbols != "O"
+        others = point.atoms.numbers != OXYGEN
         found["metal_moments_muB"] = [round(float(m), 3) for m in moments[others]]
     return found
 

@@ -103,6 +103,38 @@ def test_a_proven_saddle_is_below_the_bound():
     assert "saddle proven" in found.barrier_words
 
 
+def test_a_record_holds_profile_minima_and_what_is_known_of_the_barrier():
+    """With moments, as a potential that has them gives them; JSON throughout."""
+    import json
+
+    from atomsim.io.atoms_json import atoms_to_json
+    from atomsim.report.oxygen import dimer_part
+    from atomsim.store.records import Task
+    from atomsim.tasks.base import Context
+    from atomsim.tasks.dimerize_record import search_record
+
+    class Magnetic(Bonding):
+        def __call__(self, batch: Batch) -> Evaluation:
+            moments = torch.where(batch.numbers == 8, 0.75, 0.1).to(torch.float64)
+            return replace(super().__call__(batch), magmoms=moments)
+
+    potential = Magnetic(salt())
+    (found,) = find_dimers(requests(), potential, CHEAP)
+    task = Task("t", "s", "dimerize", "salt 1-3", atoms_to_json(salt()), {"host": "salt", "pair_kind": "edge"})
+    record = search_record(task, found, [], potential, Context(step="s"))
+    json.dumps(record.values, allow_nan=False)
+    assert record.good
+    assert record.values["outcome"] == "peroxide"  # 1.4 Å, and the lattice pulls
+    assert record.values["dimer_moment_muB"] == pytest.approx(0.75)
+    assert "upper_bound_eV" in record.values
+    assert "barrier_eV" not in record.values
+    assert any("not by moment" in flag for flag in record.values["flags"])  # 0.75 is O2's
+    assert len(record.values["profile"]) == 15
+    assert len(record.values["profile"][0]["metal_moments_muB"]) == 4
+    part = dimer_part("s", [record])
+    assert "upper bound" in part.headlines[0].remark
+
+
 def test_pairs_in_a_batch_are_as_alone():
     potential = Bonding(salt())
     (alone,) = find_dimers(requests(), potential, CHEAP)
