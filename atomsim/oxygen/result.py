@@ -44,9 +44,11 @@ class Minimum:
     @property
     def outcome(self) -> str:
         """``O2``, ``superoxide``, ``peroxide`` or ``peroxo-like``; else ``returned`` or ``rearranged``."""
-        if self.species.name in (*DIMERS, "peroxo-like"):
+        if self.species.name in DIMERS:
             return self.species.name
-        return "returned" if abs(self.energy_eV) < RETURNED_EV else "rearranged"
+        if abs(self.energy_eV) < RETURNED_EV:  # intact cells may have pairs just below the border of peroxo-like
+            return "returned"
+        return self.species.name if self.species.name == "peroxo-like" else "rearranged"
 
     def same_as(self, other: Minimum) -> bool:
         """Whether both are one minimum."""

@@ -15,6 +15,7 @@ from atomsim.structures.sanity import check_structure
 NAMES = [
     "Li2RuO3", "Li2RuO3-R-3", "Li2RuO3-rocksalt", "Li2SO4", "Li2MnO3", "LiMO2", "LRMO", "Li2WO4", "LiCoO2",
     "Na3RuO4", "TiS2", "Mo6S8", "Li", "Na", "K", "Mg", "Ca", "Al", "Zn", "O2", "Li2O", "Li2O2",
+    "RuO2", "MnO2", "Ru",
 ]  # fmt: skip
 
 BONDS = [
@@ -47,6 +48,9 @@ BONDS = [
     ("O2", "O", "O", 1, 1.207, 1.208),
     ("Li2O", "Li", "O", 4, 1.99, 2.01),
     ("Li2O2", "O", "O", 1, 1.50, 1.58),
+    ("RuO2", "Ru", "O", 6, 1.93, 1.99),
+    ("MnO2", "Mn", "O", 6, 1.87, 1.91),
+    ("Ru", "Ru", "Ru", 12, 2.64, 2.71),
 ]
 
 
