@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from ase import Atoms
+from torch import Tensor
 
 from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity, evaluate_all
@@ -168,7 +169,7 @@ def _followed(climbs: Sequence[Climb], surface: Surface, settings: PathSettings,
 
 def _take(climb: Climb, found: Outcome) -> None:
     """Remember how far a climb has come."""
-    assert found.inverse_hessian is not None
+    assert isinstance(found.inverse_hessian, Tensor)
     climb.calls, climb.steps = climb.calls + found.steps + 1, climb.steps + found.steps
     climb.saddle, climb.at = found, found.batch.positions.cpu().numpy()
     climb.kicked = False

@@ -19,6 +19,7 @@ from atomsim.models.interface import Surface, device_of
 from atomsim.optimize.apart import fallen_apart
 from atomsim.optimize.rows import Method, Rows, join_states, take_state
 from atomsim.optimize.space import Layout, Space
+from atomsim.optimize.sparse import Springs
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Group:
     """The caller's name for it."""
     batch: Batch
     """Its systems."""
-    inverse_hessian: Tensor | None = None
-    """What is known of it, Å²/eV, (3 rows, 3 rows), in the coordinates of ``Space``; None if nothing is."""
+    inverse_hessian: Tensor | Springs | None = None
+    """What is known of it, Å²/eV, (3 rows, 3 rows), in the coordinates of ``Space``, or the springs of a large system;
+    None if nothing is."""
 
 
 Projection = Callable[[Batch, Evaluation, Tensor, list[Group]], Evaluation]
@@ -72,8 +74,8 @@ class Outcome:
     """Largest residual force at the end, eV/Å."""
     first_energy: float
     """Energy before the first step, summed over the group's systems, without PV, eV."""
-    inverse_hessian: Tensor | None = None
-    """What the optimizer has learned, Å²/eV, (3 rows, 3 rows), or None."""
+    inverse_hessian: Tensor | Springs | None = None
+    """What the optimizer has learned, Å²/eV, (3 rows, 3 rows), the springs that it started from, or None."""
     curvature: float | None = None
     """Curvature of the lowest mode found at the end, eV/Å²; None if nobody looked or could (see ``minima``)."""
 
@@ -264,7 +266,7 @@ class _Flight:
         return fallen_apart(batch.to("cpu"), cutoff)
 
     def outcomes(
-        self, evaluation: Evaluation, verdicts: list[tuple[str, str] | None], learned: Tensor | None
+        self, evaluation: Evaluation, verdicts: list[tuple[str, str] | None], learned: Any
     ) -> Iterator[Outcome]:
         """What has ended, fetched from the device together."""
         ended = [n for n, verdict in enumerate(verdicts) if verdict is not None]
@@ -288,7 +290,7 @@ class _Flight:
                 force_calls=member.steps + 1,
                 residual=member.residual,
                 first_energy=member.first_energy,
-                inverse_hessian=None if learned is None else learned[n, :size, :size],
+                inverse_hessian=_of_group(learned, n, size),
             )
 
     def moved(self, method: Method[Any], space: Space, seen: _Seen, staying: list[int]) -> _Flight:
@@ -319,6 +321,12 @@ def _growth(now: float, before: float) -> float:
     if math.isnan(now) or math.isnan(before) or large == 0.0:
         return 1.0
     return large / small if small > 0.0 else math.inf
+
+
+def _of_group(learned: Any, n: int, size: int) -> Tensor | Springs | None:
+    if isinstance(learned, Tensor):
+        return learned[n, :size, :size]
+    return None if learned is None else learned[n]
 
 
 def _by_group(energy: Tensor, group: Tensor, n_groups: int) -> Tensor:

@@ -16,6 +16,7 @@ from atomsim.optimize.drive import Group
 from atomsim.optimize.hessian import Hessian
 from atomsim.optimize.noise import seeded_noise
 from atomsim.optimize.space import Space
+from atomsim.optimize.sparse import is_large, sparse_springs
 from atomsim.optimize.springs import invert, spring_guess
 from atomsim.optimize.starts import FARTHER_A, Start
 from atomsim.optimize.symmetry import KeepSymmetry
@@ -59,6 +60,8 @@ class Entry:
         batch = Batch.pack([atoms])
         if not self.guess:
             return Group(key, batch.to(self.device))
+        if is_large(len(atoms)):
+            return Group(key, batch.to(self.device), sparse_springs(batch, self.space).to(self.device))
         # small matrices, one by one: an eigensolver on a GPU would stall it
         matrix = None if known is None else known.matrix(self.space.cell)
         if matrix is None or not bool(torch.isfinite(matrix).all()):

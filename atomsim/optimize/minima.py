@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from atomsim.batch import Batch, Evaluation, to_host
 from atomsim.batching.capacity import Capacity
@@ -15,6 +16,7 @@ from atomsim.optimize.modes import lowest_modes
 from atomsim.optimize.products import Products
 from atomsim.optimize.rows import Rows
 from atomsim.optimize.space import Space
+from atomsim.optimize.sparse import is_large, sparse_springs
 from atomsim.optimize.springs import spring_guess
 
 NEGATIVE = -0.1
@@ -86,7 +88,7 @@ def _looked_at(
 def _look(outcomes: list[Outcome], surface: Surface, space: Space, seed: int) -> Iterator[tuple[Outcome, Group]]:
     device = device_of(surface)
     batch = Batch.join([o.batch for o in outcomes]).to(device)
-    guesses = [spring_guess(o.batch, space) if o.inverse_hessian is None else o.inverse_hessian for o in outcomes]
+    guesses = [_curvature(o, space).to(device) for o in outcomes]
     layout = space.layout(batch)
     force = space.force(batch, Evaluation.join([o.evaluation for o in outcomes]).to(device), layout)
     modes = lowest_modes(Products(batch, force, surface, space), guesses, negative=NEGATIVE, seed=seed)
@@ -105,6 +107,13 @@ def _look(outcomes: list[Outcome], surface: Surface, space: Space, seed: int) ->
         elif not settled:
             found = replace(found, message=f"{UNSETTLED}: the lowest found is {curvature:.2f} eV/Å²")
         yield found, Group(outcome.key, kicked.take([n]), outcome.inverse_hessian)
+
+
+def _curvature(outcome: Outcome, space: Space) -> Any:
+    """What scales the search: what is known of the inverse Hessian, or springs of a large system as it is now."""
+    if is_large(outcome.batch.n_atoms):
+        return sparse_springs(outcome.batch, space)
+    return spring_guess(outcome.batch, space) if outcome.inverse_hessian is None else outcome.inverse_hessian
 
 
 def continued(found: Outcome, earlier: Outcome | None) -> Outcome:

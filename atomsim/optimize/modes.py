@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from atomsim.optimize.products import Products, orthonormal, padded
+from atomsim.optimize.products import Products
+from atomsim.optimize.scaling import scaling
+from atomsim.optimize.sparse import Springs
 
 DOUBT = 0.001
 """Probability with which a mode just below what is excluded is overlooked; one far below it is with much less."""
@@ -57,7 +59,7 @@ class Modes:
 
 def lowest_modes(
     products: Products,
-    preconditioner: Sequence[Tensor],
+    preconditioner: Sequence[Tensor] | Sequence[Springs],
     *,
     negative: float | Tensor = -0.1,
     excluded: float = EXCLUDED,
@@ -70,7 +72,7 @@ def lowest_modes(
 
     Args:
         products: of the Hessians at points of small force.
-        preconditioner: approximate inverse Hessians, Å²/eV, (3 rows, 3 rows) each.
+        preconditioner: approximate inverse Hessians, Å²/eV, (3 rows, 3 rows) each; or springs of every system.
         negative: curvature below which a mode is negative, eV/Å², one for all or (n_systems,).
         excluded: multiple of ``negative`` below which modes are excluded.
         max_products: Hessian-vector products at most, one evaluation each; two more confirm what is near or below zero.
@@ -146,14 +148,14 @@ class _Search:
     """Lanczos' recurrence in scaled coordinates, all systems in step; those that are settled keep their answer."""
 
     def __init__(
-        self, products: Products, preconditioner: Sequence[Tensor], bound: Tensor, shift: Tensor,
-        others: list[Tensor], seed: int,
+        self, products: Products, preconditioner: Sequence[Tensor] | Sequence[Springs], bound: Tensor,
+        shift: Tensor, others: list[Tensor], seed: int,
     ) -> None:  # fmt: skip
         self.products, self.bound, self.shift = products, bound, shift
-        self.root = _roots(preconditioner, products)
+        self.scaling = scaling(preconditioner, products)
         scaled: list[Tensor] = []
         for vector in (*products.costless(), *others):
-            scaled.append(orthonormal(self._scaled(vector), scaled)[0])
+            scaled.append(self.scaling.orthonormal(self.scaling.image(vector), scaled)[0])
         self.outside = scaled
         self.vector, share = self._start(seed)
         self.lanczos: list[Tensor] = []
@@ -166,31 +168,28 @@ class _Search:
         self.open = self.vector.any(dim=1)
         self.settled, self.lost, self.sound = ~self.open, self.open & False, self.open | True
         self.calls = torch.zeros_like(bound, dtype=torch.int64)
-        self.curvature, self.mode, self.product = zeros, torch.zeros_like(self.vector), torch.zeros_like(self.vector)
-
-    def _scaled(self, vector: Tensor) -> Tensor:
-        return self.products.free(torch.einsum("gij,gj->gi", self.root, vector))
+        nothing = torch.zeros_like(self.scaling.real(self.vector))
+        self.curvature, self.mode, self.product = zeros, nothing, nothing
 
     def _start(self, seed: int) -> tuple[Tensor, Tensor]:
         """Half at random, half softened; and the square of the length of their sum, by which shares are smaller."""
-        even, soft = (
-            orthonormal(self.products.free(self.products.noise(s)), self.outside)[0] for s in (seed, seed + 1)
-        )
+        scaling = self.scaling
+        even, soft = (scaling.orthonormal(scaling.noise(s), self.outside)[0] for s in (seed, seed + 1))
         for _ in range(SOFTENING):
-            soft = orthonormal(self._scaled(self._scaled(soft)), self.outside)[0]
+            soft = scaling.orthonormal(scaling.softened(soft), self.outside)[0]
         start = even + soft
-        opposed = start.square().sum(dim=1, keepdim=True) < 0.25  # as they may be where little can move
-        start = torch.where(opposed, even, start)
-        return orthonormal(start, self.outside)[0], start.square().sum(dim=1)
+        length = scaling.inner(start, start)
+        start = torch.where(length[:, None] < 0.25, even, start)  # opposed, as they may be where little can move
+        return scaling.orthonormal(start, self.outside)[0], scaling.inner(start, start)
 
     def advance(self) -> None:
         """One product for each open system, and what follows from it."""
         vector = torch.where(self.open[:, None], self.vector, 0.0)
-        real = self._scaled(vector)
+        real = self.scaling.real(vector)
         product = self._finite(self.products.one_sided(real, self.open))
         self.calls = self.calls + self.open
         real = torch.where(self.open[:, None], real, 0.0)
-        exhausted = self._recur(vector, self._scaled(product - self.shift[:, None] * real))
+        exhausted = self._recur(vector, self.scaling.image(product - self.shift[:, None] * real))
         self.ritz.add(real, product)
         excluded = exhausted | (self.sound & (self.sum > self.wanted))
         self._judge(excluded)
@@ -204,8 +203,8 @@ class _Search:
     def _recur(self, vector: Tensor, image: Tensor) -> Tensor:
         """One step of the recurrence of vectors and of their polynomials at 0; and where nothing is left."""
         self.lanczos.append(vector)
-        diagonal = (vector * image).sum(dim=1)
-        self.vector, length = orthonormal(image, [*self.outside, *self.lanczos])
+        diagonal = self.scaling.inner(vector, image)
+        self.vector, length = self.scaling.orthonormal(image, [*self.outside, *self.lanczos])
         after = -(diagonal * self.polynomial + self.coupling * self.before) / length[:, 0].clamp(min=1e-12)
         # signs alternate as long as the projected matrix is positive definite (Sturm)
         self.sound = self.sound & (after * self.polynomial < 0)
@@ -229,13 +228,3 @@ class _Search:
         )
         done = self.open & (excluded | (values < self.bound))
         self.settled, self.open = self.settled | done, self.open & ~done
-
-
-def _roots(matrices: Sequence[Tensor], products: Products) -> Tensor:
-    """Square roots, padded; a direction of which a matrix says nothing sound is scaled by its mean."""
-    symmetric = padded([torch.nan_to_num(0.5 * (m + m.mT)) for m in matrices], products.rows)
-    values, vectors = torch.linalg.eigh(symmetric.cpu())  # on a GPU an eigensolver would stall it
-    mean = values.clamp(min=0).sum(dim=1, keepdim=True) / (values > 0).sum(dim=1, keepdim=True).clamp(min=1)
-    mean = torch.where(mean > 0, mean, 1.0)
-    values = torch.where(values > 1e-6 * mean, values, mean)
-    return torch.einsum("gik,gk,gjk->gij", vectors, values.sqrt(), vectors).to(symmetric.device)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -35,6 +36,32 @@ class NewtonState:
     """Energy that the quadratic model promised for that step, eV, (n_groups,), not positive."""
     radius: Tensor = field(metadata=PER_GROUP)
     """Longest row that the next step may have, Å, (n_groups,)."""
+
+
+class _Point(Protocol):
+    """What is known of the last accepted point, as in ``NewtonState``."""
+
+    @property
+    def force(self) -> Tensor: ...
+    @property
+    def energy(self) -> Tensor: ...
+    @property
+    def step(self) -> Tensor: ...
+    @property
+    def predicted(self) -> Tensor: ...
+    @property
+    def radius(self) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class _Move:
+    """From where the next step starts, and how far it may go."""
+
+    back: Tensor
+    """Rows whose last step is taken back, (n_rows, 1), bool."""
+    force: Tensor
+    energy: Tensor
+    radius: Tensor
 
 
 @dataclass(frozen=True)
@@ -75,6 +102,18 @@ class Newton:
         # a band's steps cross negative curvature as a rule, and its trust radius follows the forces
         length = rows.largest(state.step)
         inverse = _updated(state, rows, force, length if self.conservative else None)
+        move = self._judged(state, rows, force, energy, length)
+        newton = rows.unpad(_times(inverse, rows.pad(move.force)))
+        step, predicted = self._trusted(move, rows, newton)
+        after = NewtonState(inverse, move.force, move.energy, step, predicted, move.radius)
+        return torch.where(move.back, step - state.step, step), after
+
+    def inverse_hessians(self, state: NewtonState) -> Tensor:
+        """Return the inverse Hessians as updated so far."""
+        return state.inverse
+
+    def _judged(self, state: _Point, rows: Rows, force: Tensor, energy: Tensor, length: Tensor) -> _Move:
+        """Take the last step back where it failed, and adapt the radius; ``length`` is that step's longest row."""
         rise = energy - state.energy
         moved = state.predicted < 0
         failed = moved & (rise > self.noise * energy.abs()) & self.conservative
@@ -84,27 +123,23 @@ class Newton:
             radius = self._radius_by_force(state, rows, length, force)
         # from a failed step go back, and start again from the point before it
         back = failed.index_select(0, rows.group)[:, None]
-        origin_force = torch.where(back, state.force, force)
-        newton = rows.unpad(_times(inverse, rows.pad(origin_force)))
-        step = clip_rows(newton, rows, radius)
-        gain, *squares = rows.dots((origin_force, step), (newton, newton), (step, step)).unbind(0)
+        return _Move(back, torch.where(back, state.force, force), torch.where(failed, state.energy, energy), radius)
+
+    def _trusted(self, move: _Move, rows: Rows, newton: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a Newton step within the trust radius, and the energy that it promises, eV."""
+        step = clip_rows(newton, rows, move.radius)
+        gain, *squares = rows.dots((move.force, step), (newton, newton), (step, step)).unbind(0)
         full, clipped = (square.sqrt() for square in squares)
-        predicted = (0.5 * clipped / full.clamp(min=1e-300) - 1) * gain
-        after = NewtonState(inverse, origin_force, torch.where(failed, state.energy, energy), step, predicted, radius)
-        return torch.where(back, step - state.step, step), after
+        return step, (0.5 * clipped / full.clamp(min=1e-300) - 1) * gain
 
-    def inverse_hessians(self, state: NewtonState) -> Tensor:
-        """Return the inverse Hessians as updated so far."""
-        return state.inverse
-
-    def _next_radius(self, state: NewtonState, length: Tensor, rise: Tensor, moved: Tensor, failed: Tensor) -> Tensor:
+    def _next_radius(self, state: _Point, length: Tensor, rise: Tensor, moved: Tensor, failed: Tensor) -> Tensor:
         ratio = rise / state.predicted.masked_fill(~moved, -1.0)
         poor = failed | ((ratio < 0.25) & (state.predicted < -1e-4))
         good = moved & (ratio > 0.75) & (length > 0.99 * state.radius)
         radius = torch.where(poor, (0.5 * length).clamp(min=self.smallest_radius), state.radius)
         return torch.where(good, (2 * radius).clamp(max=self.largest_radius), radius)
 
-    def _radius_by_force(self, state: NewtonState, rows: Rows, length: Tensor, force: Tensor) -> Tensor:
+    def _radius_by_force(self, state: _Point, rows: Rows, length: Tensor, force: Tensor) -> Tensor:
         """Halve the radius where the force has grown by half, widen it slowly where it has fallen."""
         before, now = rows.norm(state.force), rows.norm(force)
         poor = (length > 0) & (now > 1.5 * before)

@@ -16,6 +16,8 @@ PER_ROW = {"scope": "row"}
 PER_GROUP = {"scope": "group"}
 MATRIX = {"scope": "matrix"}
 """Square per group over its padded coordinates, (n_groups, 3 × width, 3 × width)."""
+OBJECT = {"scope": "object"}
+"""A tuple, one object per group."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def take_state(state: S, rows: Rows, groups: Sequence[int] | Tensor) -> S:
         value, scope = getattr(state, f.name), f.metadata["scope"]
         if scope == "row":
             chosen[f.name] = value[chosen_rows]
+        elif scope == "object":
+            chosen[f.name] = tuple(value[g] for g in groups.tolist())
         else:
             chosen[f.name] = value[groups] if scope == "group" else value[groups, :width, :width]
     return type(state)(**chosen)
@@ -148,6 +152,9 @@ def join_states(states: Sequence[S]) -> S:
     joined: dict[str, Any] = {}
     for f in fields(states[0]):  # type: ignore[arg-type]
         values = [getattr(s, f.name) for s in states]
+        if f.metadata["scope"] == "object":
+            joined[f.name] = tuple(one for value in values for one in value)
+            continue
         joined[f.name] = torch.cat(_widened(values) if f.metadata["scope"] == "matrix" else values)
     return type(states[0])(**joined)
 
@@ -168,14 +175,14 @@ class WithoutMatrix:
 class Method(Protocol[S]):
     """An optimizer: how groups start, and how a force becomes a step."""
 
-    def start(self, rows: Rows, force: Tensor, energy: Tensor, guesses: Sequence[Tensor | None]) -> S:
+    def start(self, rows: Rows, force: Tensor, energy: Tensor, guesses: Sequence[Any]) -> S:
         """Return the state of groups that have not moved yet.
 
         Args:
             rows: the rows of the groups.
             force: (n_rows, 3).
             energy: (n_groups,).
-            guesses: what is known of each group's inverse Hessian, Å²/eV, (3 rows, 3 rows), or None.
+            guesses: what is known of each group's inverse Hessian, Å²/eV, (3 rows, 3 rows), or ``Springs``, or None.
         """
         ...
 
@@ -183,6 +190,6 @@ class Method(Protocol[S]):
         """Return the step of each row, (n_rows, 3), and the state after it."""
         ...
 
-    def inverse_hessians(self, state: S) -> Tensor | None:
-        """What the method has learned, Å²/eV, (n_groups, 3 × width, 3 × width), or None."""
+    def inverse_hessians(self, state: S) -> Any:
+        """What the method has learned, Å²/eV, (n_groups, 3 × width, 3 × width), or ``Springs`` of each, or None."""
         ...

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from atomsim.errors import AtomsimError
 from atomsim.models.shared import Shared
 from atomsim.optimize.hessian import Hessian, hessian
+from atomsim.optimize.sparse import is_large
 from atomsim.relaxation.run import iter_relax
 from atomsim.relaxation.settings import RelaxSettings
 from atomsim.structures.hosts import left_sites
@@ -101,6 +102,8 @@ def inherited(
 ) -> dict[int, Inherited]:
     """Return what is known of every structure that has a host, by its place; empty where ``settings`` do not use it.
 
+    Nothing is looked for of large cells, which start from springs (see ``sparse``).
+
     Args:
         children: what is to be relaxed.
         surface: the potential.
@@ -112,7 +115,7 @@ def inherited(
     shared = Shared() if shared is None else shared
     found: dict[int, Inherited] = {}
     for n, child in enumerate(children):
-        host = host_of(child)
+        host = None if is_large(len(child)) else host_of(child)  # a large cell keeps no matrix
         whole = _of_host(host, surface, settings, shared) if host else None
         if host is not None and whole is not None:
             found[n] = Inherited(whole.of_child(host.child_index), host.key[:16])

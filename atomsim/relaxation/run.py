@@ -21,10 +21,12 @@ from atomsim.optimize.entry import Entry, packs
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.hessian import Hessian
 from atomsim.optimize.lbfgs import Lbfgs
+from atomsim.optimize.limited import LimitedNewton
 from atomsim.optimize.minima import continued, to_minima
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.rows import Method
 from atomsim.optimize.space import Space
+from atomsim.optimize.sparse import is_large
 from atomsim.optimize.starts import SCREEN_FMAX, lowest_starts
 from atomsim.optimize.symmetry import KeepSymmetry, require_keepable
 from atomsim.relaxation.result import Relaxation, refusal, result_of
@@ -61,7 +63,7 @@ def iter_relax(
     symmetric = {n: c for n, c in enumerate(map(symmetry_of, systems)) if c is not None}
     others = [n for n in range(len(systems)) if n not in symmetric]
     if others or not symmetric:
-        found = _iter_alike([systems[n] for n in others], surface, settings, capacity, _taken(known, others))
+        found = _by_size([systems[n] for n in others], surface, settings, capacity, _taken(known, others))
         yield from ((others[k], relaxation) for k, relaxation in found)
     kept: list[int] = []
     for n, constraint in symmetric.items():
@@ -73,7 +75,7 @@ def iter_relax(
     if kept:
         plain = [without_symmetry(systems[n]) for n in kept]
         how = replace(settings, keep_symmetry=True)
-        for k, relaxation in _iter_alike(plain, surface, how, capacity, _taken(known, kept)):
+        for k, relaxation in _by_size(plain, surface, how, capacity, _taken(known, kept)):
             relaxation.atoms.set_constraint([*relaxation.atoms.constraints, symmetric[kept[k]]])
             yield kept[k], relaxation
 
@@ -83,12 +85,30 @@ def _taken(known: Mapping[int, Hessian], chosen: Sequence[int]) -> dict[int, Hes
     return {k: known[n] for k, n in enumerate(chosen) if n in known}
 
 
+def _by_size(
+    systems: Sequence[Atoms],
+    surface: Surface,
+    settings: RelaxSettings,
+    capacity: Capacity | None,
+    hessians: Mapping[int, Hessian],
+) -> Iterator[tuple[int, Relaxation]]:
+    """Relax small systems, then large ones: these keep no matrix, and a matrix would be as wide as the largest."""
+    sizes = [isinstance(s, Atoms) and is_large(len(s)) for s in systems]
+    for large in sorted(set(sizes)) or [False]:
+        some = [n for n, size in enumerate(sizes) if size == large]
+        known = _taken(hessians, some)
+        found = _iter_alike([systems[n] for n in some], surface, settings, capacity, known, large=large)
+        yield from ((some[k], relaxation) for k, relaxation in found)
+
+
 def _iter_alike(
     systems: Sequence[Atoms],
     surface: Surface,
     settings: RelaxSettings,
     capacity: Capacity | None,
     hessians: Mapping[int, Hessian],
+    *,
+    large: bool,
 ) -> Iterator[tuple[int, Relaxation]]:
     surface = finishing(surface, settings.fmax_eV_per_A) if settings.finish_in_double else surface
     device = device_of(surface)
@@ -103,7 +123,7 @@ def _iter_alike(
     descend = partial(
         drive,
         surface=surface,
-        method=_method(settings.method),
+        method=_method(settings.method, large),
         space=space,
         capacity=room,
         project=symmetry,
@@ -139,8 +159,12 @@ def _is_sound(atoms: Atoms, surface: Surface) -> bool:
     return True
 
 
-def _method(name: str) -> Method[Any]:
-    methods: dict[str, Method[Any]] = {"newton": Newton(), "lbfgs": Lbfgs(), "fire": Fire()}
+def _method(name: str, large: bool) -> Method[Any]:
+    methods: dict[str, Method[Any]] = {
+        "newton": LimitedNewton() if large else Newton(),
+        "lbfgs": Lbfgs(),
+        "fire": Fire(),
+    }
     return methods[name]
 
 
