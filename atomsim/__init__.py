@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from atomsim.api.compare import Comparison, compare
+    from atomsim.api.diffusion import Diffusivities, diffusion
     from atomsim.api.electrode import Electrode, electrode
     from atomsim.api.files import prototypes, read, write
     from atomsim.api.hops import Hops, hops
@@ -30,6 +31,7 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "api.compare": ("Comparison", "compare"),
+    "api.diffusion": ("Diffusivities", "diffusion"),
     "api.electrode": ("Electrode", "electrode"),
     "api.files": ("prototypes", "read", "write"),
     "api.hops": ("Hops", "hops"),
@@ -58,6 +60,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "delithiate",
     "electrode",
     "compare",
+    "diffusion",
     "read",
     "write",
     "prototypes",
@@ -68,6 +71,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "run_step",
     "AtomsimError",
     "Comparison",
+    "Diffusivities",
     "Electrode",
     "Evaluation",
     "Evaluations",
