@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from atomsim.api.compare import Comparison, compare
     from atomsim.api.diffusion import Diffusivities, diffusion
+    from atomsim.api.dynamics import Dynamics, Trajectory
     from atomsim.api.electrode import Electrode, electrode
     from atomsim.api.files import prototypes, read, write
     from atomsim.api.hops import Hops, hops
+    from atomsim.api.md import md
     from atomsim.api.migration import Migration, migration
     from atomsim.api.orderings import Orderings, delithiate
     from atomsim.api.path_results import MinimumEnergyPath
@@ -32,9 +34,11 @@ __version__ = "0.2.0"
 _HOMES = {
     "api.compare": ("Comparison", "compare"),
     "api.diffusion": ("Diffusivities", "diffusion"),
+    "api.dynamics": ("Dynamics", "Trajectory"),
     "api.electrode": ("Electrode", "electrode"),
     "api.files": ("prototypes", "read", "write"),
     "api.hops": ("Hops", "hops"),
+    "api.md": ("md",),
     "api.migration": ("Migration", "migration"),
     "api.orderings": ("Orderings", "delithiate"),
     "api.path_results": ("MinimumEnergyPath",),
@@ -60,6 +64,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "delithiate",
     "electrode",
     "compare",
+    "md",
     "diffusion",
     "read",
     "write",
@@ -72,6 +77,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "AtomsimError",
     "Comparison",
     "Diffusivities",
+    "Dynamics",
     "Electrode",
     "Evaluation",
     "Evaluations",
@@ -86,6 +92,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "Relaxation",
     "Relaxations",
     "Run",
+    "Trajectory",
     "__version__",
 ]
 

@@ -188,7 +188,8 @@ def diffusion(
     one temperature are replicas.
 
     Args:
-        trajectories: one or many: files that ASE reads (extended XYZ, .traj, XDATCAR, LAMMPS dump), lists of ASE Atoms.
+        trajectories: one or many: results of ``md`` or folders of its runs, files that ASE reads (extended XYZ, .traj,
+            XDATCAR, LAMMPS dump), lists of ASE Atoms.
         ion: symbol of the mobile ion.
         temperature_K: one for all trajectories, or one for each.
         time_between_frames_fs: time from frame to frame, not the time step; needed where frames do not tell it

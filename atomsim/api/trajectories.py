@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from atomsim.analysis.msd import unwrapped as joined
+from atomsim.api.dynamics import Dynamics
 from atomsim.checks import check_flag, check_number
 from atomsim.errors import InputError
 from atomsim.io.trajectories import MIN_FRAMES, Frames, frames_of, read_frames
 
-WANTED = "files of trajectories, or lists of ASE Atoms"
+WANTED = "files of trajectories, folders of runs, results of atomsim.md, or lists of ASE Atoms"
 
 
 def trajectories_of(
@@ -50,7 +51,7 @@ def trajectories_of(
 def _listed(given: Any) -> list[Any]:
     from ase import Atoms
 
-    if isinstance(given, str | os.PathLike | Frames):
+    if isinstance(given, str | os.PathLike | Frames | Dynamics):
         return [given]
     if isinstance(given, Atoms) or not isinstance(given, Iterable):
         raise InputError(f"trajectories: found {type(given).__name__}, wanted {WANTED}")
@@ -62,7 +63,10 @@ def _taken(one: Any, species: Sequence[str] | None) -> list[Frames]:
     if isinstance(one, Frames):
         return [one]
     if isinstance(one, str | os.PathLike):
-        return [read_frames(Path(one).expanduser(), species)]
+        path = Path(one).expanduser()
+        return _of_run(path) if path.is_dir() else [read_frames(path, species)]
+    if isinstance(one, Dynamics):
+        return [_of_result(one)]
     if isinstance(one, Iterable):
         from ase import Atoms
 
@@ -70,6 +74,33 @@ def _taken(one: Any, species: Sequence[str] | None) -> list[Frames]:
         if all(isinstance(f, Atoms) for f in frames):
             return [frames_of(frames, "trajectory")]
     raise InputError(f"trajectories: found {type(one).__name__}, wanted {WANTED}")
+
+
+def _of_run(path: Path) -> list[Frames]:
+    """Return all good trajectories of a run folder."""
+    from atomsim.store.run_folder import read_run
+
+    found = [Dynamics(r, path=path) for step in read_run(path)[1].values() for r in step if r.kind == "md" and r.good]
+    if not found:
+        raise InputError(f"{path} has no finished trajectory; wanted a run with a step of kind 'md'")
+    return [_of_result(one) for one in found]
+
+
+def _of_result(result: Dynamics) -> Frames:
+    trajectory = result.trajectory
+    if len(trajectory) < MIN_FRAMES:
+        raise InputError(f"{result.label}: found {len(trajectory)} frames, wanted {MIN_FRAMES} or more; run longer")
+    a, b, c = trajectory.pbc
+    return Frames(
+        result.label,
+        trajectory.numbers,
+        trajectory.column("positions"),
+        trajectory.column("cell"),
+        (a, b, c),
+        interval_fs=trajectory.interval_fs,
+        temperature_K=float(result.tags["temperature_K"]),
+        unwrapped=True,
+    )
 
 
 def _timed(frames: Frames, interval_fs: float | None) -> Frames:

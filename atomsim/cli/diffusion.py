@@ -31,7 +31,8 @@ def diffusion(
     trajectories: Annotated[
         list[str],
         typer.Argument(
-            metavar="TRAJECTORY...", help="Files that ASE reads: extended XYZ, .traj, XDATCAR, LAMMPS dump."
+            metavar="TRAJECTORY...",
+            help="Folders of md runs, or files that ASE reads: extended XYZ, .traj, XDATCAR, LAMMPS dump.",
         ),
     ],
     ion: Annotated[str, typer.Option(help="The mobile ion.")] = "Li",
@@ -72,12 +73,13 @@ def diffusion(
 
     \b
     Examples:
+      atomsim diffusion runs/hot --ion Li
       atomsim diffusion md.traj --ion Li -T 800 --every 50fs
       atomsim diffusion 600K.extxyz 800K.extxyz 1000K.extxyz -T 600,800,1000 --every 0.1ps --plot msd.png
     """  # noqa: D301 - click's mark for lines that must not be joined
     from atomsim.api.diffusion import diffusion as measure
 
-    files, temperatures = _sorted_out(trajectories, temperature or [])
+    files, temperatures = words_and_temperatures(trajectories, temperature or [])
     if plot is not None and plot.suffix.lower() not in FIGURES:
         raise InputError(f"found --plot {plot}, wanted a name that ends in {', '.join(FIGURES)}")
     found = measure(
@@ -116,8 +118,12 @@ def time_fs(option: str, text: str) -> float:
     return value
 
 
-def _sorted_out(words: list[str], temperatures: list[str]) -> tuple[list[str], list[float]]:
-    """Return files and temperatures: numbers after ``-T 600 800`` arrive among the files."""
+def words_and_temperatures(words: list[str], temperatures: list[str]) -> tuple[list[str], list[float]]:
+    """Return files and temperatures: numbers after ``-T 600 800`` arrive among the files.
+
+    Raises:
+        InputError: if a temperature is no number.
+    """
     files: list[str] = []
     numbers: list[str] = []
     for word in words:

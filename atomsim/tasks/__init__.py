@@ -17,6 +17,7 @@ MODULES = {
     "barriers": "atomsim.tasks.barriers",
     "evaluate": "atomsim.tasks.evaluate",
     "neb": "atomsim.tasks.neb",
+    "md": "atomsim.tasks.md",
 }
 """Module of each kind, imported when it is first used."""
 
