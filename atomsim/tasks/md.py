@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_from_json
@@ -36,15 +36,13 @@ RELAXATION_STEPS = 50
 """Steps that cost about as much as a relaxation, the unit of ``cost``."""
 SAVE_STEPS = 50
 """Steps at most from one chance to save the state to the next."""
+HOTTEST_K = 10_000.0
 WHOLE = 1e-6
 """Relative difference up to which an interval is a whole number of time steps."""
 
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-Temperature = Annotated[float, Field(gt=0, le=10_000)]
 
 
 class Settings(StepSettings):
@@ -55,7 +53,7 @@ class Settings(StepSettings):
         default="nvt",
         description="nve; nvt: CSVR bath; npt: stochastic cell rescaling, isotropic or flexible; langevin: BAOAB",
     )
-    temperature_K: Annotated[list[Temperature], BeforeValidator(_as_list)] = Field(
+    temperature_K: Annotated[list[float], BeforeValidator(_as_list)] = Field(
         min_length=1, description="of the bath and of the first velocities, K; each structure runs at all of them"
     )
     pressure_GPa: float | None = Field(default=None, description="target pressure of npt, GPa; 0 if not given")
@@ -68,6 +66,16 @@ class Settings(StepSettings):
     compressibility_per_GPa: float = Field(
         default=0.01, gt=0, description="sets how fast the cell follows, not what is sampled, 1/GPa"
     )
+
+    @field_validator("temperature_K")
+    @classmethod
+    def _above_zero(cls, values: list[float]) -> list[float]:
+        for value in values:
+            if not 0 < value <= HOTTEST_K:
+                raise ValueError(f"temperatures above 0 K and up to {HOTTEST_K:g} K, found {value:g}")
+        if len(set(values)) < len(values):
+            raise ValueError("each temperature once; replicas gives several trajectories of one")
+        return values
 
     @property
     def steps(self) -> int:

@@ -100,7 +100,8 @@ def test_what_explodes_is_said(tmp_path: Path) -> None:
     [
         (("timestep_fs = 2.0", "timestep_fs = 0.0"), "greater than 0"),
         (("timestep_fs = 2.0", "timestep_fs = 11.0"), "less than or equal to 10"),
-        (("= 40", "= -40"), "greater than 0"),
+        (("= 40", "= -40"), "above 0 K"),
+        (("= 40", "= [40, 40]"), "each temperature once"),
         (("every_fs = 4.0", "every_fs = 5.0"), "whole number of time steps"),
         (("duration_ps = 0.08", "duration_ps = 0.001"), "less than one frame"),
         (("duration_ps", "pressure_GPa = 1.0\nduration_ps"), "leave it out, or take 'npt'"),
