@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from atomsim.api.compare import Comparison, compare
+    from atomsim.api.diffusion import Diffusivities, diffusion
+    from atomsim.api.dynamics import Dynamics, Trajectory
     from atomsim.api.electrode import Electrode, electrode
     from atomsim.api.files import prototypes, read, write
     from atomsim.api.hops import Hops, hops
+    from atomsim.api.md import md
     from atomsim.api.migration import Migration, migration
     from atomsim.api.orderings import Orderings, delithiate
     from atomsim.api.oxygen import Dimers, DimerSearch, Vacancies, dimerize, vacancies
@@ -31,9 +34,12 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "api.compare": ("Comparison", "compare"),
+    "api.diffusion": ("Diffusivities", "diffusion"),
+    "api.dynamics": ("Dynamics", "Trajectory"),
     "api.electrode": ("Electrode", "electrode"),
     "api.files": ("prototypes", "read", "write"),
     "api.hops": ("Hops", "hops"),
+    "api.md": ("md",),
     "api.migration": ("Migration", "migration"),
     "api.orderings": ("Orderings", "delithiate"),
     "api.oxygen": ("DimerSearch", "Dimers", "Vacancies", "dimerize", "vacancies"),
@@ -62,6 +68,8 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "dimerize",
     "vacancies",
     "compare",
+    "md",
+    "diffusion",
     "read",
     "write",
     "prototypes",
@@ -74,6 +82,8 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "Comparison",
     "DimerSearch",
     "Dimers",
+    "Diffusivities",
+    "Dynamics",
     "Electrode",
     "Evaluation",
     "Evaluations",
@@ -88,6 +98,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "Relaxation",
     "Relaxations",
     "Run",
+    "Trajectory",
     "Vacancies",
     "__version__",
 ]

@@ -13,8 +13,9 @@ import pytest
 
 import atomsim
 from atomsim import api
-from atomsim.api import hops, migration, orderings, paths, relax
+from atomsim.api import hops, md, migration, orderings, paths, relax
 from atomsim.tasks import barriers, delithiate, neb
+from atomsim.tasks import md as md_step
 from atomsim.tasks import relax as relax_step
 
 VERBS = [name for name in atomsim.__all__ if name[0].islower() and name[0] != "_"]
@@ -35,6 +36,7 @@ def test_importing_atomsim_imports_no_large_library():
 
 SIGNATURES = [
     (atomsim.relax, relax_step.Settings, relax.RELAX_KEYS),
+    (atomsim.md, md_step.Settings, md.MD_KEYS),
     (atomsim.neb, neb.Settings, paths.NEB_KEYS),
     (atomsim.hops, barriers.Settings, hops.HOP_KEYS),
     (atomsim.migration, barriers.Settings, migration.MIGRATION_KEYS),

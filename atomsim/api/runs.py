@@ -62,7 +62,8 @@ class Run(Mapping[str, Made]):
     def __getitem__(self, name: str) -> Made:
         for step, kind, needs in self.steps:
             if step == name:
-                return typed(kind, self.records.get(name, ()), {n: self.records.get(n, ()) for n in needs})
+                inputs = {n: self.records.get(n, ()) for n in needs}
+                return typed(kind, self.records.get(name, ()), inputs, self.path)
         names = [step for step, _, _ in self.steps]
         raise KeyError(f"no step {name!r};{nearest(str(name), names)} steps are {', '.join(names)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from atomsim.api.results import Result, Results
@@ -11,8 +12,21 @@ from atomsim.store.records import Record
 Made = Result | Results[Any] | Any
 
 
-def typed(kind: str, records: Sequence[Record], inputs: Mapping[str, Sequence[Record]] | None = None) -> Made:
-    """Return the typed result of a step's records; a kind of another package may bring its own ``result``."""
+def typed(
+    kind: str,
+    records: Sequence[Record],
+    inputs: Mapping[str, Sequence[Record]] | None = None,
+    path: Path | None = None,
+) -> Made:
+    """Return the typed result of a step's records; a kind of another package may bring its own ``result``.
+
+    Args:
+        kind: of the step.
+        records: of the step.
+        inputs: records of the steps that it takes from.
+        path: folder of the run, which holds the frames of trajectories.
+    """
+    from atomsim.api.dynamics import Dynamics
     from atomsim.api.electrode import Electrode, with_members
     from atomsim.api.migrated import Migration
     from atomsim.api.orderings import Ordering, Orderings
@@ -39,5 +53,7 @@ def typed(kind: str, records: Sequence[Record], inputs: Mapping[str, Sequence[Re
         return Results(map(Electrode, records))
     if kind == "neb":
         return MinimumEnergyPath(records[0]) if len(records) == 1 else Results(map(MinimumEnergyPath, records))
+    if kind == "md":
+        return Results(Dynamics(r, path=path) for r in records)
     own = getattr(kind_of(kind), "result", None)
     return own(records) if own is not None else Results(map(Result, records))

@@ -1,6 +1,6 @@
 """The spring model of large cells: sparse, solved by conjugate gradients, in memory that grows with the atoms.
 
-A matrix of 2,000 atoms takes 0.3 GB dense and 4 MB sparse. A factor of it costs 0.8 to 1.5 s of one core (SuperLU,
+A matrix of 2,000 atoms takes 0.3 GB dense (36 million numbers). A factor of it costs 0.8 to 1.5 s of one core (SuperLU,
 minimum degree), as much as seven calls of a distilled MACE; conjugate gradients with 3 × 3 blocks on the diagonal
 need 22 products of 0.5 ms for four digits, no more than the factor's own solve, and nothing beforehand.
 """
@@ -23,9 +23,10 @@ from atomsim.models.neighbors import neighbor_list
 from atomsim.optimize.space import Space, strain_scale
 from atomsim.optimize.springs import DECAY, FLOOR, REACH, STIFFNESS, TRANSVERSE
 
-LARGE = 96
+LARGE = 128
 """Atoms from which on a relaxation keeps no dense matrix. Time outside a distilled MACE, sparse against dense, is
-0.6 and 0.4 s at 48 atoms, 0.5 and 0.8 s at 96, 0.8 and 2.1 s at 192."""
+0.6 and 0.4 s at 48 atoms, 0.5 and 0.8 s at 96, 0.8 and 2.1 s at 192. It stands above the ``max_atoms`` that steps have
+unless told otherwise (100 and 120), as a host's Hessian, which saves calls, is dense."""
 WEAK = 0.05
 """Stiffness of springs that are left out, eV/Å²: two of three within ``REACH``."""
 MAX_ITERATIONS = 200

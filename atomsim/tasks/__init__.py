@@ -19,6 +19,7 @@ MODULES = {
     "oxygen": "atomsim.tasks.oxygen",
     "evaluate": "atomsim.tasks.evaluate",
     "neb": "atomsim.tasks.neb",
+    "md": "atomsim.tasks.md",
 }
 """Module of each kind, imported when it is first used."""
 

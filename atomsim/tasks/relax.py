@@ -101,7 +101,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     found = _without_lost_hosts(origins(settings.structures, inputs, context, as_given=True), inputs)
     if settings.standard_cell:
         found = [replace(o, atoms=_in_standard_setting(o.atoms)) for o in found]
-    _check_elements(found, context)
+    require_elements(found, context)
     _check_constraints(found, settings, context)
     return [make_task(origin, KIND, settings, context) for origin in found]
 
@@ -158,7 +158,12 @@ def _in_standard_setting(atoms: Atoms) -> Atoms:
     return atoms if atoms.constraints or not atoms.pbc.all() else standard_setting(atoms)
 
 
-def _check_elements(found: Sequence[Origin], context: Context) -> None:
+def require_elements(found: Sequence[Origin], context: Context) -> None:
+    """Refuse structures with elements that the potential does not know.
+
+    Raises:
+        InputError: naming the first.
+    """
     from ase.data import chemical_symbols
 
     if context.elements is None:

@@ -1,0 +1,138 @@
+"""Frames, saved states and the record of a trajectory of molecular dynamics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atomsim.io.atoms_json import atoms_to_json
+from atomsim.store.records import Record, Task, record_of
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from atomsim.dynamics.run import Snapshot
+    from atomsim.dynamics.state import MDState
+    from atomsim.tasks.base import Context
+    from atomsim.tasks.md import Settings
+
+ARTIFACT = "trajectory"
+ROWS = "rows"
+POINTS = 100
+"""Of a series in the record, for figures."""
+SETTLED = 0.2
+"""Part of a trajectory that its means leave out."""
+
+
+class Log:
+    """What one trajectory has left so far: frames on disk, thermodynamics of each."""
+
+    def __init__(self, task: Task, atoms: Atoms, settings: Settings, context: Context) -> None:
+        self.task, self.atoms, self.settings = task, atoms, settings
+        self.storage = context.storage(task)
+        self.keeps_frames = context.kept.places.run is not None
+        """In memory frames would be lost with the process: only the last is kept."""
+        self.rows: list[np.ndarray] = []
+
+    def load(self) -> dict[str, np.ndarray] | None:
+        """Return the arrays of the saved state, if there is one."""
+        state = self.storage.load_state()
+        if state is None:
+            return None
+        arrays = dict(state.arrays)
+        self.rows = list(arrays.pop(ROWS))
+        return arrays
+
+    def record(self, state: MDState) -> None:
+        """Keep a frame."""
+        from atomsim.dynamics.observers import COLUMNS, thermodynamics
+
+        (row,) = thermodynamics(state)
+        self.rows.append(row)
+        if not self.keeps_frames:
+            return
+        frames = self.storage.artifact(
+            ARTIFACT,
+            numbers=self.atoms.numbers.tolist(),
+            pbc=[bool(p) for p in self.atoms.pbc],
+            interval_fs=self.settings.every * self.settings.timestep_fs,
+            temperature_K=self.task.tags["temperature_K"],
+            ensemble=self.settings.ensemble,
+            columns=list(COLUMNS),
+        )
+        batch = state.batch
+        frames.append(
+            step=int(state.step),
+            positions=batch.positions.cpu().numpy().astype(np.float32),
+            cell=batch.cell[0].cpu().numpy(),
+            thermodynamics=row,
+        )
+
+    def save(self, state: MDState) -> None:
+        """Save where the trajectory stands."""
+        self.storage.save_state(int(state.step), {**state.to_arrays(), ROWS: np.array(self.rows)})
+
+
+def finished(log: Log, snapshot: Snapshot, settings: Settings) -> Record:
+    """Return the record of a trajectory that has ended."""
+    steps = int(snapshot.state.step)
+    values: dict[str, Any] = {
+        "steps": steps,
+        "duration_ps": steps * settings.timestep_fs / 1000.0,
+        "frames": len(log.rows),
+        "force_calls": steps + 1,
+        "n_atoms": len(log.atoms),
+    }
+    if log.rows:
+        values |= summary(np.array(log.rows), len(log.atoms), settings.timestep_fs)
+    if log.keeps_frames:
+        values["artifacts"] = log.storage.finish_artifacts()
+    atoms, arrays = _last(log.atoms, snapshot.state)
+    structure = log.task.structure if atoms is None else atoms_to_json(atoms, arrays)
+    return record_of(log.task, snapshot.status, snapshot.message, values=values, structure=structure)
+
+
+def summary(rows: np.ndarray, n_atoms: int, timestep_fs: float) -> dict[str, Any]:
+    """Return means, the drift of the conserved quantity and a series for figures.
+
+    Args:
+        rows: thermodynamics of each frame, (n_frames, 7).
+        n_atoms: atoms of the system.
+        timestep_fs: time step.
+    """
+    from atomsim.dynamics.observers import COLUMNS
+
+    column = {name: rows[:, n] for n, name in enumerate(COLUMNS)}
+    times = column["step"] * timestep_fs / 1000.0
+    settled = rows[int(SETTLED * len(rows)) :]
+    means = {name: float(settled[:, n].mean()) for n, name in enumerate(COLUMNS)}
+    found: dict[str, Any] = {
+        "temperature_mean_K": means["temperature_K"],
+        "pressure_mean_GPa": means["pressure_GPa"],
+        "volume_mean_A3": means["volume_A3"],
+        "potential_mean_eV_per_atom": means["potential_eV"] / n_atoms,
+        "energy_eV": float(column["potential_eV"][-1]),
+        "energy_per_atom_eV": float(column["potential_eV"][-1]) / n_atoms,
+    }
+    if len(rows) > 2:
+        slope = np.polyfit(times, column["conserved_eV"], 1)[0]
+        found["drift_meV_per_atom_per_ps"] = 1000.0 * float(slope) / n_atoms
+    some = np.unique(np.linspace(0, len(rows) - 1, POINTS).round().astype(int))
+    found["series"] = {"time_ps": times[some].tolist()} | {
+        name: column[name][some].tolist() for name in ("temperature_K", "pressure_GPa", "potential_eV", "conserved_eV")
+    }
+    finite = np.isfinite(rows).all()
+    return found if finite else {}
+
+
+def _last(first: Atoms, state: MDState) -> tuple[Atoms | None, dict[str, np.ndarray]]:
+    """Return the structure of a state with its forces; None where it is no structure."""
+    positions, cell = state.batch.positions.cpu().numpy(), state.batch.cell[0].cpu().numpy()
+    if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
+        return None, {}
+    atoms = first.copy()
+    atoms.set_cell(cell, scale_atoms=False)
+    atoms.set_positions(positions, apply_constraint=False)
+    forces = state.evaluation.forces.cpu().numpy()
+    return atoms, {"forces": forces} if np.isfinite(forces).all() else {}
