@@ -193,7 +193,7 @@ def dimerize(
         InputError: for a structure without pairs of oxygens, a bond, or a target above a pair's length.
         Interrupted: after Ctrl-C, with ``.results``.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> found = atomsim.dimerize("charged.cif")  # doctest: +SKIP
         >>> found[0].outcome, found[0].energy_eV  # doctest: +SKIP
@@ -251,7 +251,7 @@ def vacancies(
         InputError: for a structure without oxygen, or of which nothing would be left.
         Interrupted: after Ctrl-C, with ``.results``.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> found = atomsim.vacancies("Li2MnO3")  # doctest: +SKIP
         >>> [v.relaxed_eV for v in found.summary.vacancies]  # doctest: +SKIP
