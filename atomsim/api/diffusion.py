@@ -209,7 +209,7 @@ def diffusion(
         InputError: for fewer than three frames, irregular times, atoms that change, wrapped positions whose image is
             not certain, an ion that is not there, no framework, a temperature or time that is not known.
 
-    Example:
+    Examples:
         >>> import atomsim, numpy as np
         >>> from ase.build import bulk
         >>> crystal = bulk("LiF", "rocksalt", 4.0, cubic=True) * (2, 2, 2)

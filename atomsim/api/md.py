@@ -84,7 +84,7 @@ def md(
         InputError: for times, temperatures or an ensemble that make no sense, or frames without a folder.
         Interrupted: after Ctrl-C, with ``.results``.
 
-    Example:
+    Examples:
         >>> import atomsim
         >>> from ase.build import bulk
         >>> argon = bulk("Ar", cubic=True, a=5.26)
