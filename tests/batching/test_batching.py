@@ -186,7 +186,7 @@ def test_a_sample_that_cannot_be_evaluated_raises_nothing(error):
     def surface(batch: Batch) -> Evaluation:
         raise error
 
-    on_a_gpu = SimpleNamespace(device=SimpleNamespace(type="cuda"))
+    on_a_gpu = SimpleNamespace(device=torch.device("cuda"))
     assert device_capacity(surface, on_a_gpu) == Capacity(systems=1)
 
 
