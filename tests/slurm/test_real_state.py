@@ -12,7 +12,7 @@ from walks import CAMPAIGN, installed
 from atomsim.store.artifacts import problems_of
 from atomsim.store.run_folder import read_run
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.soak, pytest.mark.xdist_group("slurm")]
 
 
 def test_a_task_longer_than_a_walltime(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
