@@ -24,7 +24,7 @@ PER_SYSTEM = {"scope": "system"}
 
 
 class Known(NamedTuple):
-    """What does not change while a batch moves, where the host has it."""
+    """Facts that do not change while a batch moves, kept on the host."""
 
     sizes: NDArray[np.int64]
     """Atoms in each system, (n_systems,)."""
@@ -83,7 +83,7 @@ class Batch:
 
     @cached_property
     def known(self) -> Known:
-        """What the host knows of the systems, which a device need not be asked then."""
+        """Facts about the systems kept on the host, for which a device need not be asked."""
         system, numbers, pbc, fixed = to_host([self.system, self.numbers, self.pbc, self.fixed])
         sizes = np.bincount(system.numpy(), minlength=self.n_systems)
         return Known(sizes, numbers.numpy(), np.asarray(pbc.numpy().all(axis=1)), fixed.numpy())
@@ -232,7 +232,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a potential says of a batch."""
+    """Energies, forces and stresses of a batch."""
 
     energy: Tensor = field(metadata=PER_SYSTEM)
     """Potential energy, eV, (n_systems,), float64."""

@@ -22,7 +22,7 @@ class AtomsimError(Exception):
 
 
 class StorageError(AtomsimError):
-    """What a task keeps cannot be written: no fault of the task, which goes on once there is room."""
+    """Failure to write the state or artifacts of a task: no fault of the task, which resumes once there is room."""
 
 
 class InputError(AtomsimError, ValueError):
@@ -62,4 +62,4 @@ class Interrupted(KeyboardInterrupt):
         done = len(results) if hasattr(results, "__len__") else 0
         super().__init__(f"interrupted; {done} results had finished and are in .results")
         self.results = results
-        """What had finished, in the verb's own type."""
+        """Results that had finished, in the verb's own type."""

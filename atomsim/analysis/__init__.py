@@ -1,4 +1,4 @@
-"""What a set of relaxed structures says: hull, voltage, lattice, oxygen, redox, diffraction.
+"""Analysis of relaxed structures: hull, voltage, lattice, oxygen, redox, diffraction.
 
 Pure functions of structures and numbers; nothing here evaluates a potential.
 """

@@ -1,4 +1,4 @@
-"""How two potentials agree on structures: energies, forces, stresses, and what they relax to."""
+"""Agreement of two potentials: energies, forces, stresses, and relaxed structures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class RelaxedAgreement:
-    """What both relax one structure to; differences are b − a."""
+    """One structure relaxed by two potentials; differences are b − a."""
 
     label: str
     status_a: str
@@ -111,7 +111,7 @@ class Summary:
     energy_offset_meV_per_atom: float
     """Mean of b − a: potentials of another level of theory have another zero."""
     energy_MAE_within_formula_meV_per_atom: float | None
-    """Of energies relative to the mean of all structures of one reduced formula; None where none has two."""
+    """Error of energies relative to the mean of all structures of one reduced formula; None where none has two."""
     forces_MAE_meV_per_A: float
     """Pooled: over all components of all atoms of all structures."""
     forces_MAE_mean_of_structures_meV_per_A: float

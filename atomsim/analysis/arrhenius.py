@@ -27,10 +27,10 @@ class Arrhenius:
     ln_D0: float
     """D₀ in cm²/s."""
     covariance: NDArray[np.float64]
-    """Of (ln D₀, E_a), the latter in eV, (2, 2)."""
+    """Covariance of (ln D₀, E_a), the latter in eV, (2, 2)."""
     temperatures_K: NDArray[np.float64]
     chi2_per_degree: float | None
-    """Of the residuals; None for two temperatures, whose line has none."""
+    """χ² of the residuals per degree of freedom; None for two temperatures, whose line has none."""
 
     def log_diffusivity(self, temperature_K: float) -> tuple[float, float]:
         """Return ln D (D in cm²/s) at a temperature and its standard error."""
@@ -45,7 +45,7 @@ class Arrhenius:
         return float(middle), float(low), float(high)
 
     def extrapolates(self, temperature_K: float = ROOM_K) -> bool:
-        """Whether a temperature is outside those measured."""
+        """True if a temperature is outside those measured."""
         return not self.temperatures_K.min() <= temperature_K <= self.temperatures_K.max()
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ HISTOGRAM_EDGES = np.linspace(1.0, 3.2, 111)
 
 @dataclass(frozen=True)
 class Setting:
-    """How a child cell is related to the parent's setting."""
+    """Relation of a child cell to the parent's setting."""
 
     cell_map: np.ndarray
     """M of C = M P before relaxation, (3, 3)."""

@@ -46,7 +46,7 @@ class Diffusion:
     error_cm2_per_s: float | None
     """Standard error, the largest of ``errors_cm2_per_s``."""
     refused: str | None
-    """Why there is no number; None where there is one."""
+    """Reason why there is no number; None where there is one."""
     upper_bound_cm2_per_s: float | None
     """At 95 %, in place of a refused number; None where nothing bounds it."""
     errors_cm2_per_s: dict[str, float] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Diffusion:
     ions: int = 0
     frames: int = 0
     length_fs: float = 0.0
-    """Of one replica."""
+    """Length of one replica."""
     replicas: int = 1
     lags_fs: FloatArray = field(default_factory=lambda: np.empty(0), repr=False)
     msd_A2: FloatArray = field(default_factory=lambda: np.empty(0), repr=False)
@@ -195,14 +195,14 @@ def _upper_bound(hops: Hops, found: Displacements, seen: dict[str, Any], interva
 
 
 def _flows(rest: list[FloatArray], found: Displacements) -> bool:
-    """Whether the framework's own displacement is large and still grows."""
+    """True if the framework's own displacement is large and still grows."""
     far = min(4 * found.n_lags, found.steps)
     msd = np.mean([msd_by_atom(r).mean(axis=1) for r in rest], axis=0)
     return bool(msd[far] > FLOW_A**2 and msd[far] > 1.6 * msd[max(1, far // 4)])
 
 
 def _drifts(found: Displacements, start: Exponent) -> bool:
-    """Whether the ions' mean position went much further than diffusion would take it.
+    """True if the ions' mean position went much further than diffusion would take it.
 
     N|Δr̄|² is 6Dt on average for independent ions, and some times that where they push one another.
     """

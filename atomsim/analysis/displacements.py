@@ -27,13 +27,13 @@ class Displacements:
     by_ion: FloatArray
     """Å², (n_lags, n_ions of all replicas)."""
     blocks: FloatArray
-    """Of consecutive parts of the time, ions and replicas averaged, Å², (BLOCKS, n_lags)."""
+    """Displacements in consecutive parts of the time, ions and replicas averaged, Å², (BLOCKS, n_lags)."""
     halves: FloatArray
-    """Of the first and second half of the time, by ion, Å², (2, n_lags, n_ions)."""
+    """Displacements in the first and second half of the time, by ion, Å², (2, n_lags, n_ions)."""
     replicas: FloatArray
     """Å², (n_replicas, n_lags)."""
     collective: FloatArray
-    """Of the ions' mean position, times the number of ions, Å², (n_replicas, n_lags)."""
+    """Displacement of the ions' mean position, times the number of ions, Å², (n_replicas, n_lags)."""
     collective_blocks: FloatArray
     """The same of parts of the time, replicas averaged, Å², (BLOCKS, n_lags)."""
     net: float

@@ -32,7 +32,7 @@ class Entry:
     task: str
     atoms: Atoms
     energy: float
-    """Of the whole cell, eV."""
+    """Energy of the whole cell, eV."""
     x: float
     """Ions per host unit."""
     host_units: float

@@ -113,7 +113,7 @@ def space_group(atoms: Atoms, symprec: float) -> SpaceGroup | None:
 
 
 def is_extinct(atoms: Atoms, hkl: Sequence[float] | np.ndarray, symprec: float) -> bool:
-    """Whether the space group forbids a reflection: F(h) = F(hR) exp(2πi h·t) for each operation (R, t).
+    """True if the space group forbids a reflection: F(h) = F(hR) exp(2πi h·t) for each operation (R, t).
 
     Args:
         atoms: structure, periodic along all directions; its cell may be a supercell.

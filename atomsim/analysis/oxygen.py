@@ -37,7 +37,7 @@ charge-density analysis leaves out."""
 
 @dataclass(frozen=True)
 class Species:
-    """What an O–O pair is by its length, and whether its moments agree."""
+    """Kind of an O–O pair by its length, and agreement of its moments."""
 
     name: str
     """One of ``CLASSES``, or ``apart`` beyond the last."""
@@ -46,7 +46,7 @@ class Species:
     moment: float | None
     """Mean magnitude of the two moments, μB; None where the potential has none."""
     agrees: bool | None
-    """Whether the moment is in the range of this species; None where there is nothing to compare."""
+    """True if the moment is in the range of this species; None where there is nothing to compare."""
 
     @property
     def words(self) -> str:

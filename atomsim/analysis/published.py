@@ -25,21 +25,21 @@ NEAR_X = 0.15
 
 @dataclass(frozen=True)
 class Electrode:
-    """What the comparison looks at."""
+    """Electrode to compare with published values."""
 
     formula: str
     """Formula unit at ``x_max``."""
     x_max: float
     """Ions per host unit when full, computed or not."""
     charge: int
-    """Of the ion, e."""
+    """Charge of the ion, e."""
     rows: Sequence[dict[str, Any]]
     """Lowest structure at each x, by increasing x (``describe`` plus ``x``)."""
     hull: Hull
     steps: Sequence[VoltageStep]
     """Voltage steps of the hull; empty without an ion reference."""
     ion_energy: float | None
-    """Of the metal, eV per atom; None leaves voltages out."""
+    """Energy of the ion's metal, eV per atom; None leaves voltages out."""
 
 
 Value = float | str | None

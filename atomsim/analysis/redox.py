@@ -49,7 +49,7 @@ class MomentState:
     without_estimate: int
     """Atoms whose |m| lies outside all references."""
     ambiguous: bool
-    """Whether a state further than ``DISAGREE`` from the one taken, the nearest to charge balance, fits as well."""
+    """True if a state further than ``DISAGREE`` from the one taken, the nearest to charge balance, fits as well."""
 
 
 def ion_charge(ion: str) -> int:

@@ -31,17 +31,17 @@ class Exponent:
 
     @property
     def diffusive(self) -> bool:
-        """Whether it is 1 within its error, and not sub-diffusion."""
+        """True if the exponent is 1 within its error, and the motion no sub-diffusion."""
         return self.value >= LOWEST and self.value - SURELY * self.error > EXCLUDED and not self.surely_above
 
     @property
     def surely_below(self) -> bool:
-        """Whether the growth is slower than diffusion beyond doubt."""
+        """True if the growth is slower than diffusion beyond doubt."""
         return self.value + 3.0 * self.error < LOWEST
 
     @property
     def surely_above(self) -> bool:
-        """Whether the growth is faster than diffusion beyond doubt."""
+        """True if the growth is faster than diffusion beyond doubt."""
         return self.value - 3.0 * self.error > HIGHEST
 
 

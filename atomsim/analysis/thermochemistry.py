@@ -130,7 +130,7 @@ class Calibration:
 
     @property
     def shift(self) -> float:
-        """What ½E(O2) is shifted by, eV: the mean of the errors."""
+        """Correction of ½E(O2), eV: the mean of the errors."""
         return float(np.mean(list(self.errors_eV.values())))
 
     @property

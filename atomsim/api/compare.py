@@ -31,7 +31,7 @@ class Comparison:
     evaluated: tuple[Evaluations, Evaluations] = field(repr=False)
     """Results of both on the structures as they are."""
     relaxations: tuple[Relaxations, Relaxations] | None = field(default=None, repr=False)
-    """What both relax them to."""
+    """The structures relaxed by both."""
 
     @property
     def rows(self) -> tuple[Agreement, ...]:
@@ -79,12 +79,12 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        """Whether everything was computed and converged."""
+        """True if everything was computed and converged."""
         return self.status == "done"
 
     @property
     def message(self) -> str:
-        """What failed and why; empty where nothing did."""
+        """Failures and their causes; empty where there are none."""
         parts = [*self.evaluated, *(self.relaxations or ())]
         return "; ".join(f"{r.label}: {r.status}: {r.message}" for results in parts for r in results.failed)
 

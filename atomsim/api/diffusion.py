@@ -26,14 +26,14 @@ ARRAYS = ("lags_fs", "msd_A2")
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a conductivity needs beside D."""
+    """Conditions of a conductivity, beside D."""
 
     ions: int
     """Mobile ions in the cell."""
     volume_A3: float
     """Mean volume of the cell."""
     charge: float | None
-    """Of the ion, in elementary charges; None where it is not known."""
+    """Charge of the ion, in elementary charges; None where it is not known."""
 
     def conductivity(self, D_cm2_per_s: float, temperature_K: float, haven_ratio: float | None) -> float | None:
         """Return σ by Nernst and Einstein, S/cm; of independent ions where the Haven ratio is not determined."""
@@ -53,11 +53,11 @@ class Diffusivities:
     rows: tuple[Diffusion, ...]
     """One for each temperature."""
     conditions: tuple[Conditions, ...]
-    """Of each temperature."""
+    """Conditions at each temperature."""
     arrhenius: Arrhenius | None
     """None where it is refused."""
     arrhenius_refused: str | None
-    """Why there is no Arrhenius fit."""
+    """Reason why there is no Arrhenius fit."""
 
     @property
     def status(self) -> str:
@@ -67,12 +67,12 @@ class Diffusivities:
 
     @property
     def ok(self) -> bool:
-        """Whether every temperature has a diffusivity."""
+        """True if every temperature has a diffusivity."""
         return self.status == "done"
 
     @property
     def message(self) -> str:
-        """Why temperatures are refused; empty where none is."""
+        """Reasons why temperatures are refused; empty where none is."""
         return "; ".join(f"{row.temperature_K:g} K: {row.refused}" for row in self.rows if row.refused)
 
     def room_temperature(self) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What ``atomsim.md`` returns: one result a trajectory, whose frames are read from disk when they are asked for."""
+"""Results of ``atomsim.md``: one a trajectory, whose frames are read from disk when they are asked for."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Dynamics(Result):
 
     @property
     def temperature_K(self) -> float:  # noqa: N802 - units are in names
-        """Of the bath, or for ``nve`` of the first velocities."""
+        """Temperature of the bath, or for ``nve`` of the first velocities."""
         return float(self.tags.get("temperature_K", np.nan))
 
     @property

@@ -56,7 +56,7 @@ class Call:
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        """What a record says of one that was never computed."""
+        """Provenance in the record of a task that was never computed."""
         potential = self.loaded.potential
         about = {"name": potential.name, "sha256": potential.sha256}
         settings = self.settings.model_dump(mode="json")

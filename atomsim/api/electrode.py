@@ -84,7 +84,7 @@ class Electrode(Result):
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know before believing the numbers."""
+        """Caveats to read before believing the numbers."""
         return [note["text"] for note in self.record.values.get("notes", ())]
 
     @property

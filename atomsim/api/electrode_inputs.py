@@ -1,4 +1,4 @@
-"""What an electrode is made from: relaxations with x, and the ion's metal from the same potential."""
+"""Inputs of an electrode: relaxations with x, and the ion's metal from the same potential."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a verb computes."""
+    """Plan of a verb's computation."""
 
     name: str
     steps: tuple[Planned, ...]

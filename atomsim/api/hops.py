@@ -42,7 +42,7 @@ class HopRow:
     bottleneck_A: float
     """From the straight line to the nearest surface of an atom, ionic radii."""
     left_out: str = ""
-    """Why it cannot be computed; empty if it can."""
+    """Reason why it cannot be computed; empty if it can."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,7 +62,7 @@ class Hops:
 
     @property
     def ok(self) -> bool:
-        """Whether there is a hop to compute."""
+        """True if there is a hop to compute."""
         return any(not row.left_out for row in self.rows)
 
     @property
@@ -77,7 +77,7 @@ class Hops:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What a reader must know before using them."""
+        """Caveats to read before using them."""
         from atomsim.tasks.barriers_record import supercell_flags
 
         tags = {

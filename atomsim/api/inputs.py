@@ -1,4 +1,4 @@
-"""What goes into a verb: structures in all shapes that users hold, each with label, tags and what it came from."""
+"""Inputs of verbs: structures in all shapes that users hold, each with label, tags and origin."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Item:
     source: Any = None
     """The pymatgen object that was given, if it was one."""
     problem: str = ""
-    """Why it cannot be used; empty where it can."""
+    """Reason why it cannot be used; empty where it can."""
 
 
 def items_of(what: Any, name: str = "structures") -> tuple[list[Item], bool]:
@@ -74,7 +74,7 @@ def one_item(what: Any, name: str) -> Item:
 
 
 def is_single(what: Any) -> bool:
-    """Whether it stands for one structure and not for many."""
+    """True if it stands for one structure and not for many."""
     from ase import Atoms
     from pymatgen.core import SiteCollection
 

@@ -1,4 +1,4 @@
-"""What ``atomsim.migration`` returns."""
+"""Result of ``atomsim.migration``."""
 
 from __future__ import annotations
 
@@ -74,17 +74,17 @@ class Migration:
 
     @property
     def ok_all(self) -> bool:
-        """Whether every hop that was asked for has a proven barrier."""
+        """True if every hop that was asked for has a proven barrier."""
         return all(r.good for r in self.records)
 
     @property
     def ok(self) -> bool:
-        """Whether all barriers may be used."""
+        """True if all barriers may be used."""
         return self.status == "done"
 
     @property
     def message(self) -> str:
-        """What is missing and why; empty where nothing is."""
+        """Missing results and their causes; empty where nothing is missing."""
         host = self.host_record
         if not self.records and host is not None:
             return f"the host could not be relaxed ({host.status}: {host.message})" if not host.good else ""
@@ -93,7 +93,7 @@ class Migration:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What a reader must know before using the numbers."""
+        """Caveats to read before using the numbers."""
         from atomsim.hopping.summary import changed_symmetry
         from atomsim.tasks.barriers_record import supercell_flags
 
@@ -166,7 +166,7 @@ class Migration:
 
     @property
     def percolation(self) -> Percolation:
-        """Of the easiest mechanism by which one carrier goes all the way."""
+        """Percolation by the easiest mechanism in which one carrier goes all the way."""
         return percolation(self.summary)
 
     @property
@@ -176,7 +176,7 @@ class Migration:
 
     @property
     def why_no_diffusivity(self) -> str:
-        """Why there is no diffusivity of a lone carrier; empty where there is one."""
+        """Reason why there is no diffusivity of a lone carrier; empty where there is one."""
         return "" if self._carrier() else str(self.summary.get("why_no_diffusivity", "no hop has a barrier"))
 
     def diffusivity(self, temperature_K: float) -> Diffusivity | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 HOST_KEYS: dict[str, Any] = {"fmax_eV_per_A": 0.01, "standard_cell": True}
-"""How a host is relaxed first."""
+"""Settings of the relaxation of a host, which comes first."""
 MIGRATION_KEYS = (
     "ion",
     "max_length_A",

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Percolation:
-    """How far hops connect the crystal, and up to which energy a carrier must be lifted for it."""
+    """Dimensions in which hops connect the crystal, and the energy to which a carrier must be lifted for each."""
 
     dimensions: int | None
     """Dimensions that the hops with a barrier connect; None where none has one."""

@@ -54,7 +54,7 @@ VACANCY_KEYS = (
 
 
 class DimerSearch(Result):
-    """What became of one pair."""
+    """Result of the search for a dimer in one pair."""
 
     columns: ClassVar[tuple[str, ...]] = ("length_A", "dimer_length_A", "dimer_energy_eV", "upper_bound_eV")
 

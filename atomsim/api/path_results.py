@@ -39,7 +39,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class PathCheck:
-    """What another potential makes of the same images."""
+    """Energies of the same images by another potential."""
 
     barrier_eV: float
     highest_image: int
@@ -80,12 +80,12 @@ class MinimumEnergyPath(Result):
 
     @property
     def negative_modes(self) -> int | None:
-        """Of the Hessian at the highest saddle: 1 proves it; None where none was looked for."""
+        """Negative modes of the Hessian at the highest saddle: 1 proves it; None where none was looked for."""
         return self.record.values.get("negative_modes")
 
     @property
     def overlap_with_path(self) -> float | None:
-        """Of the unstable mode with the path's direction, 0 to 1."""
+        """Overlap of the unstable mode with the path's direction, 0 to 1."""
         return self._number("overlap_with_path")
 
     @property
@@ -136,7 +136,7 @@ class MinimumEnergyPath(Result):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What was done to the end before anything was computed."""
+        """Changes made to the end before anything was computed."""
         return tuple(self.record.values.get("remarks", ()))
 
     @property
@@ -146,7 +146,7 @@ class MinimumEnergyPath(Result):
 
     @property
     def end_moved_A(self) -> tuple[float, ...]:  # noqa: N802
-        """How far the atom that moved furthest went when an end was relaxed."""
+        """Displacement of the atom that moved furthest when an end was relaxed."""
         return tuple(NAN if f is None else f for f in self.record.values.get("end_moved_A", ()))
 
     @cached_property

@@ -36,7 +36,7 @@ class Loaded:
 
     @property
     def name(self) -> str:
-        """What a campaign file calls it."""
+        """Name in a campaign file."""
         return self.word or self.potential.name
 
     def engine(self, processes: int | None) -> Engine:

@@ -19,7 +19,7 @@ LATER_S = 2.0
 
 @runtime_checkable
 class Progress(Protocol):
-    """What an object given as ``progress=`` is told."""
+    """Protocol of an object given as ``progress=``."""
 
     def started(self, step: str, total: int, done: int) -> None:
         """A step begins; ``done`` of its ``total`` results are there already."""

@@ -1,4 +1,4 @@
-"""What verbs return: typed views of records, and read-only sequences of them."""
+"""Results of verbs: typed views of records, and read-only sequences of them."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether it may be used."""
+        """True if it may be used."""
         return self.record.good
 
     @property
     def message(self) -> str:
-        """What went wrong and what to try; empty where nothing did."""
+        """Failure and a remedy to try; empty where nothing failed."""
         return self.record.message.replace("; see log.txt", "; the traceback is on standard error")
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What a reader must know before using it."""
+        """Caveats to read before using it."""
         return (*self.record.values.get("flags", ()), *self.check_flags)
 
     @property

@@ -43,7 +43,7 @@ class Run(Mapping[str, Made]):
 
     @property
     def ok(self) -> bool:
-        """Whether every step has records and all are good."""
+        """True if every step has records and all are good."""
         return all(self.records.get(name) and all(r.good for r in self.records[name]) for name, _, _ in self.steps)
 
     def report(self) -> Path:

@@ -1,1 +1,1 @@
-"""What fits into one evaluation."""
+"""Size of one evaluation: memory, capacity, and batches of any number of systems."""

@@ -1,4 +1,4 @@
-"""How much goes into one evaluation, and what happens when an evaluation fails."""
+"""Capacity of one evaluation, and isolation of evaluations that fail."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Capacity:
         return count_load(batch, self.memory.cutoff, self.memory.short)
 
     def admits(self, load: Load) -> bool:
-        """Whether so much may be evaluated at once."""
+        """True if so much may be evaluated at once."""
         fits = self.memory is None or self.memory.predict(load) <= self.limit_bytes
         return fits and load.systems <= self.systems and load.atoms <= self.atoms
 
@@ -136,7 +136,7 @@ _learned: WeakKeyDictionary[Surface, Capacity] = WeakKeyDictionary()
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a group could not be evaluated."""
+    """Reason why a group could not be evaluated."""
 
     status: str
     """``too_large`` or ``invalid``."""
@@ -185,13 +185,13 @@ def _fault(error: Exception, batch: Batch) -> Fault:
 
 
 def in_one_line(error: Exception) -> str:
-    """What a record says of an exception: its first line, and its type where it is not one of ours."""
+    """Summary of an exception for a record: its first line, and its type where it is not one of ours."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else ""
     return text if isinstance(error, AtomsimError) else f"{type(error).__name__}: {text}"
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an exception says that host or device memory is exhausted."""
+    """True if an exception says that host or device memory is exhausted."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 

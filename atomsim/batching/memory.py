@@ -1,4 +1,4 @@
-"""How much memory an evaluation takes, learned from a few of them on the device itself."""
+"""Memory of an evaluation, learned from a few of them on the device itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Meter = Callable[[Surface, Batch], float]
 
 @dataclass(frozen=True)
 class Load:
-    """How much there is to evaluate. Loads add up."""
+    """Amount to evaluate. Loads add up."""
 
     systems: int = 0
     atoms: int = 0

@@ -1,1 +1,1 @@
-"""What drives: a file with steps, what of them is pending, and the run from there to its end."""
+"""Campaigns: a file with steps, the tasks of it that are pending, and the run from there to its end."""

@@ -1,4 +1,4 @@
-"""What may change in the campaign of a run that has begun: never what a paid-for result depends on.
+"""Changes allowed in the campaign of a run that has begun: none on which a result with force calls depends.
 
 * settings of a step that has no record yet;
 * settings of a step without force calls, unless what calls forces took from it: its records are made anew;
@@ -77,7 +77,7 @@ def _of_step(
 
 
 def _nothing_paid(folder: RunFolder, campaign: Campaign, step: Step) -> bool:
-    """Whether no force call was spent on a step, nor on what takes from it, directly or not."""
+    """True if no force call was spent on a step, nor on steps that take from it, directly or not."""
     if step.module.NEEDS_POTENTIAL and folder.done(step.folder):
         return False
     return all(_nothing_paid(folder, campaign, later) for later in campaign.steps if step.name in later.needs)

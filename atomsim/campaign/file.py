@@ -88,7 +88,7 @@ class Campaign:
 
     @property
     def needs_potential(self) -> bool:
-        """Whether any step calls forces."""
+        """True if any step calls forces."""
         return any(step.module.NEEDS_POTENTIAL for step in self.steps)
 
     def content(self) -> dict[str, Any]:

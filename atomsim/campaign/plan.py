@@ -1,4 +1,4 @@
-"""What a campaign would do, found without a single force call."""
+"""Plan of a campaign, made without a single force call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What one step would do."""
+    """Plan of one step."""
 
     name: str
     kind: str
@@ -31,7 +31,7 @@ class StepPlan:
     """Atoms of its largest structure."""
     elements: tuple[str, ...] = ()
     at_most: bool = False
-    """Whether some tasks may fall away, as their inputs fail."""
+    """True if some tasks may fall away, as their inputs fail."""
 
 
 def plan(campaign: Campaign, potential: Potential | None, *, trust_file: bool = False) -> list[StepPlan]:

@@ -35,7 +35,7 @@ LIMITED = frozenset({"max_steps"})
 
 
 class Progress(Protocol):
-    """What a run tells whoever watches it."""
+    """Protocol of an observer of a run."""
 
     def preparing(self, step: Step) -> None:
         """The tasks of a step are looked for, without a force call: enumeration may take long."""
@@ -79,7 +79,7 @@ class Silent:
 
 @dataclass(frozen=True)
 class StepSummary:
-    """How a step ended."""
+    """End of a step."""
 
     name: str
     kind: str
@@ -90,26 +90,26 @@ class StepSummary:
     left_out: tuple[tuple[str, str], ...] = ()
     """``(label, status)`` of input records that were not taken."""
     counts: dict[str, Any] | None = None
-    """What the kind's ``summarise`` says."""
+    """Result of the kind's ``summarise``."""
     problem: str = ""
-    """Why the step could not be run; empty where it was."""
+    """Reason why the step could not be run; empty where it was."""
 
     @property
     def ok(self) -> bool:
-        """Whether every task has a good record."""
+        """True if every task has a good record."""
         return not self.problem and self.good == self.tasks
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How a run ended."""
+    """End of a run."""
 
     path: Path
     steps: tuple[StepSummary, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether every record of every step is good."""
+        """True if every record of every step is good."""
         return all(step.ok for step in self.steps)
 
 
@@ -171,7 +171,7 @@ def _take_over(folder: RunFolder, step: Step, tasks: Sequence[Task]) -> tuple[li
 
 
 def _alike(one: Task, other: Task) -> bool:
-    """Whether two tasks differ by the settings that they were made with alone, as written to a file."""
+    """True if two tasks differ by the settings that they were made with alone, as written to a file."""
     bare = [json.dumps(vars(replace(task, id="")), sort_keys=True) for task in (one, other)]
     return bare[0] == bare[1]
 
@@ -242,7 +242,7 @@ def _prepare(run: Run, steps: Sequence[Step]) -> None:
 
 
 def context_of(campaign: Campaign, step: Step, potential: Potential | None, *, trust_file: bool = False) -> Context:
-    """What a step is told; only kinds that need the potential are told its elements."""
+    """Context of a step; only kinds that need the potential are given its elements."""
     base = Context(step.name, campaign.header.seed, campaign.base_dir, trust_file=trust_file)
     if potential is None:
         return base
@@ -251,7 +251,7 @@ def context_of(campaign: Campaign, step: Step, potential: Potential | None, *, t
 
 
 def takes_results(campaign: Campaign, step: Step) -> bool:
-    """Whether a step, directly or not, takes from one that calls forces."""
+    """True if a step, directly or not, takes from one that calls forces."""
     needed = [s for s in campaign.steps if s.name in step.needs]
     return any(s.module.NEEDS_POTENTIAL or takes_results(campaign, s) for s in needed)
 

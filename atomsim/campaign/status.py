@@ -1,4 +1,4 @@
-"""How far a run is, read from its folder while it runs or after."""
+"""Progress of a run, read from its folder while it runs or after."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atomsim.store.run_folder import RunFolder, read_run
 
 @dataclass(frozen=True)
 class StepStatus:
-    """How far a step is."""
+    """Progress of a step."""
 
     name: str
     kind: str

@@ -40,7 +40,7 @@ FACTS = (
     "evaluations",
     "settings",
 )
-"""What ``--json`` says of a path, besides its arrays."""
+"""Keys of ``--json`` for a path, besides its arrays."""
 Search = Annotated[
     str, typer.Option(metavar="HOW", help="follow: follow a mode to the saddle; band: a climbing band all the way.")
 ]

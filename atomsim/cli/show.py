@@ -1,4 +1,4 @@
-"""How the command line shows things: tables, JSON, progress."""
+"""Output of the command line: tables, JSON, progress."""
 
 from __future__ import annotations
 

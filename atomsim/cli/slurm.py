@@ -25,7 +25,7 @@ RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.", 
 SHOWN = 5
 """Deaths of workers that status prints."""
 PATIENCE_S = 900.0
-"""How long a planner job waits for a controller that does not answer."""
+"""Time for which a planner job waits for a controller that does not answer."""
 
 
 def add_to(app: typer.Typer) -> None:

@@ -19,7 +19,7 @@ from atomsim.errors import InputError
 
 
 class Kind(IntEnum):
-    """How an atom is held that may move in some directions."""
+    """Kind of constraint on an atom that may move in some directions."""
 
     FREE = 0
     """It is not."""

@@ -18,7 +18,7 @@ from atomsim.io import read_structures, write_extxyz
 from atomsim.models.interface import Surface, device_of
 
 ON_A_CPU = Capacity(systems=200, atoms=200)
-"""What is labelled at once on a CPU: a small MACE gains there from batches of small cells."""
+"""Batch for labelling on a CPU: a small MACE gains there from batches of small cells."""
 
 
 def label(frames: Sequence[Atoms], surface: Surface) -> list[Atoms]:

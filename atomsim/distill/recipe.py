@@ -176,7 +176,7 @@ class Recipe:
 
     @property
     def sha256(self) -> str:
-        """Of the file."""
+        """SHA-256 of the file."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
@@ -254,7 +254,7 @@ def _table(model: type[BaseModel], content: Any, where: str, problems: list[str]
 
 
 def _consistent(parts: dict[str, Any], systems: Sequence[System]) -> list[str]:
-    """What only the whole file can tell."""
+    """Check relations between the tables of a file."""
     problems = []
     names = [s.name for s in systems]
     active, train, validate = parts["active"], parts["train"], parts["validate"]

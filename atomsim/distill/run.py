@@ -47,7 +47,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Distilled:
-    """What a distillation has made."""
+    """Products of a distillation."""
 
     weights: Path
     card: Path

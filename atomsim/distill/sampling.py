@@ -35,7 +35,7 @@ class Job:
     """One source of frames."""
 
     name: str
-    """Of its file: ``Li2RuO3-rattle-train``."""
+    """Name of its file: ``Li2RuO3-rattle-train``."""
     domain: str
     split: Split
     system: System | None

@@ -26,7 +26,7 @@ REACH_A = 6.0
 
 @dataclass(frozen=True)
 class Held:
-    """What became of runs at high temperature."""
+    """Stability of runs at high temperature."""
 
     lost: int
     """Runs with a force above 100 eV/Å or one that is no number."""

@@ -31,10 +31,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Statistics:
-    """What is fixed by the first frames, so that later rounds go on with the same model."""
+    """Statistics fixed by the first frames, so that later rounds continue with the same model."""
 
     atomic_energies_eV: dict[int, float]
-    """Of each element by atomic number, the teacher's of a single atom."""
+    """Energies of single atoms by the teacher, by atomic number."""
     neighbors: float
     """Average number of neighbours within the cutoff."""
 

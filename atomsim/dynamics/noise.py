@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 class Purpose(IntEnum):
-    """What random numbers are for; each purpose has a stream of its own."""
+    """Purpose of random numbers; each purpose has a stream of its own."""
 
     VELOCITIES = 0
     LANGEVIN = 1

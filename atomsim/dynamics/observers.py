@@ -1,4 +1,4 @@
-"""What is seen of a run: thermodynamics at a moment, and frames collected into a trajectory."""
+"""Observers of a run: thermodynamics at a moment, and frames collected into a trajectory."""
 
 from __future__ import annotations
 

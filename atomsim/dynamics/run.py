@@ -28,7 +28,7 @@ class Member:
     key: Hashable
     """The caller's name for it."""
     state: MDState
-    """Of one system."""
+    """State of one system."""
     schedule: Schedule
     """Temperature and pressure by the steps done, and how many steps there are."""
 
@@ -48,7 +48,7 @@ class Snapshot:
 
     key: Hashable
     state: MDState
-    """Of one system; of an unstable member the last before it left, with what the potential said there."""
+    """State of one system; of an unstable member the last before it left, with the evaluation there."""
     status: str
     """``running``, ``done``, ``exploded``, ``not_a_number``, ``too_large`` or ``invalid``."""
     message: str = ""

@@ -1,1 +1,1 @@
-"""What computes: a job's tasks in this process, in a pool, on several GPUs; checkpoints."""
+"""Execution: a job's tasks in this process, in a pool, on several GPUs; checkpoints."""

@@ -59,7 +59,7 @@ class Memory:
         self._begin()
         self.shared = self._new(f"{time.time_ns()}-shared")
         self.lasts = False
-        """Whether what is said now goes to the file that all tasks share."""
+        """True if evaluations now go to the file that all tasks share."""
         self.written: dict[Path, int] = {}
 
     def note(self, keys: list[Key], batch: Batch, said: Evaluation) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from atomsim.execution.job import Outcome
 
 POLL_S = 0.5
-"""How long it may outlive a parent that was killed."""
+"""Longest life after a parent that was killed."""
 
 
 def main() -> None:

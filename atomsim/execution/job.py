@@ -55,7 +55,7 @@ class Engine:
     checkpoints_before: tuple[str, ...] = ()
     """Folders of those who ran the same tasks earlier; read, never written."""
     checkpoint_s: float = 30.0
-    """How often they are written, s."""
+    """Interval of checkpoints, s."""
     replay: bool = True
     """Keep evaluations there; not for kinds that keep their state instead (``for_kind``)."""
     run: str | None = None
@@ -113,7 +113,7 @@ class Job:
     on_calls: Callable[[int], None] | None = None
     """Told how many systems were evaluated, now and then while tasks run."""
     shared: Shared = field(default_factory=Shared, compare=False)
-    """What tasks need together, computed once in this process."""
+    """Results that tasks need together, computed once in this process."""
 
     def keeping(self, places: Places) -> Job:
         """Return the job with its tasks' states and artifacts in these places."""

@@ -1,4 +1,4 @@
-"""What a process may use, how it is set up and how it ended: threads, allocator, GPUs. Nothing is done at import."""
+"""Resources of a process, its set-up and its end: threads, allocator, GPUs. Nothing is done at import."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def allotted_gpus(device: str, environment: Mapping[str, str] = os.environ) -> t
 
 
 def ending(code: int) -> str:
-    """How a process ended, in words, from its exit code (negative: the signal that ended it)."""
+    """End of a process, in words, from its exit code (negative: the signal that ended it)."""
     if code >= 0:
         return f"exit code {code}"
     with contextlib.suppress(ValueError):

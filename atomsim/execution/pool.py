@@ -31,11 +31,11 @@ from atomsim.execution.machine import ending
 from atomsim.store.records import Task, from_line, record_of
 
 ATTEMPTS = 2
-"""How often a task may take its process down before it is given up."""
+"""Crashes of a process after which its task is given up."""
 SMALLEST_SHARE = 8
 """Tasks that a GPU is given at least, where there are so many: fewer would not fill it."""
 LEAVE_S = 3.0
-"""How long processes may take to write their checkpoints when the work is stopped."""
+"""Time for processes to write their checkpoints when the work is stopped."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
@@ -66,7 +66,7 @@ class Child:
 
     @property
     def expected(self) -> bool:
-        """Whether it will ask for a task once it has started."""
+        """True if it will ask for a task once it has started."""
         return not self.ready and not self.stopping
 
     def send(self, content: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ class Pool:
     waiting: deque[tuple[Task, ...]]
     """Tasks that a process may hold together."""
     attempts: Counter[str] = field(default_factory=Counter)
-    """How often a task has taken its process down when it was alone there, by id."""
+    """Crashes of a process by the task that was alone in it, by id."""
     replies: SimpleQueue[tuple[Child, dict[str, Any] | None]] = field(default_factory=SimpleQueue)
     children: list[Child] = field(default_factory=list)
     failed_starts: int = 0

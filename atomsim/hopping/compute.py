@@ -61,7 +61,7 @@ class HopResult:
 
 @dataclass
 class _Host:
-    """What the hops of one host share, computed when it is first needed."""
+    """Host Hessian and relaxed end points shared by all hops of one host, computed when first needed."""
 
     view: Survey
     hessian: Hessian | None = None

@@ -31,7 +31,7 @@ class Cell:
     sites: FloatArray = field(repr=False)
     """Fractional coordinates of the empty sites in it, (n, 3)."""
     rotations: NDArray[np.int64] = field(repr=False)
-    """Of its own space group, (n_operations, 3, 3), fractional."""
+    """Rotations of its own space group, (n_operations, 3, 3), fractional."""
     permutations: IntArray = field(repr=False)
     """Where each operation takes its atoms and then its empty sites, (n_operations, n)."""
 
@@ -43,7 +43,7 @@ class Cell:
 
 @dataclass(frozen=True, order=True)
 class End:
-    """What is missing in the supercell and what was added, as numbers of atoms and of empty sites."""
+    """Atoms missing from the supercell and atoms added, as numbers of atoms and of empty sites."""
 
     removed: tuple[int, ...]
     added: tuple[int, ...] = ()
@@ -185,7 +185,7 @@ def _cartesian(cell: Cell, operation: int) -> FloatArray:
 
 
 def drifted(shifts: FloatArray) -> float | None:
-    """How far the atom that moved furthest has gone, if it has left its site, Å; else None."""
+    """Displacement of the atom that moved furthest, if it has left its site, Å; else None."""
     furthest = float(np.nanmax(np.linalg.norm(shifts, axis=1)))
     return furthest if furthest > DRIFT_A else None
 

@@ -57,7 +57,7 @@ class Hop:
     bottleneck_A: float
     """Distance from the straight line to the nearest surface of an atom, ionic radii, Å."""
     reversible: bool
-    """Whether symmetry exchanges its ends, so that both barriers are equal."""
+    """True if symmetry exchanges its ends, so that both barriers are equal."""
     blocked_by: int | None
     """Atom of the host that the straight line runs into, or None."""
     also_vacant: tuple[Point, ...] = ()

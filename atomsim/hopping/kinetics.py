@@ -36,7 +36,7 @@ class Jump:
 
 @dataclass(frozen=True)
 class Diffusivity:
-    """Of a lone carrier: a vacancy or an interstitial in an otherwise perfect crystal."""
+    """Tracer diffusivity of a lone carrier: a vacancy or an interstitial in an otherwise perfect crystal."""
 
     tensor: FloatArray
     """cm²/s, (3, 3)."""
@@ -166,7 +166,7 @@ def simulated_diffusivity(
 def _table(
     start: NDArray[np.int64], rate: FloatArray, n_sites: int
 ) -> tuple[tuple[FloatArray, NDArray[np.int64]], FloatArray]:
-    """Of each site: cumulative probabilities of its jumps, their numbers, and the total rate."""
+    """Rate table of each site: cumulative probabilities of its jumps, their numbers, and the total rate."""
     width = int(np.bincount(start, minlength=n_sites).max())
     cumulative, which = np.full((n_sites, width), 2.0), np.zeros((n_sites, width), dtype=np.int64)
     total: FloatArray = np.bincount(start, weights=rate, minlength=n_sites).astype(float)

@@ -17,7 +17,7 @@ class Edge:
     jimage: tuple[int, int, int]
     """Cell of the end relative to that of the start."""
     barrier: float
-    """What it takes to pass, eV (or any other measure)."""
+    """Energy to pass, eV (or any other measure)."""
 
 
 def dimensionality(network: Sequence[Edge], n_sites: int) -> int:

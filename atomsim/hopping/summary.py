@@ -1,4 +1,4 @@
-"""What the hops of a host amount to, mechanism by mechanism: percolation, and the diffusivity of a lone carrier."""
+"""Percolation and tracer diffusivity from the hops of a host, mechanism by mechanism."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KMC_STEPS = 1000
 KMC_ERRORS = 5.0
 """Kinetic Monte Carlo further from the exact answer than this many standard errors has not seen the whole network."""
 OF_HOST = ("max_length_A", "space_group", "space_group_before", "image_distance_A", "supercell_min_A")
-"""What all hops of a host say of it."""
+"""Tags that all hops of a host share."""
 LONE_CARRIERS = ("vacancy", "interstitial")
 """Mechanisms by which one defect goes all the way; of the others each hop makes or ends a pair of defects."""
 
@@ -124,7 +124,7 @@ def told_threshold(found: Mapping[str, Any], dimensions: int) -> str:
 
 
 def equivalent_ends(tags: Mapping[str, Any]) -> bool:
-    """Whether the host's symmetry makes both ends of a hop alike, so that they must have one energy."""
+    """True if the host's symmetry makes both ends of a hop alike, so that they must have one energy."""
     alike = "from" in tags and tags["from"] == tags["to"] and tags["mechanism"] in LONE_CARRIERS
     return alike or bool(tags.get("reversible", False))
 

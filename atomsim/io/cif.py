@@ -296,7 +296,7 @@ def _p1(block: CifBlock, sites: list[Site], formula: Mapping[str, float] | None)
 
 
 def _same(one: Crystal, other: Crystal) -> bool:
-    """Whether two settings put the same atoms to the same places."""
+    """True if two settings put the same atoms to the same places."""
     if one.composition != other.composition:
         return False
     for orbit, twin in zip(one.orbits, other.orbits, strict=True):

@@ -43,7 +43,7 @@ def read_cif_as_ase(path: Path) -> list[Atoms]:
 
 
 def _same_atoms(one: Atoms, other: Atoms) -> bool:
-    """Whether two structures have the same cell and the same nuclei at the same places, in any order."""
+    """True if two structures have the same cell and the same nuclei at the same places, in any order."""
     if sorted(one.numbers) != sorted(other.numbers) or not np.array_equal(one.pbc, other.pbc):
         return False
     if not np.allclose(one.cell.array, other.cell.array, rtol=0, atol=SAME_GEOMETRY_A):

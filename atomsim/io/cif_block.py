@@ -42,7 +42,7 @@ class CifBlock:
 
     def __init__(self, block: gemmi.cif.Block, where: str) -> None:
         self.where = where
-        """What messages begin with: the file, and the block where there are several."""
+        """Beginning of messages: the file, and the block where there are several."""
         self.source = block
         self._columns: dict[str, list[str]] = {}
         self._spelled: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What extended XYZ can hold of a structure: info and arrays that its reader gives back as they were."""
+"""Contents of a structure that extended XYZ can hold: info and arrays that its reader gives back as they were."""
 
 from __future__ import annotations
 
@@ -112,6 +112,6 @@ def not_in_extxyz(atoms: Atoms) -> set[str]:
 
 
 def alike(back: Any, value: Any) -> bool:
-    """Whether a value of info that was read means what was written."""
+    """True if a value of info that was read means what was written."""
     plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
     return _same(back, value, plain)

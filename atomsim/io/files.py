@@ -136,7 +136,7 @@ def place_of(path: Path) -> Path:
 
 
 def is_special(path: Path) -> bool:
-    """Whether this is a pipe, a device or something that is open already, which must not be replaced."""
+    """True for a pipe, a device or something that is open already, which must not be replaced."""
     try:
         ordinary = stat.S_ISREG(path.stat().st_mode)
     except OSError:

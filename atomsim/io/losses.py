@@ -1,4 +1,4 @@
-"""What of a structure besides its atoms and cell does not come back from a file."""
+"""Contents of a structure, besides its atoms and cell, that do not come back from a file."""
 
 from __future__ import annotations
 

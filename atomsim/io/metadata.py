@@ -1,4 +1,4 @@
-"""What structures carry besides geometry: info, tags, moments, charges, masses, velocities, any array.
+"""Metadata of structures besides geometry: info, tags, moments, charges, masses, velocities, any array.
 
 What came in goes out. Names under which results are written and read stay free for results: an ``energy`` or
 ``forces`` that came in goes on as ``input_energy`` or ``input_forces``.
@@ -18,10 +18,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 PREFIX = "input_"
 """Begins the name of what came in under the name of a result."""
 RESULTS = frozenset({"energy", "free_energy", "forces", "stress", "magmoms"})
-"""What a relaxation finds anew."""
+"""Results that a relaxation finds anew."""
 GEOMETRY = frozenset({"numbers", "positions"})
 OF_READERS = frozenset({"spacegroup", "spacegroup_kinds", "unit_cell", "occupancy"})
-"""What ASE's CIF reader notes of the file; after a relaxation it need not be true."""
+"""Keys that ASE's CIF reader notes of the file; after a relaxation they need not be true."""
 ARRAY, DTYPE = "__array__", "dtype"
 
 

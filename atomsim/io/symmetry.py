@@ -32,7 +32,7 @@ PARTS = 24
 QUALIFIER = re.compile(
     r"(?:\s*:\s*([-\w]+)|\s*\(?\s*origin(?:\s+choice)?\s*([12])\s*\)?|(?<=\S)\s+([HRSZ])|(?<=[\dacdmn])([HRSZ]))$"
 )
-"""What follows a symbol and tells its setting: ``:2``, ``:H``, ``:b1``, ``(origin choice 2)``, ``R``, ICSD's ``Z``."""
+"""Suffix of a symbol that tells its setting: ``:2``, ``:H``, ``:b1``, ``(origin choice 2)``, ``R``, ICSD's ``Z``."""
 CHOICES = {"s": "1", "z": "2", "o1": "1", "o2": "2", "abc": "", "1abc": "1", "2abc": "2"}
 
 
@@ -72,7 +72,7 @@ class Symmetry:
 
 @dataclass(frozen=True)
 class Declared:
-    """What a CIF says of its space group in words."""
+    """Space group as a CIF declares it in words."""
 
     text: str
     number: int | None
@@ -160,7 +160,7 @@ def _named(symbol: str) -> list[Symmetry]:
 
 
 def _agrees(of_setting: str, choice: str) -> bool:
-    """Whether a setting is the choice that a file names: ``2`` is ``2cab`` too, ``1`` also where one origin is."""
+    """True if a setting is the choice that a file names: ``2`` is ``2cab`` too, ``1`` also where one origin is."""
     choice = CHOICES.get(choice, choice)
     own = of_setting.lower()
     if own == choice or (choice == "1" and own == ""):

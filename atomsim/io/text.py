@@ -39,7 +39,7 @@ def plain_name(path: Path) -> str:
 
 
 def is_cif(path: Path) -> bool:
-    """Whether a file is a CIF, by its name or, for names that say nothing, by how it begins."""
+    """True if a file is a CIF, by its name or, for names that say nothing, by how it begins."""
     if plain_name(path).lower().endswith((".cif", ".mcif", ".mmcif")):
         return True
     with path.open("rb") as file:
@@ -48,7 +48,7 @@ def is_cif(path: Path) -> bool:
 
 
 def is_poscar(path: Path) -> bool:
-    """Whether ASE or pymatgen would take a file for a POSCAR by its name."""
+    """True if ASE or pymatgen would take a file for a POSCAR by its name."""
     name = plain_name(path)
     if name.lower().endswith((".vasp", ".poscar")):
         return True

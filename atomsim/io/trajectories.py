@@ -39,7 +39,7 @@ class Frames:
     temperature_K: float | None = None
     """Where it is known."""
     unwrapped: bool = False
-    """Whether positions are known to be unwrapped."""
+    """True if positions are known to be unwrapped."""
 
     @property
     def atoms(self) -> Atoms:

@@ -25,7 +25,7 @@ from atomsim.io.metadata import as_it_came
 from atomsim.io.readback import check_readback
 
 SUFFIXES = (".extxyz", ".xyz", ".cif", ".vasp", ".traj", ".json", ".db", ".xsf", ".pdb")
-"""What is offered where a name says nothing; whatever else ASE writes and reads again is taken too."""
+"""Suffixes that messages offer where a name says nothing; whatever else ASE writes and reads again is taken too."""
 CELLS_ONLY = frozenset({"cif", "vasp", "xsf", "vasp-xdatcar"})
 
 

@@ -35,7 +35,7 @@ class Band(Group):
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """What the images of all bands in flight see of the images before and after them."""
+    """Neighbours of each image of all bands in flight: the images before and after them."""
 
     before: Tensor
     """From the image before, Å, (n_atoms, 3)."""
@@ -46,9 +46,9 @@ class Neighbourhood:
     energy_after: Tensor
     """eV, (n_images,)."""
     first: Tensor
-    """Whether an image is the first of its band, (n_images,), bool."""
+    """True where an image is the first of its band, (n_images,), bool."""
     last: Tensor
-    """Whether it is the last."""
+    """True where it is the last."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def improved_tangent(batch: Batch, energy: Tensor, near: Neighbourhood) -> Tenso
 
 
 def climbing_image(energy: Tensor, group: Tensor, bands: Sequence[Group]) -> Tensor:
-    """Whether an image is the highest of its band and above both ends, (n_images,), bool."""
+    """Mask of images that are the highest of their band and above both ends, (n_images,), bool."""
     top = energy.new_full((len(bands),), -torch.inf).scatter_reduce(0, group, energy, "amax")
     ends = energy.new_tensor([max(b.start_energy, b.end_energy) for b in bands if isinstance(b, Band)])
     highest = (energy == top[group]) & (top > ends)[group]

@@ -1,4 +1,4 @@
-"""What a reader must know of a path before using its barrier."""
+"""Caveats of a path, to read before using its barrier."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _below_an_end(path: Path) -> bool:
 
 
 def without_saddle(path: Path) -> bool:
-    """Whether the path is highest at an end, or not higher there by what energies and forces can resolve."""
+    """True if the path is highest at an end, or not higher there by what energies and forces can resolve."""
     inside = 0 < path.highest < len(path.images) - 1
     return not inside or min(path.barrier, path.reverse_barrier) < RESOLVED_EV
 

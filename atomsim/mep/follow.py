@@ -21,7 +21,7 @@ from atomsim.types import FloatArray
 SOFTEST = 0.01
 """Curvatures below this part of the largest are not believed: steps along soft modes stay short."""
 DISTINCT = 0.2
-"""How far, as a part of the largest curvature × SOFTEST, the followed mode is put below the next."""
+"""Gap below the next mode, as a part of the largest curvature × SOFTEST, to which the followed mode is put."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Follow:
     radius: float = 0.15
     """Longest row of a step, Å."""
     smallest_radius: float = 0.01
-    """What it may shrink to, Å."""
+    """Smallest trust radius, Å."""
 
     def start(self, rows: Rows, force: Tensor, energy: Tensor, guesses: Sequence[Tensor | None]) -> FollowState:
         """Start from Hessians: a group's guess is here not an inverse, and must be there."""

@@ -38,7 +38,7 @@ class Pair:
     end: Atoms = field(repr=False)
     """Its atoms in the order of the start's."""
     remarks: tuple[str, ...] = ()
-    """What was done to the end, in words."""
+    """Changes made to the end, in words."""
 
 
 def paired(start: Atoms, end: Atoms, order: str = "checked") -> Pair:
@@ -159,7 +159,7 @@ def _renamed(start: Atoms, best: np.ndarray, other: np.ndarray) -> str:
 
 
 def _shiftable(atoms: Atoms, shift: FloatArray) -> bool:
-    """Whether constraints let a structure be shifted as a whole."""
+    """True if constraints let a structure be shifted as a whole."""
     free = free_directions(atoms)
     return bool(np.abs(free @ shift - shift).max() < HELD_A)
 

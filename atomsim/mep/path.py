@@ -1,4 +1,4 @@
-"""What a path is made from, and what it is when found."""
+"""Inputs and results of the search for a minimum energy path."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ MIRRORED_A = 0.02
 
 @dataclass(frozen=True)
 class PathSettings:
-    """How to find a path."""
+    """Settings of the search for a path."""
 
     images: int = 5
     """Images between the ends."""
     fmax_eV_per_A: float = 0.05
-    """Of a climbing band: no projected force on an atom of an image is larger, on the climbing image no true one.
-    Where a mode is followed, forces at the saddle are 0.4 of it, and projected ones elsewhere up to 5 times it."""
+    """Force threshold of a climbing band: no projected force on an atom of an image is larger, on the climbing image no
+    true one. Where a mode is followed, forces at the saddle are 0.4 of it, and projected ones elsewhere up to 5 times
+    it."""
     max_steps: int = 200
     """Steps of a band; each evaluates all its images."""
     spring_eV_per_A2: float = 3.0
@@ -56,7 +57,7 @@ class PathSettings:
     seed: int = 0
     prove_saddle: bool = True
     retries: int = 2
-    """How often a band may be pushed off a ridge."""
+    """Most pushes of a band off a ridge."""
 
     def __post_init__(self) -> None:
         if self.guess not in ("idpp", "linear"):
@@ -89,7 +90,7 @@ class Ends:
     moving: tuple[int, ...]
     """Atoms that travel."""
     hessian: Tensor | None = field(default=None, repr=False)
-    """Of the start, or of its host, eV/Å², (3 n_atoms, 3 n_atoms); None for a model of springs."""
+    """Hessian of the start, or of its host, eV/Å², (3 n_atoms, 3 n_atoms); None for a model of springs."""
     mirrors: tuple[Mirror, ...] = field(default=(), repr=False)
     """Symmetry operations that swap the ends."""
 
@@ -134,7 +135,7 @@ class Path:
     proof: Proof | None = field(repr=False)
     """None without a saddle between the ends, or where none was asked for."""
     kicks: int = 0
-    """How often the band was pushed off a ridge."""
+    """Pushes of the band off a ridge."""
 
     @property
     def highest(self) -> int:
@@ -153,7 +154,7 @@ class Path:
 
     @property
     def reaction_energy(self) -> float:
-        """Of the end over the start, eV."""
+        """Reaction energy E(end) − E(start), eV."""
         return float(self.energies[-1] - self.energies[0])
 
     @property
@@ -223,11 +224,11 @@ class Mirror:
         return taken
 
     def swaps(self, moved: FloatArray) -> bool:
-        """Whether it takes the way from start to end, (n_atoms, 3), to the way back."""
+        """True if it takes the way from start to end, (n_atoms, 3), to the way back."""
         return largest(moved + self.vectors(moved)) < MIRRORED_A
 
     def off(self, moved: FloatArray, at: FloatArray) -> FloatArray:
-        """How far the image of what lies ``at`` from the start, on the way ``moved``, is from it, Å, (n_atoms, 3)."""
+        """Mismatch of the image of what lies ``at`` from the start, on the way ``moved``, Å, (n_atoms, 3)."""
         return moved + self.vectors(at) - at
 
 

@@ -1,4 +1,4 @@
-"""What a band starts from knowing, and what proves that it ended on a saddle."""
+"""Initial Hessian of a band; verification of first-order saddles from the two lowest modes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KNOWN = 0.5
 MAX_PRODUCTS = 5
 """Products spent on the lowest mode at once."""
 ROUNDS = 4
-"""How often the space beside the lowest mode is searched; once, unless the mode was not the lowest."""
+"""Searches of the space beside the lowest mode; one, unless the mode was not the lowest."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Proof:
     """The two lowest modes at the highest image of a path."""
 
     curvatures: tuple[float, float]
-    """Of the two lowest modes, translations aside, eV/Å²; upper bounds."""
+    """Curvatures of the two lowest modes, translations aside, eV/Å²; upper bounds."""
     overlap: float
     """|cosine| between the lowest mode and the path, 0 to 1."""
     settled: bool
-    """Whether there are two negative modes, or a second is excluded (see ``lowest_modes``)."""
+    """True if there are two negative modes, or a second is excluded (see ``lowest_modes``)."""
     second_mode: np.ndarray = field(repr=False)
     """The second, normalised, (n_atoms, 3): the way off where both are negative."""
     mode: np.ndarray = field(repr=False)
@@ -54,7 +54,7 @@ class Proof:
 
     @property
     def first_order(self) -> bool:
-        """Whether it is a saddle of first order."""
+        """True for a saddle of first order."""
         return self.negative_modes == 1 and self.settled
 
 
@@ -172,7 +172,7 @@ class _Proving:
 
 @dataclass(frozen=True)
 class _Guess:
-    """What a known Hessian says of an image's."""
+    """Initial Hessian of an image, from a known one."""
 
     inverse: np.ndarray
     lowest: np.ndarray

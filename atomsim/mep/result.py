@@ -20,7 +20,7 @@ from atomsim.types import FloatArray
 SPARSE_A = 1.2
 """Images between which an atom goes further may have a minimum or a saddle between them, Å."""
 OF_SITES = frozenset({"ion", "vacancies"})
-"""What info says of the sites that ions have left, true at an end alone."""
+"""Info about the sites that ions have left, true at an end alone."""
 NO_SADDLE = (
     "no saddle between the ends: the energy only {way}, so that the {name} is in no basin of its own or on a saddle; "
     "move its atoms a little and relax it, or choose another {name}"
@@ -50,7 +50,7 @@ class MinimumEnergyPath:
     """``converged``; ``unproven``, where there is no proven first-order saddle between two minima; ``drifted``,
     where both ends relax to one minimum; or what became of the path or of an end: ``max_steps``, ``saddle`` …"""
     message: str
-    """What is wrong and what to try; empty where nothing is."""
+    """Failure and a remedy to try; empty where nothing failed."""
     flags: tuple[str, ...]
     barrier_eV: float | None
     """Highest energy on the path over the start's; None where the path shows no barrier."""
@@ -71,19 +71,19 @@ class MinimumEnergyPath:
     moved: str
     """Atoms that travel, and how far."""
     remarks: tuple[str, ...]
-    """What was done to the end before anything was computed."""
+    """Changes made to the end before anything was computed."""
     end_fmax_eV_per_A: tuple[float, float]
     """Largest force at the start and at the end."""
     end_moved_A: tuple[float, float]
-    """How far the atom that moved furthest when an end was relaxed has gone."""
+    """Displacement of the atom that moved furthest when an end was relaxed."""
     fmax_eV_per_A: float | None
     """Largest force at the saddle; of a climbing band the largest projected one."""
     negative_modes: int | None
-    """Of the Hessian at the highest saddle: 1 proves it; None where none was looked for."""
+    """Negative modes of the Hessian at the highest saddle: 1 proves it; None where none was looked for."""
     lowest_curvatures_eV_per_A2: tuple[float, ...]
-    """Of the two lowest modes there."""
+    """Curvatures of the two lowest modes there."""
     overlap_with_path: float | None
-    """Of the unstable mode with the path's direction, 0 to 1."""
+    """Overlap of the unstable mode with the path's direction, 0 to 1."""
     attempt_frequency_Hz: float | None
     """Vineyard's prefactor, where one was asked for."""
     evaluations: int
@@ -93,7 +93,7 @@ class MinimumEnergyPath:
 
     @property
     def ok(self) -> bool:
-        """Whether the barrier may be used."""
+        """True if the barrier may be used."""
         return self.status == "converged"
 
     @property
@@ -129,7 +129,7 @@ class MinimumEnergyPath:
 
 @dataclass(frozen=True)
 class Question:
-    """What was asked, and what is known before a path is found."""
+    """A question to ``neb``, with all that is known before a path is found."""
 
     settings: PathSettings
     potential: str
@@ -139,9 +139,9 @@ class Question:
     end_moved_A: tuple[float, float]
     remarks: tuple[str, ...]
     flags: tuple[str, ...] = ()
-    """Of the ends."""
+    """Caveats about the ends."""
     trouble: str = ""
-    """Why the ends are no minima; empty where they are."""
+    """Reason why the ends are no minima; empty where they are."""
 
     def without_path(self, status: str, message: str) -> MinimumEnergyPath:
         """Return the answer where the ends allow no path."""

@@ -41,7 +41,7 @@ SADDLE_FMAX = 0.4
 STRETCH, STRETCHES = 15, 3
 """Steps after which curvatures are measured again, and how often that is tried."""
 DISPLACEMENT_A = 0.03
-"""Of a moving atom, for its own curvature, Å."""
+"""Displacement of a moving atom, for its own curvature, Å."""
 MEASURED_ATOMS = 2
 """Moving atoms whose curvature is measured, at most."""
 LEAVE_A = 0.3

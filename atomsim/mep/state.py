@@ -1,4 +1,4 @@
-"""What is known of a hop on its way from a rough band to a saddle, and bands between two ends."""
+"""State of a saddle search, from a rough band to the saddle, and bands between two ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KICK_A = 0.15
 
 @dataclass
 class Climb:
-    """What is known of one hop on its way to the saddle."""
+    """State of one hop's search for its saddle."""
 
     key: Key
     ends: Ends
@@ -42,11 +42,11 @@ class Climb:
     bottom: FloatArray | None = None
     """A shallow minimum on top of the path that it was led out of, Å, (n_atoms, 3)."""
     left: int = 0
-    """How often it was led out of one."""
+    """Number of escapes from shallow minima."""
     note: str = ""
-    """What a reader must know of the saddle."""
+    """Caveat about the saddle."""
     begun: int = 0
-    """How often it was begun from an image."""
+    """Number of restarts from an image."""
     hessian: FloatArray | None = None
     """As learned, eV/Å²."""
     saddle: Outcome | None = None

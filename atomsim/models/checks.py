@@ -58,7 +58,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the promise was kept; a deviation that is not a number breaks it."""
+        """True if the promise was kept; a deviation that is not a number breaks it."""
         return self.deviation <= self.allowed
 
     def __str__(self) -> str:

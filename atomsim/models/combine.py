@@ -67,7 +67,7 @@ def _name(member: Surface) -> str:
 
 
 def _identity(member: Surface) -> tuple[str, str]:
-    """What tells a member from others, and why there is nothing where it is empty."""
+    """Identity of a member, and the reason why there is none where it is empty."""
     if isinstance(member, Potential):
         return f"{member.name} {member.sha256}" if member.sha256 else "", getattr(member, "why_unidentified", "")
     return identity_or_name(member, "")

@@ -1,4 +1,4 @@
-"""What potentials made of pair vectors share: from ∂E/∂d to forces and stress.
+"""Forces and stress from ∂E/∂d, shared by all potentials of pair vectors.
 
 With d_ij = r_j − r_i + (lattice translation) and g = ∂E/∂d_ij over directed pairs,
 F_i = Σ_j (g_ij − g_ji) and σ = (1/V) Σ d ⊗ g, since a strain ε maps every d to d (1 + ε)

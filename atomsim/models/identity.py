@@ -28,7 +28,7 @@ from atomsim.errors import AtomsimError
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), range, slice, torch.dtype, torch.Size)
 FUNCTIONS = (FunctionType, BuiltinFunctionType, np.ufunc, type)
 PASSING = (NeighborList, NewPrimitiveNeighborList, PrimitiveNeighborList, torch.device)
-"""What a calculation leaves behind or where it runs: it decides no energy."""
+"""Attributes that a calculation leaves behind or that say where it runs: they decide no energy."""
 SCRATCH = frozenset({
     "atoms", "results", "device", "use_device", "directory", "_directory", "label", "_label", "prefix",
     "get_spin_polarized", "arrays_keys", "info_keys",
@@ -41,7 +41,7 @@ PARAMETERS_SAY_ALL = frozenset(
 OF_ANY_MODULE = frozenset({"training", *vars(torch.nn.Module())})
 """Attributes of every network: its weights and parts, which are read by their names, and hooks."""
 OUTSIDE = ("write_input", "write_inputfiles", "profile", "command", "launch_server")
-"""What only calculators have that ask another program, which no attribute identifies."""
+"""Attributes of calculators that ask another program, which no attribute identifies."""
 
 
 class UnidentifiedError(AtomsimError):
@@ -128,7 +128,7 @@ class _Reader:
         return _digest("module", *parts)
 
     def _held(self, name: str, value: Any, where: str) -> bytes:
-        """What a network holds beside numbers: functions by name or code, small objects; of others, the class."""
+        """Contents of a network beside numbers: functions by name or code, small objects; of others, the class."""
         parts = [_name(type(value)).encode()]
         if isinstance(value, functools.partial):
             parts += [self._held("", v, where) for v in (value.func, value.args, value.keywords)]
@@ -201,7 +201,7 @@ def _name(thing: Any) -> str:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it is a number, a word or a collection of them."""
+    """True for a number, a word or a collection of them."""
     if isinstance(value, Mapping):
         return all(_is_plain(v) for v in (*value, *value.values()))
     if isinstance(value, list | tuple | set | frozenset):

@@ -173,7 +173,7 @@ class SkinList:
     """Those of the reference geometry within cutoff and skin."""
     _reference: Batch | None = field(default=None, repr=False)
     _inverse: Tensor | None = field(default=None, repr=False)
-    """Of the reference cells, 1/Å, (n_systems, 3, 3); huge where a cell must not change at all."""
+    """Inverse of the reference cells, 1/Å, (n_systems, 3, 3); huge where a cell must not change at all."""
 
     def __call__(self, batch: Batch) -> Neighbors:
         """Return the pairs of ``batch`` within ``cutoff``."""

@@ -1,4 +1,4 @@
-"""What many tasks need and one of them computes: kept by its content and by who computed it."""
+"""Results that many tasks need and one of them computes: kept by their content and by who computed them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 MOST = 64
 """Results that are kept; the one that was not asked for longest goes."""
 DECIDES = ("sha256", "dtype", "device", "kernel")
-"""What of a potential decides what it says, to the last bit."""
+"""Attributes of a potential that decide its results, to the last bit."""
 
 
 class Shared:

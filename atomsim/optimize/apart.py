@@ -1,4 +1,4 @@
-"""Whether what was a crystal still is one: no atom out of reach of all others, none inside another."""
+"""Check that a relaxed crystal still is one: no atom out of reach of all others, none inside another."""
 
 from __future__ import annotations
 

@@ -24,15 +24,15 @@ from atomsim.optimize.sparse import Springs
 
 @dataclass(frozen=True)
 class Group:
-    """What one optimizer state moves: a system, or all images of a band."""
+    """Systems moved by one optimizer state: a single system, or all images of a band."""
 
     key: Hashable
     """The caller's name for it."""
     batch: Batch
     """Its systems."""
     inverse_hessian: Tensor | Springs | None = None
-    """What is known of it, Å²/eV, (3 rows, 3 rows), in the coordinates of ``Space``, or the springs of a large system;
-    None if nothing is."""
+    """Initial inverse Hessian, Å²/eV, (3 rows, 3 rows), in the coordinates of ``Space``, or the springs of a large
+    system; None if nothing is known."""
 
 
 Projection = Callable[[Batch, Evaluation, Tensor, list[Group]], Evaluation]
@@ -58,7 +58,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a group ended. ``batch`` and ``evaluation`` belong together, converged or not, and are on the CPU."""
+    """Final state of a group. ``batch`` and ``evaluation`` belong together, converged or not, and are on the CPU."""
 
     key: Hashable
     batch: Batch
@@ -75,7 +75,8 @@ class Outcome:
     first_energy: float
     """Energy before the first step, summed over the group's systems, without PV, eV."""
     inverse_hessian: Tensor | Springs | None = None
-    """What the optimizer has learned, Å²/eV, (3 rows, 3 rows), the springs that it started from, or None."""
+    """Inverse Hessian that the optimizer has learned, Å²/eV, (3 rows, 3 rows), the springs that it started from, or
+    None."""
     curvature: float | None = None
     """Curvature of the lowest mode found at the end, eV/Å²; None if nobody looked or could (see ``minima``)."""
 
@@ -132,7 +133,7 @@ def drive(
 
 @dataclass
 class _Member:
-    """What the driver remembers of one group."""
+    """Bookkeeping of one group in flight."""
 
     group: Group
     load: Load
@@ -140,7 +141,7 @@ class _Member:
     first_energy: float = float("nan")
     first_enthalpy: float = float("nan")
     first_volumes: list[float] = field(default_factory=list)
-    """Of its systems when it entered, Å³."""
+    """Volumes of its systems when it entered, Å³."""
     residual: float = float("inf")
     started: bool = False
 
@@ -171,7 +172,7 @@ class _Lookahead:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What an evaluation means for the groups in flight."""
+    """An evaluation by group: energies, forces and residuals of the groups in flight."""
 
     evaluation: Evaluation
     force: Tensor
@@ -179,7 +180,7 @@ class _Seen:
     residual: Tensor
     """Largest of each system, eV/Å, (n_systems,)."""
     energy: Tensor
-    """What is minimised, of each group, eV, (n_groups,)."""
+    """Objective of each group, eV, (n_groups,)."""
 
 
 @dataclass
@@ -268,7 +269,7 @@ class _Flight:
     def outcomes(
         self, evaluation: Evaluation, verdicts: list[tuple[str, str] | None], learned: Any
     ) -> Iterator[Outcome]:
-        """What has ended, fetched from the device together."""
+        """Return the groups that have ended, fetched from the device together."""
         ended = [n for n, verdict in enumerate(verdicts) if verdict is not None]
         if not ended:
             return

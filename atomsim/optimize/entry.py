@@ -24,7 +24,7 @@ from atomsim.optimize.symmetry import KeepSymmetry
 
 @dataclass(frozen=True)
 class Entry:
-    """How systems become groups."""
+    """Builder of groups from systems."""
 
     space: Space
     device: torch.device
@@ -79,7 +79,7 @@ def noisy(atoms: Atoms, noise: float, seed: int, start: int = 0) -> Atoms:
 
 
 def packs(atoms: Atoms) -> bool:
-    """Whether a batch can hold this system."""
+    """True if a batch can hold this system."""
     try:
         Batch.pack([atoms])
     except InputError:

@@ -77,7 +77,7 @@ class Fire(WithoutMatrix):
 
 @lru_cache(maxsize=8)
 def _paces(fire: Fire, device: torch.device) -> Tensor:
-    """What time step, mixing and steps downhill are multiplied by, how large they may be, and what is added.
+    """Factors of time step, mixing and steps downhill, their upper limits, and their increments.
 
     Rows are for groups going downhill, for those going downhill for long, and for those going uphill; (3, 3, 3).
     """

@@ -26,7 +26,7 @@ class LbfgsState:
     step: Tensor = field(metadata=PER_ROW)
     """The last step, (n_rows, 3)."""
     moved: Tensor = field(metadata=PER_GROUP)
-    """Whether there was one, (n_groups,), bool."""
+    """True where there was one, (n_groups,), bool."""
 
 
 @dataclass(frozen=True)

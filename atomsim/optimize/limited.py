@@ -13,7 +13,7 @@ from atomsim.optimize.rows import OBJECT, PER_GROUP, PER_ROW, Rows
 from atomsim.optimize.sparse import Springs
 
 TOLERANCE = 1e-2
-"""Of the springs' solutions: steps do not get better by a smaller one."""
+"""Tolerance of the springs' solutions: steps do not get better by a smaller one."""
 
 
 @dataclass(frozen=True)

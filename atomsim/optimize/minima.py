@@ -24,7 +24,7 @@ NEGATIVE = -0.1
 KICK = 0.15
 """Longest row of the step off a saddle, Å."""
 RESTARTS = 3
-"""How often a relaxation may leave a saddle before it is given up as one."""
+"""Departures from saddles before a relaxation is given up as one."""
 UNCHECKED = "could not be checked for a saddle: the potential failed on a small displacement"
 """Message of what converged and could not be looked at."""
 UNSETTLED = "found no mode of negative curvature and could not exclude one"
@@ -110,7 +110,7 @@ def _look(outcomes: list[Outcome], surface: Surface, space: Space, seed: int) ->
 
 
 def _curvature(outcome: Outcome, space: Space) -> Any:
-    """What scales the search: what is known of the inverse Hessian, or springs of a large system as it is now."""
+    """Scale of the search: the inverse Hessian as far as it is known, or springs of a large system as it is now."""
     if is_large(outcome.batch.n_atoms):
         return sparse_springs(outcome.batch, space)
     return spring_guess(outcome.batch, space) if outcome.inverse_hessian is None else outcome.inverse_hessian

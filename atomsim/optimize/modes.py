@@ -27,12 +27,12 @@ from atomsim.optimize.sparse import Springs
 DOUBT = 0.001
 """Probability with which a mode just below what is excluded is overlooked; one far below it is with much less."""
 EXCLUDED = 2.0
-"""What is excluded lies below this multiple of the threshold: many real minima have modes next to zero, and to tell
-what is just above the threshold from what is just below takes twice the products. What is found there still counts."""
+"""Multiple of the threshold below which modes are excluded: many real minima have modes next to zero, and to tell those
+just above the threshold from those just below takes twice the products. Modes that are found there still count."""
 SOFTENING = 3
 """Powers of K that draw half of the start towards what K knows to be soft, where most saddles show."""
 NEAR_ZERO = 0.1
-"""How far above the threshold a curvature is still measured again, by central differences, eV/Å²."""
+"""Range above the threshold in which a curvature is measured again, by central differences, eV/Å²."""
 MAX_PRODUCTS = 40
 """Products after which a system is given up as unsettled."""
 EXHAUSTED = 1e9
@@ -52,7 +52,7 @@ class Modes:
     product: Tensor
     """The Hessian's with it, eV/Å², (n_rows, 3)."""
     settled: Tensor
-    """Whether it is negative, or one that far below the threshold is excluded, (n_systems,), bool."""
+    """True where it is negative, or one that far below the threshold is excluded, (n_systems,), bool."""
     force_calls: Tensor
     """Evaluations that each system needed, (n_systems,), int64."""
 
@@ -108,7 +108,7 @@ class Ritz:
     basis: list[Tensor] = field(default_factory=list)
     """Orthonormal, padded; zero where a system had nothing to add."""
     products: list[Tensor] = field(default_factory=list)
-    """Of the Hessian with each."""
+    """Products of the Hessian with each."""
 
     def add(self, vector: Tensor, product: Tensor) -> None:
         """Take in a vector and its product."""

@@ -39,7 +39,7 @@ class NewtonState:
 
 
 class _Point(Protocol):
-    """What is known of the last accepted point, as in ``NewtonState``."""
+    """Last accepted point, as in ``NewtonState``."""
 
     @property
     def force(self) -> Tensor: ...
@@ -78,9 +78,9 @@ class Newton:
     radius: float = 0.15
     """Trust radius at the start, longest row, Å."""
     largest_radius: float = 0.3
-    """What it may grow to, Å."""
+    """Largest trust radius, Å."""
     smallest_radius: float = 1e-3
-    """What it may shrink to, Å."""
+    """Smallest trust radius, Å."""
     noise: float = 1e-6
     """Relative rise of the energy that is rounding and not a failed step."""
     conservative: bool = True

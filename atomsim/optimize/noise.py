@@ -25,7 +25,7 @@ WAVES = 192
 LARGEST_INDEX = 16
 """Largest component of a wave vector, in reciprocal lattice vectors."""
 BOX_A = 20.0
-"""What coordinates are measured in where there is no cell, Å."""
+"""Box that coordinates are measured in where there is no cell, Å."""
 GOLDEN = 0.5 * (5**0.5 - 1)
 """Tells elements apart: no multiple of it is near a whole number."""
 

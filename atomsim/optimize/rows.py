@@ -105,7 +105,7 @@ class Rows:
 
     @property
     def alike(self) -> bool:
-        """Whether all groups have as many rows, so that there is nothing to pad."""
+        """True if all groups have as many rows, so that there is nothing to pad."""
         return len(set(self.sizes)) == 1
 
     def of(self, groups: Tensor | Sequence[int]) -> Tensor:
@@ -165,7 +165,7 @@ def _widened(matrices: list[Tensor]) -> list[Tensor]:
 
 
 class WithoutMatrix:
-    """What is alike in methods that keep no matrix."""
+    """Common part of methods that keep no matrix."""
 
     def inverse_hessians(self, state: Any) -> None:  # noqa: ARG002
         """Return None: nothing of the kind was learned."""
@@ -191,5 +191,6 @@ class Method(Protocol[S]):
         ...
 
     def inverse_hessians(self, state: S) -> Any:
-        """What the method has learned, Å²/eV, (n_groups, 3 × width, 3 × width), or ``Springs`` of each, or None."""
+        """Inverse Hessians that the method has learned, Å²/eV, (n_groups, 3 × width, 3 × width), or ``Springs`` of
+        each, or None."""
         ...

@@ -16,7 +16,7 @@ from atomsim.optimize.products import Products, orthonormal, padded
 from atomsim.optimize.sparse import Springs
 
 TOLERANCE = 1e-3
-"""Of the solutions that make vectors of a search: what is off is off in K, which costs no truth."""
+"""Tolerance of the solutions that make vectors of a search: errors are errors of K, which cost no truth."""
 
 
 class Dense:

@@ -1,4 +1,4 @@
-"""What moves: atoms alone, or atoms and cell. A map between batches and rows of coordinates.
+"""Coordinates of a relaxation: atoms alone, or atoms and cell. A map between batches and rows of coordinates.
 
 An optimizer sees rows of three numbers with a force on each; it knows of no atoms, cells or
 bands. A system contributes one row per atom and, where its cell moves, three rows more for
@@ -90,7 +90,7 @@ class Layout:
 
     @cached_property
     def scale(self) -> Tensor:
-        """What strains are multiplied by, see ``strain_scale``, (n_systems, 1, 1)."""
+        """Factor of strains, see ``strain_scale``, (n_systems, 1, 1)."""
         return self.n_atoms.to(torch.float64).sqrt()
 
     @cached_property
@@ -139,7 +139,7 @@ class Space:
         return torch.einsum("rij,rj...->ri...", moving, free)
 
     def energy(self, batch: Batch, evaluation: Evaluation) -> Tensor:
-        """What is minimised: the energy, or the enthalpy E + PV, eV, (n_systems,)."""
+        """Objective of the minimisation: the energy, or the enthalpy E + PV, eV, (n_systems,)."""
         if not self.cell or self.pressure == 0.0:
             return evaluation.energy
         return evaluation.energy + self.pressure * batch.volume

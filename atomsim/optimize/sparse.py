@@ -36,7 +36,7 @@ KRYLOV = 30
 
 
 def is_large(n_atoms: int) -> bool:
-    """Whether a system of so many atoms is relaxed without dense matrices."""
+    """True if a system of so many atoms is relaxed without dense matrices."""
     return n_atoms >= LARGE
 
 
@@ -169,7 +169,7 @@ def _springs(batch: Batch, weak: float) -> tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def _strains(batch: Batch, d: Tensor) -> Tensor:
-    """How each spring's vector follows the strain: (d ε)_b with ε symmetric, (n, 3, 9)."""
+    """Derivative of each spring's vector with respect to strain: (d ε)_b with ε symmetric, (n, 3, 9)."""
     half, eye = 0.5 / strain_scale(batch)[0], torch.eye(3, dtype=d.dtype)
     return half * (torch.einsum("ea,bc->ebac", d, eye) + torch.einsum("ec,ba->ebac", d, eye)).flatten(2)
 

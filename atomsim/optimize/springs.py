@@ -69,7 +69,7 @@ def _confined(matrix: Tensor, batch: Batch, space: Space) -> Tensor:
 
 
 def _stretch(batch: Batch, space: Space, i: Tensor, j: Tensor, d: Tensor) -> Tensor:
-    """How each bond vector follows the coordinates: (n_edges, 3, 3 rows)."""
+    """Derivative of each bond vector with respect to the coordinates: (n_edges, 3, 3 rows)."""
     layout = space.layout(batch)
     follow = d.new_zeros(len(i), 3, len(layout.system), 3)
     edge = torch.arange(len(i), device=d.device)

@@ -1,4 +1,4 @@
-"""What is known of a pair when its search has ended."""
+"""Results of the search for a dimer in a pair."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Minimum:
 
     @property
     def converged(self) -> bool:
-        """Whether its energy may be used."""
+        """True if its energy may be used."""
         return self.relaxation.converged
 
     @property
@@ -51,7 +51,7 @@ class Minimum:
         return self.species.name if self.species.name == "peroxo-like" else "rearranged"
 
     def same_as(self, other: Minimum) -> bool:
-        """Whether both are one minimum."""
+        """True if both are one minimum."""
         near = abs(self.energy_eV - other.energy_eV) < SAME_EV
         near &= abs(self.species.length - other.species.length) < SAME_A
         one, two = self.species.moment, other.species.moment
@@ -76,7 +76,8 @@ class PairSearch:
     """``converged``, or why the intact cell or the scan could not be computed."""
     message: str = ""
     force_calls: dict[str, int] = field(default_factory=dict)
-    """Of ``scan``, ``release``, ``void``, ``bound`` and ``saddle``; the intact cell's are in its relaxation."""
+    """Force calls of ``scan``, ``release``, ``void``, ``bound`` and ``saddle``; the intact cell's are in its
+    relaxation."""
 
     @property
     def dimer(self) -> Minimum | None:
@@ -106,7 +107,7 @@ class PairSearch:
 
     @property
     def barrier_words(self) -> str:
-        """What is known of the barrier, in words."""
+        """Knowledge about the barrier, in words."""
         if self.dimer is None:
             return "no dimer was found"
         if self.proven_barrier is not None:

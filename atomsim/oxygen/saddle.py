@@ -18,7 +18,7 @@ from atomsim.oxygen.settings import DimerSettings
 from atomsim.types import FloatArray
 
 PATH_FMAX = 0.05
-"""Of the path's images, eV/Å; at the saddle 0.4 of it."""
+"""Force threshold of the path's images, eV/Å; at the saddle 0.4 of it."""
 IMAGES = 5
 UNPROVEN = "no saddle of first order was found from the top of the scan: the barrier is an upper bound"
 

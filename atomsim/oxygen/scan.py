@@ -196,7 +196,7 @@ def _alike(a: ScanPoint, b: ScanPoint) -> bool:
 
 
 def _dips(a: ScanPoint, b: ScanPoint) -> bool:
-    """Whether the cubic through two points has a minimum between them, ends included."""
+    """True if the cubic through two points has a minimum between them, ends included."""
     if a.length_A > b.length_A:
         a, b = b, a
     width = b.length_A - a.length_A

@@ -1,4 +1,4 @@
-"""How pairs are driven together and what is looked for on the way."""
+"""Settings of the search for dimers: the scan of a pair, and the stages after it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHORTEST_A = 0.9
 
 @dataclass(frozen=True)
 class DimerSettings:
-    """How to look for dimers."""
+    """Settings of the search for dimers."""
 
     target_A: float = 1.2
     """Length that a scan ends at, Å."""
@@ -23,7 +23,7 @@ class DimerSettings:
     fmax_eV_per_A: float = 0.01
     """Largest force at minima, eV/Å: on soft modes a loose one misses half the energy."""
     max_steps: int = 500
-    """Of one relaxation."""
+    """Most steps of one relaxation."""
     noise_A: float = 0.02
     """Standard deviation of seeded noise at the start of a scan, Å: symmetry would hold it on ridges."""
     void: bool = True

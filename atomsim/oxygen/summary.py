@@ -36,7 +36,7 @@ class VacancyLine:
 
 @dataclass(frozen=True)
 class Summary:
-    """What an ``oxygen`` step amounts to."""
+    """Summary of an ``oxygen`` step."""
 
     oxygen_eV: float | None
     """½E(O2), eV; None where O2 could not be had, and nothing can be counted."""
@@ -50,7 +50,7 @@ class Summary:
     releases: Mapping[tuple[str, bool], tuple[Release, ...]]
     """By (level, with the gas at T and p), the largest x first."""
     notes: tuple[str, ...]
-    """What is missing, and why."""
+    """Missing results and their causes."""
 
     def onset(self, level: str, *, gas: bool) -> tuple[float, float] | None:
         """Ion contents between which release becomes downhill; None if it never does."""

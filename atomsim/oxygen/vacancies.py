@@ -54,7 +54,7 @@ class VacancyEnergy:
 
     @property
     def status(self) -> str:
-        """Of the relaxation."""
+        """Status of the relaxation."""
         return self.relaxation.status
 
 

@@ -74,12 +74,12 @@ class Weights(_Strict):
 
 
 class Distilled(_Strict):
-    """How a potential was learned from another one."""
+    """Origin of a potential that was learned from another one."""
 
     teacher: str
     """Name of the potential that labelled all frames."""
     teacher_sha256: str
-    """Of its weights."""
+    """SHA-256 of the teacher's weights."""
     recipe: str
     """File that ``atomsim distill`` made it from."""
     recipe_sha256: str
@@ -89,14 +89,14 @@ class Distilled(_Strict):
     network: str
     """Architecture in one line."""
     command: str
-    """What makes it again, and measures its errors."""
+    """Command that makes it again, and measures its errors."""
 
 
 class PotentialCard(_Strict):
-    """What ``potentials/NAME.toml`` says."""
+    """Contents of ``potentials/NAME.toml``."""
 
     name: str
-    """What users type; equal to the file's name without ``.toml``."""
+    """Name that users type; equal to the file's name without ``.toml``."""
     family: str
     """``chgnet``, ``mace``, ``lennard-jones``, ``morse``, or one that an installed package loads."""
     summary: str
@@ -184,7 +184,7 @@ class PotentialCard(_Strict):
 
     @property
     def state(self) -> Literal["analytic", "verified", "missing", "changed", "unpinned"]:
-        """What is on this machine, compared with what the card pins."""
+        """State of the files on this machine, compared with the hashes that the card pins."""
         if self.weights.origin == "none":
             return "analytic"
         path = self.weights_path

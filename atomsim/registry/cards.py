@@ -124,7 +124,7 @@ def _is_shipped(card: PotentialCard) -> bool:
 
 
 def _pins(other: PotentialCard, card: PotentialCard) -> bool:
-    """Whether a card is of the same fetched weights: then it only adds their SHA-256."""
+    """True if a card is of the same fetched weights: then it only adds their SHA-256."""
     mine, theirs = card.weights, other.weights
     return mine.origin == theirs.origin == "url" and (mine.file, mine.url) == (theirs.file, theirs.url)
 
@@ -143,5 +143,5 @@ def _card_files() -> tuple[list[Path], list[str]]:
 
 
 def is_card(path: Path) -> bool:
-    """Whether a file is meant to be a card, and not a recipe or campaign beside one."""
+    """True if a file is meant to be a card, and not a recipe or campaign beside one."""
     return bool({"family", "weights", "name"} & set(parse_toml(path)))

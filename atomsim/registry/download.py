@@ -32,7 +32,7 @@ MAX_BYTES = 4 << 30
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a download waits for a server, or for another process that downloads the same file."""
+    """Waiting times of a download, for a server or for another process that downloads the same file."""
 
     connect_s: float = 10.0
     read_s: float = 30.0
@@ -87,7 +87,7 @@ class Part:
         self.patience, self.progress = patience, progress
         self._notes = path.with_name(path.name + ".etag")
         self.continued = False
-        """Whether the file begins with what an earlier attempt had left."""
+        """True if the file begins with what an earlier attempt had left."""
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
@@ -154,7 +154,7 @@ class Part:
                 return waited
 
     def _still_there(self, file: IO[bytes]) -> bool:
-        """Whether the file that is locked still has its name; another process may have renamed or removed it."""
+        """True if the file that is locked still has its name; another process may have renamed or removed it."""
         with contextlib.suppress(FileNotFoundError):
             return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
         return False
@@ -255,7 +255,7 @@ class Part:
         return total
 
     def _same_file(self, headers: Any, offset: int, total: int | None) -> bool:
-        """Whether a partial answer goes on with what is here: a server may ignore If-Range (RFC 9110, 15.3.7.3)."""
+        """True if a partial answer continues the file that is here: a server may ignore If-Range (RFC 9110, 15.3.7.3)."""
         found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", "").strip())
         if found is None or int(found[1]) != offset:
             return False

@@ -24,7 +24,7 @@ from atomsim.registry.trust import require_archive, require_private
 
 @dataclass(frozen=True)
 class Fetched:
-    """What ``fetch`` found or brought."""
+    """Result of ``fetch``."""
 
     path: Path
     sha256: str

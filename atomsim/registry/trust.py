@@ -1,4 +1,4 @@
-"""What a download must be before it is believed."""
+"""Requirements on a download before it is believed."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ HOST_STEPS = 500
 FRACTION_DIGITS, CELL_DIGITS = 5, 6
 """To which decimals hosts are rounded: children tell where their ions were to some digits only."""
 TIE = 1e-3
-"""What lies so near to half a last digit is rounded down: the last bits must not decide."""
+"""Distance from half a last digit within which numbers are rounded down: the last bits must not decide."""
 TAKEN_A = 0.5
 """A site with an atom nearer than this is not empty, Å."""
 
@@ -63,7 +63,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Inherited:
-    """What a child starts from."""
+    """Hessian and geometry that a child starts from."""
 
     hessian: Hessian
     host: str

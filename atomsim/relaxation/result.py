@@ -1,4 +1,4 @@
-"""What a relaxation gives: a structure and how it ended."""
+"""Result of a relaxation: a structure and how it ended."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Relaxation:
     status: str
     """``converged``, ``saddle``, ``max_steps``, ``exploded``, ``not_a_number``, ``too_large`` or ``invalid``."""
     message: str
-    """What went wrong and what to try; when converged, empty or what could not be checked."""
+    """Failure and a remedy to try; when converged, empty or what could not be checked."""
     steps: int
     force_calls: int
     fmax: float
     """Largest residual force at the end, eV/Å; forces along what constraints hold do not count."""
     initial_energy: float
-    """Of the first geometry, noise included, without PV, eV."""
+    """Energy of the first geometry, noise included, without PV, eV."""
     lowest_curvature: float | None = None
     """Curvature of the softest mode found at the end, eV/Å²; None if it was not looked for, or nothing can move."""
     source: Any = field(default=None, repr=False, compare=False)
@@ -49,7 +49,7 @@ class Relaxation:
 
     @property
     def converged(self) -> bool:
-        """Whether the result may be used."""
+        """True if the result may be used."""
         return self.status == "converged"
 
     @property

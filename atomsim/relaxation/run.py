@@ -81,7 +81,7 @@ def iter_relax(
 
 
 def _taken(known: Mapping[int, Hessian], chosen: Sequence[int]) -> dict[int, Hessian]:
-    """What is known of the chosen systems, by their place among these."""
+    """Known Hessians of the chosen systems, by their place among these."""
     return {k: known[n] for k, n in enumerate(chosen) if n in known}
 
 

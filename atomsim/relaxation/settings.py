@@ -1,4 +1,4 @@
-"""How to relax: every setting, checked where it is made."""
+"""Settings of a relaxation, each checked where it is made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CURVATURES = ("host", "springs")
 
 @dataclass(frozen=True)
 class RelaxSettings:
-    """How to relax."""
+    """Settings of a relaxation."""
 
     fmax_eV_per_A: float = 0.05
     """Largest force on an atom, and on a row of V(σ + P)/n_atoms where the cell moves (as ASE's FrechetCellFilter).
@@ -28,7 +28,7 @@ class RelaxSettings:
     noise_A: float = 0.0
     """Standard deviation of seeded noise on free atoms at the start, Å: breaks a symmetry that holds it on a saddle."""
     seed: int = 0
-    """Of the noise."""
+    """Seed of the noise."""
     starts: int = 1
     """Starts of each system, all but the first with noise of 0.1 Å or more; the lowest is relaxed to the end."""
     check_minimum: bool = True
@@ -41,7 +41,7 @@ class RelaxSettings:
     method: str = "newton"
     """``newton`` (quasi-Newton from a spring model or a parent's Hessian), ``lbfgs`` or ``fire``."""
     curvature: str = "host"
-    """What ``newton`` starts from: ``host``, where a structure's ``info`` says where ions were, and else or always
+    """Initial Hessian of ``newton``: ``host``, where a structure's ``info`` says where ions were, and else or always
     ``springs``."""
 
     def __post_init__(self) -> None:

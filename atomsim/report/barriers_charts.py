@@ -88,7 +88,7 @@ def x_chart(hosts: Sequence[Summary]) -> Chart | None:
 
 
 def histogram_chart(records: Sequence[Record]) -> Chart | None:
-    """How many hops have which barrier, every copy counted; where there are many."""
+    """Histogram of barriers, every copy of a hop counted; where there are many."""
     good = [r for r in records if r.good]
     if len(good) < 8:
         return None

@@ -1,4 +1,4 @@
-"""What a report is made of. Blocks say what to show; the renderers alone know plotly, matplotlib and HTML."""
+"""Parts of a report. Blocks say what to show; the renderers alone know plotly, matplotlib and HTML."""
 
 from __future__ import annotations
 

@@ -67,17 +67,17 @@ def printed(cell: Cell, column: Column) -> str:
 
 
 def numeric(cell: Cell) -> bool:
-    """Whether a cell is set flush right."""
+    """True if a cell is set flush right."""
     return isinstance(cell, int | float) and not isinstance(cell, bool)
 
 
 def numeric_column(table: Table, number: int) -> bool:
-    """Whether a heading is set flush right: its first value is a number."""
+    """True if a heading is set flush right: its first value is a number."""
     return numeric(next((row[number] for row in table.rows if row[number] is not None), None))
 
 
 def wordy_column(table: Table, number: int) -> bool:
-    """Whether a column holds sentences."""
+    """True if a column holds sentences."""
     return any(isinstance(row[number], str) and len(str(row[number])) >= SENTENCE for row in table.rows)
 
 

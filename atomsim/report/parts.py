@@ -1,4 +1,4 @@
-"""What one step adds to a report."""
+"""Part that one step adds to a report."""
 
 from __future__ import annotations
 

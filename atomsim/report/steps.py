@@ -122,7 +122,7 @@ def relax_table(records: Sequence[Record]) -> Table:
 
 
 def convergence_headline(records: Mapping[str, Sequence[Record]]) -> list[Number]:
-    """How many relaxations converged, over all steps."""
+    """Number of relaxations that converged, over all steps."""
     relaxations = [r for found in records.values() for r in found if r.kind == "relax"]
     if not relaxations:
         return []

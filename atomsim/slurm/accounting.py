@@ -1,4 +1,4 @@
-"""What Slurm's accounting says of attempts that died without a word. Only ever an addition.
+"""Slurm's accounting of attempts that exited without a final report. Only ever an addition.
 
 Many sites keep no accounts, and what they keep may be late or wrong: a host out of memory can read
 ``FAILED 0:9``. So nothing is decided by it; a person is told.

@@ -1,4 +1,4 @@
-"""What a person may want of a campaign on a cluster: cancel, read logs, choose what to retry."""
+"""Actions on a campaign on a cluster: cancel, read logs, choose what to retry."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from atomsim.store.run_folder import RunFolder
 
 LAST_LINES = 15
 PATIENCE_S = 15.0
-"""How long ``cancel`` waits for jobs to leave the queue."""
+"""Time for which ``cancel`` waits for jobs to leave the queue."""
 LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
 class Cancelled:
-    """What became of a campaign's jobs."""
+    """Result of cancelling a campaign's jobs."""
 
     names: tuple[str, ...]
     """Tokens that were in the queue."""
     left: tuple[str, ...]
-    """What is in the queue all the same."""
+    """Jobs that are in the queue all the same."""
     ending: int
     """Jobs that Slurm is ending just now."""
 
@@ -66,7 +66,7 @@ def cancel(run: Path, slurm: Slurm) -> Cancelled:
 
 @dataclass(frozen=True)
 class TaskLog:
-    """What is known of a task."""
+    """Records and logs of a task."""
 
     label: str
     task: str

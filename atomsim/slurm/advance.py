@@ -31,7 +31,7 @@ class Planner:
     token: str = ""
     """Token of the job that this planner runs in; empty for a person's."""
     notes: tuple[str, ...] = ()
-    """What a person should know beforehand."""
+    """Notes to read before anything is submitted."""
 
 
 def advance(planner: Planner) -> Outlook:

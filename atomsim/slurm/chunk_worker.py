@@ -56,7 +56,7 @@ class BadDeviceError(AtomsimError):
 
 
 class RefusedError(AtomsimError):
-    """What is to be done is not what was planned; no work is better than wrong work."""
+    """Refusal to compute: the work is not what was planned, and no work is better than wrong work."""
 
 
 def work(place: Place, slurm: Slurm) -> int:

@@ -20,7 +20,7 @@ __all__ = ["Queued", "RealSlurm", "RejectedError", "Slurm", "SlurmUnreachableErr
 SUBMIT_LIMIT = re.compile(r"SubmitJob|temporarily un(able|available)|too many (jobs|tasks)|MaxJobCount", re.IGNORECASE)
 """Refusals that fewer jobs in the queue would have spared."""
 SOME_LIMIT, ITS_NAME = re.compile("job submit limit"), re.compile(r"\b(QOS|Assoc)(Max|Min|Grp)\w+")
-"""What is said for any limit of an account, and what names it where the site has it named."""
+"""Words of any limit of an account, and of its name where the site names it."""
 STUCK = re.compile(
     r"PartitionNodeLimit|PartitionTimeLimit|PartitionDown|PartitionInactive|PartitionConfig|BadConstraints"
     r"|DependencyNeverSatisfied|JobHeld|held|Invalid(Account|QOS)|ReqNodeNotAvail|AccountNotAllowed|QOSNotAllowed"
@@ -36,7 +36,7 @@ class RejectedError(AtomsimError):
 
     @property
     def by_limit(self) -> bool:
-        """Whether it may be accepted later, when there are fewer jobs."""
+        """True if it may be accepted later, when there are fewer jobs."""
         text = str(self)
         unnamed = SOME_LIMIT.search(text) is not None and ITS_NAME.search(text) is None
         return unnamed or SUBMIT_LIMIT.search(text) is not None
@@ -57,27 +57,27 @@ class Queued:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """What Slurm calls the job, or each of the elements."""
+        """Job ids in Slurm, one for each of the elements."""
         return tuple(f"{self.job}_{element}" for element in self.elements) or (self.job,)
 
     @property
     def stuck(self) -> bool:
-        """Whether it waits for what may never come."""
+        """True if it waits for what may never come."""
         return self.state == "PENDING" and STUCK.search(self.reason) is not None
 
     @property
     def launch_failed(self) -> bool:
-        """Whether Slurm could not start it and holds it until a person lets it go."""
+        """True if Slurm could not start it and holds it until it is released by hand."""
         return self.state == "PENDING" and "launch failed" in self.reason.replace("_", " ")
 
     @property
     def is_planner(self) -> bool:
-        """Whether it is a planner's job, by its token."""
+        """True for a planner's job, by its token."""
         return "-plan-" in self.name
 
 
 class Slurm(Protocol):
-    """What the planner asks of a scheduler."""
+    """Protocol of a scheduler, as the planner uses it."""
 
     def submit(self, script: Path) -> str:
         """Submit a job script; return the job's id."""
@@ -88,7 +88,7 @@ class Slurm(Protocol):
         ...
 
     def knows(self, job: str, name: str) -> bool:
-        """Whether a job of this id and name has not ended, asked by its id: a list of jobs may be an old one."""
+        """True if a job of this id and name has not ended, asked by its id: a list of jobs may be an old one."""
         ...
 
     def cancel(self, names: Sequence[str]) -> None:

@@ -52,7 +52,7 @@ def count_statuses(
 
 
 def _replanned(path: Path, headers: Sequence[Manifest]) -> bool:
-    """Whether tasks were written after the first round was planned, as after a retry of what they come from."""
+    """True if tasks were written after the first round was planned, as after a retry of what they come from."""
     try:
         return 0 < headers[0].opened < (path / "tasks.jsonl").stat().st_mtime
     except OSError:

@@ -1,4 +1,4 @@
-"""What to change in a profile, by what Slurm says: reasons of refusals and of jobs that wait for ever."""
+"""Remedies in a profile, by Slurm's words: reasons of refusals and of jobs that wait for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run on a cluster remembers, beside its records: settings, submissions, who plans.
+"""Memory of a run on a cluster, beside its records: settings, submissions, who plans.
 
 ::
 
@@ -50,7 +50,7 @@ class Submission:
     time: float
 
     def is_piece(self, step: str, round_number: int, first: int) -> bool:
-        """Whether it submits these chunks."""
+        """True if it submits these chunks."""
         about = (self.content.get("step"), self.content.get("round"), self.content.get("first"))
         return self.kind == "array" and about == (step, round_number, first)
 
@@ -68,7 +68,7 @@ class Journal:
 
     @property
     def exists(self) -> bool:
-        """Whether this run was ever submitted."""
+        """True if this run was ever submitted."""
         return (self.path / "settings.json").exists()
 
     def write_settings(self, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""What a planner did, for a person to read."""
+"""Report of a planner, for a person to read."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ class Submitted:
 
 @dataclass
 class Outlook:
-    """What a planner found and did."""
+    """Findings and actions of a planner."""
 
     submitted: list[Submitted] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     """Steps whose jobs are in the queue."""
     problems: dict[str, str] = field(default_factory=dict)
-    """Why steps cannot go on, by step."""
+    """Reasons why steps are blocked, by step."""
     notes: list[str] = field(default_factory=list)
     complete: list[str] = field(default_factory=list)
     finished: bool = False
-    """Whether every step is complete."""
+    """True if every step is complete."""
     planner: str = ""
     """The job that will go on by itself; empty if a person must, with ``atomsim resume``."""
 
     @property
     def goes_on(self) -> bool:
-        """Whether there are jobs to wait for."""
+        """True if there are jobs to wait for."""
         return bool(self.waiting)

@@ -21,7 +21,7 @@ class Place:
     chunk: int
     token: str
     job: str = ""
-    """What to requeue, ``ARRAY_ELEMENT``; empty where siblings share the job."""
+    """Job to requeue, ``ARRAY_ELEMENT``; empty where siblings share the job."""
     element: str = ""
     """The array element that this process is of, ``ARRAY_ELEMENT``."""
     host: str = ""

@@ -1,4 +1,4 @@
-"""What to make of attempts that ended: pure functions from what is on disk to what is done next.
+"""Decisions about attempts that ended: pure functions from what is on disk to what is done next.
 
 Whoever died may have been killed by its structure (too large for the memory), by its node or by
 a person, and without accounting Slurm does not tell. So a death is held against the tasks that
@@ -30,20 +30,20 @@ PLANNERS_CHUNK = 99999
 
 @dataclass(frozen=True)
 class Fate:
-    """How an attempt ended."""
+    """End of an attempt."""
 
     attempt: Attempt
     end: dict[str, Any] | None
     progress: bool
-    """Whether it wrote records, or did work that its successor goes on from."""
+    """True if it wrote records, or did work that its successor continues."""
     died: bool
     began: bool
-    """Whether its tasks had begun; a death before that is not theirs."""
+    """True if its tasks had begun; a death before that is not theirs."""
 
 
 @dataclass(frozen=True)
 class History:
-    """What is known of a step's attempts."""
+    """Past attempts of a step."""
 
     fates: tuple[Fate, ...] = ()
     deaths: dict[str, int] = field(default_factory=dict)

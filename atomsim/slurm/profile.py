@@ -138,7 +138,7 @@ TABLES: dict[str, type[BaseModel]] = {
 
 
 class Cluster(BaseModel, frozen=True):
-    """What a cluster profile says."""
+    """Contents of a cluster profile."""
 
     name: str
     slurm: Allocation
@@ -159,7 +159,7 @@ class Cluster(BaseModel, frozen=True):
 
     @property
     def work_s(self) -> float:
-        """How long a worker works before it stops by itself, s."""
+        """Time that a worker works before it stops by itself, s."""
         return self.walltime_s - self.worker.stop_before_s
 
 

@@ -33,14 +33,14 @@ UNANSWERED = 50
 
 @dataclass(frozen=True)
 class Desk:
-    """What every decision of a planner rests on."""
+    """Inputs of every decision of a planner."""
 
     journal: Journal
     settings: Settings
     slurm: Slurm
     lease: Lease
     queued: Mapping[str, Sequence[Queued]]
-    """What is in the queue, by token."""
+    """Jobs in the queue, by token."""
     submissions: Sequence[Submission]
     asked: float
     """When a person last had a stopped campaign go on, ``time.time()``; what failed before does not count."""

@@ -42,7 +42,7 @@ class PlannerJob:
     after: tuple[str, ...]
     """Job ids that it waits for; it looks in the ledger, so a wrong one does no harm."""
     delay_s: int = 0
-    """How long it waits at least."""
+    """Least delay of the job, s."""
 
 
 def elements(chunks: int, workers_per_job: int) -> int:

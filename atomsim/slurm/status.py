@@ -26,7 +26,7 @@ QUIET_S = 8 * BEAT_S
 
 @dataclass
 class ClusterStep:
-    """How far a step is."""
+    """Progress of a step."""
 
     name: str
     kind: str

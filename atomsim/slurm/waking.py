@@ -22,12 +22,12 @@ from atomsim.store.claims import attempts
 
 @dataclass(frozen=True)
 class Waking:
-    """What the last worker is to do."""
+    """Duties of the last worker."""
 
     cancel: tuple[Queued, ...]
     """Elements that a node could not start: a planner that waits for them waits for ever."""
     plan: bool
-    """Whether nobody else will plan."""
+    """True if nobody else will plan."""
 
 
 def judge_queue(lines: Sequence[Queued], run: str, ended: Set[str], *, planners_start: bool = True) -> Waking:
@@ -77,7 +77,7 @@ class Aside:
         return without(self.slurm.queue(), self.ended)
 
     def knows(self, job: str, name: str) -> bool:
-        """Whether a job has not ended; of arrays like this worker's the queue tells which elements are left."""
+        """True if a job has not ended; of arrays like this worker's the queue tells which elements are left."""
         if any(element.startswith(f"{job}_") for element in self.ended):
             return any(line.job == job and line.name == name for line in self.queue())
         return self.slurm.knows(job, name)
@@ -136,7 +136,7 @@ def ended_elements(place: Place) -> set[str]:
 
 
 def others_at_work(place: Place) -> bool:
-    """Whether another worker of the round is alive by its heartbeat."""
+    """True if another worker of the round is alive by its heartbeat."""
     for each in attempts(place.folder).values():
         last = each[-1]
         if last.round != place.round or last.chunk == place.chunk or last.read(place.folder, "end") is not None:

@@ -19,7 +19,7 @@ from atomsim.store.claims import Attempt, superseded
 from atomsim.store.records import Record
 
 BEAT_S = 15.0
-"""How often a worker says that it is alive."""
+"""Interval of a worker's heartbeat."""
 TICK_S = 0.25
 SIGNALS = {signal.SIGUSR1: "walltime", signal.SIGTERM: "terminated"}
 
@@ -30,7 +30,7 @@ class Stopped(BaseException):
 
 @dataclass
 class Tally:
-    """What an attempt has achieved; written as its ``beat`` and its ``end``."""
+    """Achievements of an attempt; written as its ``beat`` and its ``end``."""
 
     counts: dict[str, int] = field(default_factory=dict)
     """Records by status."""
@@ -59,10 +59,10 @@ class Watch:
     """When to stop, ``time.time()``."""
     hang_s: float
     grace_s: float
-    """How long the work may take to stop after the flag."""
+    """Time for the work to stop after the flag."""
     tally: Tally = field(default_factory=Tally)
     why: str = ""
-    """Why to stop; empty while there is no reason."""
+    """Reason to stop; empty while there is none."""
     started: float = field(default_factory=time.time)
     work_started: float | None = None
     active: float = field(default_factory=time.monotonic)
@@ -70,11 +70,11 @@ class Watch:
     hard: Callable[[], object] = lambda: None
     """Called before the process ends itself, as the work does not stop."""
     left_something: Callable[[], bool] = lambda: True
-    """Whether a successor can go on from what was evaluated: always, but for tasks that keep their state."""
+    """True if a successor can continue from the evaluations: always, but for tasks that keep their state."""
 
     @property
     def progress(self) -> bool:
-        """Whether work was done that a successor need not do again."""
+        """True if work was done that a successor need not do again."""
         return self.tally.calls > 0 and self.left_something()
 
     def start(self) -> None:

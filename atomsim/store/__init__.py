@@ -1,1 +1,1 @@
-"""What is on disk of a run: its folder, tasks, records, rounds and claims, states and artifacts."""
+"""Storage of a run on disk: its folder, tasks, records, rounds and claims, states and artifacts."""

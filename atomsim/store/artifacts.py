@@ -35,7 +35,7 @@ KEY = "artifacts"
 FORMAT = 1
 CHUNK_BYTES = 2**20
 DIGITS = 12
-"""Of a SHA-256 in a file's name."""
+"""Digits of a SHA-256 in a file's name."""
 
 Frame = dict[str, np.ndarray]
 

@@ -35,7 +35,7 @@ from atomsim.store.records import Record, TornLineError, from_line
 from atomsim.store.rounds import key_of, known_chunks, read_header, rounds
 
 LOCAL = "records.jsonl"
-"""What ``atomsim run`` writes on one machine; its records fill what chunks left."""
+"""Records that ``atomsim run`` writes on one machine; they fill what chunks left."""
 STALE_S = 120.0
 """A view of a network file system may be so old; NFS keeps one for up to a minute."""
 CLAIM = re.compile(r"(\d{3}-\d{5})\.a(\d{3})\.claim\.json")
@@ -61,7 +61,7 @@ class Attempt:
 
     @property
     def stem(self) -> str:
-        """What its files' names start with."""
+        """Beginning of its files' names."""
         return f"chunks/{self.key}.a{self.number:03d}"
 
     @property
@@ -135,7 +135,7 @@ def earlier_checkpoints(step: Path, round_number: int, tasks: Set[str]) -> list[
 
 
 def got_on(step: Path, key: str) -> bool:
-    """Whether attempts at a chunk left evaluations or states for others to go on from."""
+    """True if attempts at a chunk left evaluations or states for others to continue from."""
     kept = checkpoints(step, key)
     try:
         return any(path.stat().st_size > 0 for kind in ("*.evals", "*.state") for path in kept.glob(kind))
@@ -212,7 +212,7 @@ def done_before(step: Path, attempt: Attempt) -> set[str]:
 
 @dataclass(frozen=True)
 class StepRecords:
-    """What counts of a step, from wherever it was written."""
+    """Records of a step that count, from wherever they were written."""
 
     done: dict[str, Record]
     damaged: int

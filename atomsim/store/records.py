@@ -71,12 +71,12 @@ class Record:
     provenance: dict[str, Any] = field(default_factory=dict)
     """Potential's name and sha256, versions, device, dtype, seed, hash of inputs."""
     run: dict[str, Any] = field(default_factory=dict)
-    """What differs from run to run: start, wall time, attempt, evaluations made."""
+    """Facts that differ from run to run: start, wall time, attempt, evaluations made."""
     schema: int = SCHEMA
 
     @property
     def good(self) -> bool:
-        """Whether the values may enter an analysis."""
+        """True if the values may enter an analysis."""
         return self.status in GOOD
 
     @property

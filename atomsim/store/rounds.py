@@ -30,7 +30,7 @@ class Chunk:
     spans: tuple[tuple[int, int], ...]
     """(offset, length) of their lines in ``tasks.jsonl``, bytes."""
     cost_s: float = 0.0
-    """How long they are thought to take on one worker, s."""
+    """Estimated time on one worker, s."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Manifest:
     discards: tuple[str, ...] = ()
     """Tasks whose earlier records no longer count (``atomsim retry``)."""
     why: str = ""
-    """Why there is this round, for a person."""
+    """Reason for this round, in words."""
     opened: float = 0.0
     """When, ``time.time()``."""
 

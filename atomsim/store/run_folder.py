@@ -50,7 +50,7 @@ class RunFolder:
 
     @property
     def on_cluster(self) -> bool:
-        """Whether jobs of a cluster may be at work here, or will be (see ``atomsim.slurm.journal``)."""
+        """True if jobs of a cluster may be at work here, or will be (see ``atomsim.slurm.journal``)."""
         slurm = self.path / "slurm"
         return (slurm / "settings.json").exists() and not (slurm / "closed.json").exists()
 

@@ -101,7 +101,7 @@ def forget_states(folder: Path, task: str, writers: Sequence[str] | None = None)
 
 
 def saved_by(folder: Path, writer: str) -> bool:
-    """Whether a writer has saved the state of any task that is under way."""
+    """True if a writer has saved the state of any task that is under way."""
     return any(folder.glob(f"*.{writer}-*.state"))
 
 

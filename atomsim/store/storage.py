@@ -1,4 +1,4 @@
-"""What a task keeps on disk while it works: its state and its artifacts, which go together.
+"""Files that a task keeps while it works: its state and its artifacts, which go together.
 
 A saved state holds where every artifact of the task stands, and the frames that fill no chunk yet. So a task
 that goes on from a state also goes on with its artifacts from there, and they come out the same, to the bit,
@@ -36,7 +36,7 @@ class Places:
     writer: str = "local"
     """Which attempt this is."""
     identity: str = ""
-    """Of code and precision: states of others do not count."""
+    """Identity of code and precision: states of others do not count."""
     interval_s: float = INTERVAL_S
     """Work that a kill may cost, s."""
 
@@ -59,7 +59,7 @@ class TaskStorage:
 
     @property
     def save_due(self) -> bool:
-        """Whether so much time has passed since the last save that a kill would cost too much."""
+        """True if so much time has passed since the last save that a kill would cost too much."""
         return time.monotonic() - self._saved >= self.places.interval_s
 
     def load_state(self) -> State | None:
@@ -129,7 +129,7 @@ class TaskStorage:
         return self._artifacts[name]
 
     def _whole(self, state: State) -> bool:
-        """Whether the chunks that a state goes on from are there."""
+        """True if the chunks that a state continues from are there."""
         folder = self._folder() / FOLDER / self.task
         chunks = [chunk for about in state.facts["storage"]["artifacts"].values() for chunk in about["chunks"]]
         return all((folder / c["file"]).is_file() and (folder / c["file"]).stat().st_size == c["bytes"] for c in chunks)

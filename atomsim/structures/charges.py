@@ -151,7 +151,7 @@ def _oxygen_neighbours(symbol: str, atoms: Atoms) -> np.ndarray:
 
 
 def _has_geometry(atoms: Atoms) -> bool:
-    """Whether the atoms have places, and are not a mere composition."""
+    """True if the atoms have places, and are not a mere composition."""
     return bool(np.ptp(atoms.positions, axis=0).any())
 
 

@@ -27,7 +27,7 @@ class Given:
         self.source = source
         """The pymatgen object that ``atoms`` were made from, else None."""
         self.problem = problem
-        """Why it cannot be computed: found, wanted, next; empty if it can be tried."""
+        """Reason why it cannot be computed: found, wanted, next; empty if it can be tried."""
 
 
 def given_structures(systems: Any) -> Iterator[Given]:

@@ -24,7 +24,7 @@ REACH_A, WIDTH_A, BINS = 8.0, 0.3, 40
 
 @dataclass(frozen=True, eq=False)
 class HostLattice:
-    """What all compositions of one supercell share."""
+    """Lattice that all compositions of one supercell share."""
 
     superlattice: Superlattice
     atoms: Atoms
@@ -38,7 +38,7 @@ class HostLattice:
     """Those of them that are translations of the parent, (n_cells, n_sites)."""
     ewald: NDArray[np.float64]
     charges: FormalCharges
-    """Of the parent, with all its ions."""
+    """Formal charges of the parent, with all its ions."""
 
     @classmethod
     def build(cls, parent: Atoms, ion: str, superlattice: Superlattice, charges: FormalCharges) -> HostLattice:

@@ -28,7 +28,7 @@ from atomsim.types import FloatArray, IntArray
 SAMPLES = 2000
 """Random orderings drawn per composition where enumeration is not feasible."""
 PER_LATTICE = 250
-"""What setting up a superlattice costs, in orderings that could be enumerated meanwhile."""
+"""Cost of setting up a superlattice, in orderings that could be enumerated meanwhile."""
 SAMPLED_LATTICES = 16
 """Most superlattices over which these are spread."""
 SYMPREC_A = 1e-3
@@ -61,7 +61,7 @@ class Ordering:
 
 @dataclass(frozen=True)
 class Looked:
-    """How many orderings one size of supercell adds, those that have a smaller cell left out."""
+    """Orderings that one size of supercell adds, those that have a smaller cell left out."""
 
     cells: int
     """Cells of the parent in the supercell."""
@@ -78,7 +78,7 @@ class Looked:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many orderings there are, were found, and were chosen, at one ``x``."""
+    """Numbers of orderings that exist, were found, and were chosen, at one ``x``."""
 
     x: float
     total: int
@@ -87,7 +87,7 @@ class Counts:
     """Symmetry-distinct ones: all of them if ``enumerated``, else those that were met."""
     chosen: int
     enumerated: bool
-    """Whether every ordering of the sizes looked at was; otherwise a random sample and its descents."""
+    """True if every ordering of the sizes looked at was; otherwise a random sample and its descents."""
     sizes: tuple[Looked, ...]
     """Sizes of supercells that were looked at, the smallest first."""
     largest_cells: int
@@ -100,7 +100,7 @@ class Counts:
 
     @property
     def coverage(self) -> str:
-        """What was looked at and what was not, for a person."""
+        """Sizes that were searched and sizes that were not, in words."""
         cells = [size.cells for size in self.sizes]
         lattices = f"{self.superlattices} superlattice{'s' if self.superlattices > 1 else ''}"
         span = f"{cells[0]}" if len(cells) == 1 else f"{cells[0]} to {cells[-1]}"

@@ -45,7 +45,7 @@ class Prototype:
     """A crystal structure with its provenance."""
 
     name: str
-    """What a user types: ``Li2RuO3-R-3``."""
+    """Name that a user types: ``Li2RuO3-R-3``."""
     title: str
     formula: str
     """Formula unit, of the ordered cell that is shipped."""
@@ -118,7 +118,7 @@ def prototype_names() -> list[str]:
 
 
 def is_prototype(word: str, folder: Path) -> bool:
-    """Whether a word that may name a prototype or a file of this folder names a prototype.
+    """True if a word that may name a prototype or a file of this folder names a prototype.
 
     Raises:
         InputError: if it names both, as either may be meant; saying how to name the file.

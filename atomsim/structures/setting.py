@@ -144,7 +144,7 @@ def _cell(cell: FloatArray) -> FloatArray:
 
 
 def _first_description(cell: FloatArray, fractional: FloatArray, kinds: IntArray) -> tuple[IntArray, FloatArray]:
-    """Of all bases and origins those that come first: the basis in units of the cell's, and coordinates in it."""
+    """Canonical basis and origin, the first in order: the basis in units of the cell's, and coordinates in it."""
     counts = {int(k): int((kinds == k).sum()) for k in np.unique(kinds)}
     rarest = min(counts, key=lambda k: (counts[k], k))
     best: tuple[tuple[int, ...], IntArray, FloatArray] | None = None

@@ -178,6 +178,6 @@ def _lengths(cell: FloatArray) -> FloatArray:
 
 
 def _wider(new: FloatArray, old: FloatArray) -> bool:
-    """Whether the first length that differs by more than 5 % is the longer one."""
+    """True if the first length that differs by more than 5 % is the longer one."""
     differs = np.flatnonzero(np.abs(new / old - 1) > 0.05)
     return bool(len(differs) and new[differs[0]] > old[differs[0]])

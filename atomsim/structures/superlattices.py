@@ -145,7 +145,7 @@ def translation_permutations(fractional: NDArray[np.float64], parent_index: IntA
 
 
 def has_smaller_cell(occupied: BoolArray, translations: IntArray) -> BoolArray:
-    """Whether a translation of the crystal leaves an ordering as it is, (n_orderings,).
+    """True where a translation of the crystal leaves an ordering as it is, (n_orderings,).
 
     Args:
         occupied: orderings, (n_orderings, n_sites).

@@ -89,7 +89,7 @@ def _cloud(atoms: Atoms) -> np.ndarray:
 
 
 def _merged(corners: np.ndarray, atoms: Atoms) -> np.ndarray:
-    """Of corners that lie together keep the widest, which no mean of them need be; (n, 3)."""
+    """Keep the widest of corners that lie together, which no mean of them need be; (n, 3)."""
     away = cKDTree(_cloud(atoms)).query(corners @ atoms.cell.array, k=12)[0]
     corners, away = corners[away[:, 0] < WIDEST_A], away[away[:, 0] < WIDEST_A]
     kept: list[np.ndarray] = []

@@ -182,7 +182,7 @@ def _check_elements(host: Origin, ion: str, known: dict[str, frozenset[int]], st
 
 
 def _tags_of_host(host: Origin, view: Survey, settings: Settings) -> dict[str, Any]:
-    """What all hops of a host say of it; sites, cell and copies are those of its standard setting."""
+    """Tags that all hops of a host share; sites, cell and copies are those of its standard setting."""
     return {
         "host": host.label,
         "ion": view.hops.ion,

@@ -1,4 +1,4 @@
-"""What the record of one hop says."""
+"""Record of one hop."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _redox(path: Path) -> dict[str, Any]:
 
 
 def flags(path: Path, result: HopResult, values: dict[str, Any], *, alike: bool) -> list[str]:
-    """What a reader must know before using the barrier; empty where nothing is wrong.
+    """Caveats to read before using the barrier; empty where nothing is wrong.
 
     ``alike``: the host's symmetry makes the ends equivalent.
     """

@@ -1,4 +1,4 @@
-"""What every kind of step shares: settings, context, where structures come from (``kind`` says what a kind is)."""
+"""Common parts of every kind of step: settings, context, origin of structures (``kind`` says what a kind is)."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ Parent = Annotated[str, Source(single=True)]
 
 @dataclass(frozen=True)
 class Context:
-    """What a step knows besides its settings and its inputs."""
+    """Knowledge of a step besides its settings and its inputs."""
 
     step: str
     """Name of the step."""

@@ -56,7 +56,7 @@ def search_record(
 
 
 def _outcome(search: PairSearch) -> dict[str, Any]:
-    """What became of the pair, by the lowest dimer."""
+    """Outcome of a pair, by the lowest dimer."""
     if search.dimer is None:
         return {"outcome": "no dimer"}
     found = {

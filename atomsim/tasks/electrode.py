@@ -23,7 +23,7 @@ KIND = "electrode"
 NEEDS_POTENTIAL = False
 report = "atomsim.report.electrode:electrode_part"
 REPORT_ORDER = -1
-"""What a chemist came for comes first."""
+"""Position in the report: the electrode comes first, as it is what a chemist came for."""
 cost = cost_per_atom
 
 TAKES_KINDS = ("relax",)

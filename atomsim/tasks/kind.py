@@ -1,4 +1,4 @@
-"""What a step kind is.
+"""Protocol of a step kind.
 
 A kind is a module with
 

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 ARTIFACT = "trajectory"
 ROWS = "rows"
 POINTS = 100
-"""Of a series in the record, for figures."""
+"""Points of a series in the record, for figures."""
 SETTLED = 0.2
 """Part of a trajectory that its means leave out."""
 
 
 class Log:
-    """What one trajectory has left so far: frames on disk, thermodynamics of each."""
+    """Frames on disk and thermodynamics of each, of one trajectory so far."""
 
     def __init__(self, task: Task, atoms: Atoms, settings: Settings, context: Context) -> None:
         self.task, self.atoms, self.settings = task, atoms, settings

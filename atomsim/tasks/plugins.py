@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 GROUP = "atomsim.steps"
 NEEDED = ("KIND", "NEEDS_POTENTIAL", "Settings", "expand", "run", "summarise", "cost")
-"""What a step kind must have."""
+"""Names that a step kind must have."""
 
 
 @dataclass(frozen=True)

@@ -234,7 +234,7 @@ def _record(task: Task, relaxation: Relaxation, known: Inherited | None) -> Reco
 
 
 def _of_host(known: Inherited | None) -> dict[str, Any]:
-    """What the host's Hessian cost, whoever paid for it: the same in all records of its children."""
+    """Cost of the host's Hessian, whoever paid for it: the same in all records of its children."""
     if known is None:
         return {}
     return {"host_hessian_force_calls": known.hessian.force_calls, "host_id": known.host}

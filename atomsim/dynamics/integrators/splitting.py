@@ -1,4 +1,4 @@
-"""What all splittings of the equations of motion are made of: kicks, drifts and an evaluation.
+"""Parts of all splittings of the equations of motion: kicks, drifts and an evaluation.
 
 Trotter splitting of the Liouville operator: Tuckerman, Berne & Martyna 1992, J. Chem. Phys. 97, 1990.
 """

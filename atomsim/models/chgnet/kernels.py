@@ -31,7 +31,7 @@ def library() -> ctypes.CDLL | None:
 
 @cache
 def reason() -> str:
-    """Why there are no compiled kernels; empty where there are."""
+    """Reason why there are no compiled kernels; empty where there are."""
     return _load()[1]
 
 

@@ -32,7 +32,7 @@ class Rows:
     """Rows of one table that are added up for each result."""
 
     each: tuple[Tensor, ...]
-    """Of every summand, (n,), int64."""
+    """Row of every summand, (n,), int64."""
     all: Tensor
     """One after the other."""
 
@@ -51,9 +51,9 @@ class Gathers:
 
     graph: BondGraph
     edges: Rows
-    """Of atoms as center and as neighbour, and bonds, for each directed edge."""
+    """Rows of atoms as center and as neighbour, and bonds, for each directed edge."""
     arms: Rows
-    """Of bonds as left and as right arm, and atoms, for each angle."""
+    """Rows of bonds as left and as right arm, and atoms, for each angle."""
     arms_paired: Rows
     """The same, and of unordered pairs of arms."""
     both_arms: Tensor

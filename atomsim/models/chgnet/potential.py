@@ -127,7 +127,7 @@ class Chgnet:
 
     @property
     def kernel_note(self) -> str:
-        """Why there are no compiled loops; empty where there are."""
+        """Reason why there are no compiled loops; empty where there are."""
         if self.device.type != "cpu" or self.dtype != torch.float32:
             return "the loops are for a CPU and single precision"
         return reason()

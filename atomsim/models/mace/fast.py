@@ -142,7 +142,7 @@ class FastMace:
         return sum(both, torch.zeros_like(attributes[:, 0]))
 
     def _density(self, n: int, t: Table, edge: Tensor, envelope: Tensor | None) -> Tensor | None:
-        """What a message is divided by, (n_atoms, 1, 1), in the blocks that normalise by density."""
+        """Divisor of messages, (n_atoms, 1, 1), in the blocks that normalise by density."""
         interaction = self.model.interactions[n]
         if not hasattr(interaction, "density_fn"):
             return None
@@ -191,14 +191,14 @@ def _element_layer(layer: Layer, embedded: Tensor) -> Layer:
 
 @dataclass(frozen=True)
 class Edges:
-    """What a layer knows of bonds."""
+    """Features of bonds for a layer."""
 
     hidden: Tensor
     """Radial network before its last layer, (n_bonds, hidden)."""
     harmonics: Tensor
     """Spherical harmonics of each slot, 0 in empty ones, (n_atoms, n_slots, n_harmonics)."""
     density: Tensor | None
-    """What messages are divided by, (n_atoms, 1, 1), if not by a constant."""
+    """Divisor of messages, (n_atoms, 1, 1), if not a constant."""
 
 
 def interact(layer: Layer, t: Table, features: Blocks, edges: Edges, one_path: Callable[..., Tensor]) -> Blocks:

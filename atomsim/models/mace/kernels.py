@@ -40,7 +40,7 @@ class Kernel(Protocol):
     """Atomic energies of a batch from its pair vectors."""
 
     both_directions: bool
-    """Whether it wants every pair in both directions, or once."""
+    """True if it wants every pair in both directions, and not once."""
 
     def atom_energies(self, batch: Batch, pairs: Neighbors, vectors: Tensor) -> Tensor:
         """Return atomic energies, eV, (n_atoms,), in float64; ``vectors`` lead from i to j, Å, (n_pairs, 3)."""

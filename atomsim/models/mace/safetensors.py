@@ -48,7 +48,7 @@ _RANGES = {
     "avg_num_neighbors": (1e-3, 1e4),
     "wall": (0.0, 1.0),
 }
-"""What a number of the header may be: a cutoff of 1e9 Å would be searched for neighbours without end."""
+"""Limits of the numbers in the header: a cutoff of 1e9 Å would be searched for neighbours without end."""
 _MOST_CHANNELS = 4096
 _IRREPS = re.compile(r"\s*(\d{1,5})x(\d{1,2})[eo]\s*")
 _BLOCK = re.compile(r"RealAgnostic(Density)?(Residual)?InteractionBlock")
@@ -213,7 +213,7 @@ def _check(architecture: Any, name: str) -> None:
 
 
 def _wanted(key: str, value: Any) -> str:
-    """What a key of the header wants; empty if it has that."""
+    """Type that a key of the header wants; empty if it has that."""
     kind: Any = _SHAPES[key]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         return f"a {kind.__name__}"

@@ -12,7 +12,7 @@ from torch import Tensor
 from atomsim.errors import InputError
 
 WALL_EV = 1000.0
-"""Of a pair at no distance at all, eV: steeper than the pits that were seen in students' pair energies."""
+"""Energy of a pair at no distance at all, eV: steeper than the pits that were seen in students' pair energies."""
 
 
 class Wall(torch.nn.Module):

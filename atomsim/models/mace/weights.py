@@ -1,4 +1,4 @@
-"""What a MACE model consists of, as plain matrices.
+"""Parameters of a MACE model, as plain matrices.
 
 e3nn keeps the weights of a module flat, with normalisations that it applies at each call. Here
 they are read once, normalised, and laid out for the products of ``mace_fast``. A block of
