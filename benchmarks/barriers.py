@@ -35,11 +35,11 @@ from ase.mep import NEB
 from ase.optimize import FIRE
 
 from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
-from atomsim.mep.find import Ends, PathSettings, find_paths
+from atomsim.mep.find import Endpoints, PathSettings, find_paths
 from atomsim.mep.interpolate import idpp, roughened
-from atomsim.mep.legs import resolve
 from atomsim.mep.path import at_positions, path_tangents
 from atomsim.mep.proof import prove
+from atomsim.mep.segments import resolve
 from atomsim.models.ase import PotentialCalculator
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
@@ -93,12 +93,12 @@ class Found:
 class Prepared:
     """What the hops of a host share, and the hops."""
 
-    ends: tuple[Ends, ...]
+    ends: tuple[Endpoints, ...]
     multiplicities: tuple[int, ...]
     facts: dict[str, Any]
 
 
-def prepare(name: str, surface: Potential, work: Path) -> Prepared:
+def prepare(name: str, potential: Potential, work: Path) -> Prepared:
     """Relax host and ends, compute the Hessian; kept in a file, so that all sides see the same."""
     kept = work / f"{name}.pickle"
     if kept.exists():
@@ -107,18 +107,18 @@ def prepare(name: str, surface: Potential, work: Path) -> Prepared:
     settings = SurveySettings(
         max_length_A=how.max_length_A, interstitials=how.interstitials, supercell_min_A=8.0, max_atoms=how.max_atoms
     )
-    (host,) = relax([load_prototype(name).primitive], surface, fmax_eV_per_A=0.01)
+    (host,) = relax([load_prototype(name).primitive], potential, fmax_eV_per_A=0.01)
     view = survey(host.atoms, how.ion, settings)
     start = time.process_time()
-    hessian = host_hessian(view, surface)
+    hessian = host_hessian(view, potential)
     ends, multiplicities, relaxed = [], [], {}
     for placed in view.placed:
         for one in relax_ends(
-            [e for e in needed_ends([placed], view.cell) if e not in relaxed], view, settings, surface
+            [e for e in needed_ends([placed], view.cell) if e not in relaxed], view, settings, potential
         ):
             relaxed[one.end] = one
         found = ends_of(placed, view, relaxed, hessian)
-        if not isinstance(found, str) and np.linalg.norm(found.moved, axis=1).max() > 0.6:
+        if not isinstance(found, str) and np.linalg.norm(found.displacement, axis=1).max() > 0.6:
             ends.append(found)
             multiplicities.append(placed.hop.multiplicity)
         if len(ends) == how.hops:
@@ -130,31 +130,31 @@ def prepare(name: str, surface: Potential, work: Path) -> Prepared:
         "copies": view.cell.n_atoms // len(view.hops.host),
         "shared_calls": shared,
         "shared_s": time.process_time() - start,
-        "ase_end_calls": end_calls(ends[0].start, ends[0].moving[0], surface),
+        "ase_end_calls": end_calls(ends[0].start, ends[0].moving[0], potential),
     }
     prepared = Prepared(tuple(ends), tuple(multiplicities), facts)
     kept.write_bytes(pickle.dumps(prepared))
     return prepared
 
 
-def end_calls(start: Atoms, ion: int, surface: Potential) -> int:
+def end_calls(start: Atoms, ion: int, potential: Potential) -> int:
     """Force calls of FIRE for one end, begun 0.1 Å from it around the ion, where relaxed hosts leave it."""
     atoms = at_positions(start, start.positions)
     atoms.set_constraint()
     near = atoms.get_distances(ion, range(len(atoms)), mic=True) < 3.0
     atoms.positions[near] += np.random.default_rng(0).normal(0.0, 0.06, (int(near.sum()), 3))
-    atoms.calc = PotentialCalculator(surface)
+    atoms.calc = PotentialCalculator(potential)
     optimizer = FIRE(atoms, logfile=None)
     optimizer.run(fmax=0.02, steps=300)
     return optimizer.get_number_of_steps() + 1
 
 
-def ours(ends: Ends, surface: Potential, starts: int) -> dict[str, Any]:
+def ours(ends: Endpoints, potential: Potential, starts: int) -> dict[str, Any]:
     """One hop with atomsim, from one or several starts."""
     settings = PathSettings(images=IMAGES, fmax_eV_per_A=FMAX, noise_A=NOISE_A, starts=starts)
     start = time.process_time()
-    (path,) = find_paths([ends], surface, settings)
-    path = resolve(path, ends, surface, settings).path
+    (path,) = find_paths([ends], potential, settings)
+    path = resolve(path, ends, potential, settings).path
     negative = path.proof.negative_modes if path.proof else None
     saddle = path.images[path.highest].positions.tolist()
     spent = time.process_time() - start
@@ -165,13 +165,13 @@ def ours(ends: Ends, surface: Potential, starts: int) -> dict[str, Any]:
 class Peer:
     """ASE's band for one hop; goes on where it was."""
 
-    ends: Ends
+    ends: Endpoints
     seed: int
     calculator: Callable[[], Calculator]
 
     def __post_init__(self) -> None:
         ends = self.ends
-        positions = idpp(ends.start, ends.moved, IMAGES, self.seed)
+        positions = idpp(ends.start, ends.displacement, IMAGES, self.seed)
         fields = [seeded_noise(ends.start, self.seed, f"benchmark {k}", also=ends.end.positions) for k in (1, 2)]
         positions = roughened(positions, NOISE_A * np.array(fields))
         self.images = [ends.start.copy(), *(at_positions(ends.start, p) for p in positions), ends.end]
@@ -201,32 +201,32 @@ class Peer:
         """Of all images, eV."""
         return np.array([float(image.get_potential_energy()) for image in self.images])
 
-    def negative_modes(self, surface: Potential) -> int | None:
+    def negative_modes(self, potential: Potential) -> int | None:
         """Put the highest image to the proof; None if it is an end."""
         top = int(self.energies.argmax())
         if top in (0, len(self.images) - 1):
             return None
         tangent = path_tangents(self.images, self.energies)[top]
         force = self.images[top].get_forces(apply_constraint=False)
-        (proof,) = prove([self.images[top]], [force], [tangent], [self.ends.curvature().numpy()], surface)
+        (proof,) = prove([self.images[top]], [force], [tangent], [self.ends.curvature().numpy()], potential)
         return proof.negative_modes
 
 
-def peers(ends: Ends, surface: Potential, *, reference: bool) -> dict[str, Any]:
+def peers(ends: Endpoints, potential: Potential, *, reference: bool) -> dict[str, Any]:
     """One hop with ASE, from several noisy guesses; the lowest goes on to the reference's force."""
-    bands = [Peer(ends, seed, partial(PotentialCalculator, surface)) for seed in range(STARTS if reference else 1)]
-    found = [replace(b.run(FMAX), negative_modes=b.negative_modes(surface)) for b in bands]
+    bands = [Peer(ends, seed, partial(PotentialCalculator, potential)) for seed in range(STARTS if reference else 1)]
+    found = [replace(b.run(FMAX), negative_modes=b.negative_modes(potential)) for b in bands]
     row: dict[str, Any] = {"ase": [asdict(f) for f in found]}
     if reference:
         lowest = min(f.barrier_eV for f in found)
         near = [b for b, f in zip(bands, found, strict=True) if f.barrier_eV < lowest + NEAR_EV]
-        done = [replace(b.run(REFERENCE_FMAX), negative_modes=b.negative_modes(surface)) for b in near[:2]]
+        done = [replace(b.run(REFERENCE_FMAX), negative_modes=b.negative_modes(potential)) for b in near[:2]]
         proven = [f for f in done if f.negative_modes == 1] or done
         row["reference"] = asdict(min(proven, key=lambda f: f.barrier_eV))
     return row
 
 
-def with_calculator(ends: Ends) -> dict[str, Any]:
+def with_calculator(ends: Endpoints) -> dict[str, Any]:
     """One hop with ASE's defaults and CHGNet's own calculator: what it costs without atomsim."""
     from chgnet.model.dynamics import CHGNetCalculator
     from chgnet.model.model import CHGNet
@@ -256,15 +256,15 @@ def rows_of(work: Path) -> list[dict[str, Any]]:
 
 
 def missing(
-    name: str, sides: Sequence[str], surface: Potential, work: Path, reference: bool, most: int
+    name: str, sides: Sequence[str], potential: Potential, work: Path, reference: bool, most: int
 ) -> Iterator[dict[str, Any]]:
     """Compute what is not in the file yet, hop by hop."""
-    prepared = prepare(name, surface, work)
+    prepared = prepare(name, potential, work)
     done = {(r["side"], r["host"], r["hop"]) for r in rows_of(work)}
-    sides_by_name: dict[str, Callable[[Ends], dict[str, Any]]] = {
-        "atomsim": lambda ends: ours(ends, surface, 1),
-        "atomsim-2": lambda ends: ours(ends, surface, 2),
-        "ase": lambda ends: peers(ends, surface, reference=reference),
+    sides_by_name: dict[str, Callable[[Endpoints], dict[str, Any]]] = {
+        "atomsim": lambda ends: ours(ends, potential, 1),
+        "atomsim-2": lambda ends: ours(ends, potential, 2),
+        "ase": lambda ends: peers(ends, potential, reference=reference),
         "calculator": with_calculator,
     }
     for side in sides:
@@ -290,9 +290,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.work.mkdir(parents=True, exist_ok=True)
-    surface = load_potential(arguments.potential, device=arguments.device) if arguments.sides else None
-    for name in arguments.hosts if surface is not None else ():
-        for row in missing(name, arguments.sides, surface, arguments.work, arguments.reference, arguments.hops):
+    potential = load_potential(arguments.potential, device=arguments.device) if arguments.sides else None
+    for name in arguments.hosts if potential is not None else ():
+        for row in missing(name, arguments.sides, potential, arguments.work, arguments.reference, arguments.hops):
             with (arguments.work / "rows.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(row["side"], row["host"], row["hop"], flush=True)

@@ -29,7 +29,7 @@ from atomsim.dynamics import (
     start,
 )
 from atomsim.execution.machine import tune_process
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 from atomsim.models.load import load_potential
 from atomsim.registry.cards import load_card
 from atomsim.relaxation import RelaxSettings, iter_relax
@@ -70,14 +70,14 @@ def ase_steps(peer: Any, steps: int) -> Callable[[int], None]:
     return lambda _: md.run(steps)
 
 
-def our_steps(surface: Surface, steps: int) -> Callable[[int], None]:
+def our_steps(potential: EnergyModel, steps: int) -> Callable[[int], None]:
     """CSVR through the driver, a frame and its thermodynamics at each tenth step."""
-    held = {"state": start(Batch.pack([glass()]), surface, TEMPERATURE_K, [1])}
+    held = {"state": start(Batch.pack([glass()]), potential, TEMPERATURE_K, [1])}
     recorder = Recorder(20.0)
 
     def go(_: int) -> None:
         member = Member(0, held["state"], Schedule.constant(TEMPERATURE_K, int(held["state"].step) + steps))
-        for snapshot in run([member], surface, Bussi(2.0, 100.0), every=10):
+        for snapshot in run([member], potential, Bussi(2.0, 100.0), every=10):
             recorder(snapshot.state)
             held["state"] = snapshot.state
 
@@ -93,8 +93,8 @@ def against_ase(name: str, peer: Any, goal: float, pairs: int, steps: int) -> Ro
 
 def overhead(integrator: Any, name: str, pairs: int) -> Row:
     """P1: what a step costs beside its evaluation, driver, a frame and thermodynamics included."""
-    surface = load_potential(STUDENT, "cpu")
-    state = start(Batch.pack([glass()]), surface, TEMPERATURE_K, [1])
+    potential = load_potential(STUDENT, "cpu")
+    state = start(Batch.pack([glass()]), potential, TEMPERATURE_K, [1])
 
     def remembered(_: Batch) -> Evaluation:
         return state.evaluation
@@ -104,7 +104,7 @@ def overhead(integrator: Any, name: str, pairs: int) -> Row:
         for snapshot in run([Member(0, state, Schedule.constant(TEMPERATURE_K, 20))], remembered, integrator, every=10):
             recorder(snapshot.state)
 
-    evaluations = paired(lambda _: [surface(state.batch) for _ in range(20)], go, pairs)
+    evaluations = paired(lambda _: [potential(state.batch) for _ in range(20)], go, pairs)
     share = 100.0 / (1.0 + evaluations.ratio)
     what = f"{name}: bath, barostat, observers and driver, per cent of a step with {STUDENT}"
     return Row("P1", what, share, "≤ 5", share <= 5, f"20 steps: {evaluations.detail()}")
@@ -113,18 +113,18 @@ def overhead(integrator: Any, name: str, pairs: int) -> Row:
 @cache
 def warm() -> MDState:
     """The melt after 0.3 ps."""
-    surface = load_potential(STUDENT, "cpu")
-    state = start(Batch.pack([glass()]), surface, TEMPERATURE_K, [3])
+    potential = load_potential(STUDENT, "cpu")
+    state = start(Batch.pack([glass()]), potential, TEMPERATURE_K, [3])
     schedule = Schedule.constant(TEMPERATURE_K, 150)
-    (last,) = run([Member(0, state, schedule)], surface, Langevin(2.0, 0.02), every=1000)
+    (last,) = run([Member(0, state, schedule)], potential, Langevin(2.0, 0.02), every=1000)
     return last.state
 
 
 def conserved(integrator: Any, length_fs: float) -> np.ndarray:
     """Conserved quantity over time, meV/atom, and times, ps, (2, steps)."""
-    surface, state, found = load_potential(STUDENT, "cpu"), warm(), []
+    potential, state, found = load_potential(STUDENT, "cpu"), warm(), []
     for _ in range(round(length_fs / integrator.timestep_fs)):
-        state = integrator.step(state, surface)
+        state = integrator.step(state, potential)
         found.append(float(state.conserved[0]) / 124 * 1e3)
     return np.array([0.001 * integrator.timestep_fs * np.arange(len(found)), found])
 

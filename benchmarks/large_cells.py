@@ -51,9 +51,9 @@ class Timed:
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate."""
         begun = time.process_time()
-        said = self.potential(batch)
+        evaluation = self.potential(batch)
         self.seconds, self.calls = self.seconds + time.process_time() - begun, self.calls + batch.n_systems
-        return said
+        return evaluation
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the potential's."""
@@ -142,8 +142,8 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.large_cells", "--one", way, "--atoms", str(atoms)]
             command += ["--steps", str(options.steps), "--potential", options.potential]
             command += ["--dense"] if options.dense else []
-            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            print(f"{atoms} {way}: {said.strip().splitlines()[-1]}", flush=True)
+            evaluation = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            print(f"{atoms} {way}: {evaluation.strip().splitlines()[-1]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def main() -> None:
                     atoms.rattle(0.1, seed=seed)
                     systems.append(atoms)
                 settings = RelaxSettings(method=method, max_steps=15, fmax_eV_per_A=0.03, check_minimum=False)
-                surface = OnCard(replace(potential, device=device()), counts)  # type: ignore[type-var]
-                found = count_steps(systems, surface, settings, counts)
+                model = OnCard(replace(potential, device=device()), counts)  # type: ignore[type-var]
+                found = count_steps(systems, model, settings, counts)
                 evaluation = f"{found.evaluation:.0f} ({found.evaluation_mean:.0f})"
                 optimizer = f"{found.optimizer:.0f} ({found.optimizer_mean:.0f})"
                 waits = f"{found.waits_of_most:.1f} ({found.waits_of_all:.1f})"

@@ -26,7 +26,7 @@ from torch import Tensor
 from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity
 from atomsim.mep.proof import Proof, prove
-from atomsim.models.interface import Potential, Surface
+from atomsim.models.interface import EnergyModel, Potential
 from atomsim.models.load import load_potential
 from atomsim.optimize.drive import Group, Stop, drive
 from atomsim.optimize.minima import NEGATIVE
@@ -79,7 +79,7 @@ def _inner(atoms: Atoms, space: Space) -> np.ndarray:
     return np.linalg.svd(null.reshape(len(null), -1))[2][len(null) :].T
 
 
-def whole_hessian(atoms: Atoms, surface: Surface, space: Space) -> np.ndarray:
+def whole_hessian(atoms: Atoms, model: EnergyModel, space: Space) -> np.ndarray:
     """All second derivatives by central differences of forces, eV/Å², (3 rows, 3 rows)."""
     batch = Batch.pack([atoms])
     layout = space.layout(batch)
@@ -88,41 +88,41 @@ def whole_hessian(atoms: Atoms, surface: Surface, space: Space) -> np.ndarray:
         step = torch.zeros(3 * len(layout.system), dtype=torch.float64)
         step[k] = DISPLACEMENT_A
         down, up = (space.move(batch, s * step.view(-1, 3), layout) for s in (-1, 1))
-        change = space.force(down, surface(down), layout) - space.force(up, surface(up), layout)
+        change = space.force(down, model(down), layout) - space.force(up, model(up), layout)
         columns.append(change.flatten() / (2 * DISPLACEMENT_A))
     found = torch.stack(columns).numpy()
     return 0.5 * (found + found.T)
 
 
-def relaxed_in_symmetry(atoms: Atoms, surface: Surface, space: Space) -> tuple[Atoms, Tensor] | None:
+def relaxed_in_symmetry(atoms: Atoms, model: EnergyModel, space: Space) -> tuple[Atoms, Tensor] | None:
     """Go down without looking for saddles."""
     batch = Batch.pack([atoms])
     group = Group(0, batch, spring_guess(batch, space))
-    (found,) = drive([group], surface, Newton(), space, Stop(fmax=FMAX, max_steps=200), Capacity(systems=1))
+    (found,) = drive([group], model, Newton(), space, Stop(fmax=FMAX, max_steps=200), Capacity(systems=1))
     if found.status != "converged" or found.inverse_hessian is None:
         return None
     return found.batch.split()[0], found.inverse_hessian
 
 
 def nearest_stationary(
-    atoms: Atoms, surface: Surface, space: Space, order: int | None = None, steps: int = 25
+    atoms: Atoms, model: EnergyModel, space: Space, order: int | None = None, steps: int = 25
 ) -> Atoms | None:
     """Follow Newton's steps with the whole Hessian, kept up to date by SR1, uphill or downhill.
 
     With an order, uphill along so many of the lowest modes and downhill along all others.
     """
     inner = _inner(atoms, space)
-    hessian = inner.T @ whole_hessian(atoms, surface, space) @ inner
+    hessian = inner.T @ whole_hessian(atoms, model, space) @ inner
     batch = Batch.pack([atoms])
     layout = space.layout(batch)
     before, step = None, np.zeros(inner.shape[1])
     for _ in range(steps):
-        said = surface(batch)
-        force = inner.T @ space.force(batch, said, layout).numpy().ravel()
+        evaluation = model(batch)
+        force = inner.T @ space.force(batch, evaluation, layout).numpy().ravel()
         error = np.zeros_like(step) if before is None else before - force - hessian @ step
         if abs(error @ step) > 1e-8 * np.linalg.norm(error) * np.linalg.norm(step):
             hessian = hessian + np.outer(error, error) / (error @ step)
-        if float(space.residual(batch, said)[0]) < FMAX:
+        if float(space.residual(batch, evaluation)[0]) < FMAX:
             return batch.split()[0]
         values, vectors = np.linalg.eigh(hessian)
         values = np.where(np.abs(values) < SOFTEST, np.where(values < 0, -SOFTEST, SOFTEST), values)
@@ -206,16 +206,16 @@ def _of_ruthenate() -> Iterator[tuple[str, Atoms]]:
     yield "LiRuO2, Li gone half-way", in_void(salt, "Li", (0.25, 0.25, 0.25))
 
 
-def points(potential: str, surface: Potential) -> Iterator[Point]:
+def points(potential: str, model: Potential) -> Iterator[Point]:
     """All points of one potential."""
     seen: list[tuple[str, bool, np.ndarray]] = []
     for number, (name, start) in enumerate(starts(potential)):
         plain = Atoms(start.numbers, start.positions, cell=start.cell, pbc=True)
         for cell in (False, True):
             space = Space(cell=cell)
-            batches = [("symmetric", relaxed_in_symmetry(plain, surface, space))]
+            batches = [("symmetric", relaxed_in_symmetry(plain, model, space))]
             for order in (None, 1, 3) if "half-way" in name and not cell else (None,):
-                moved = nearest_stationary(strained(plain, 0.02, SEED + number), surface, space, order)
+                moved = nearest_stationary(strained(plain, 0.02, SEED + number), model, space, order)
                 if moved is not None:
                     how = "strained" if order is None else f"order {order} sought"
                     batches.append((how, (moved, spring_guess(Batch.pack([moved]), space))))
@@ -223,7 +223,7 @@ def points(potential: str, surface: Potential) -> Iterator[Point]:
                 if found is None:
                     continue
                 atoms, inverse = found
-                hessian = whole_hessian(atoms, surface, space)
+                hessian = whole_hessian(atoms, model, space)
                 point = Point(f"{name}, {how}", potential, space, atoms, inverse, hessian)
                 key = (name, cell, point.eigenvalues)
                 if any(k[:2] == key[:2] and np.allclose(k[2], key[2], atol=0.02) for k in seen):
@@ -270,11 +270,11 @@ class Judged:
         return not self.settled or (self.negative and self.point.order() == 0)
 
 
-def judged(point: Point, surface: Surface) -> Judged:
+def judged(point: Point, model: EnergyModel) -> Judged:
     """Put a point to the check and, a saddle at fixed cell, to the proof with two false hosts."""
     batch, space = Batch.pack([point.atoms]), point.space
-    force = space.force(batch, surface(batch), space.layout(batch))
-    products = Products(batch, force, surface, space)
+    force = space.force(batch, model(batch), space.layout(batch))
+    products = Products(batch, force, model, space)
     inner = _inner(point.atoms, space)
     values, modes = np.linalg.eigh(inner.T @ point.hessian @ inner)
     lowest = inner @ modes[:, 0]
@@ -288,7 +288,7 @@ def judged(point: Point, surface: Surface) -> Judged:
         stiff = inner @ (modes * np.abs(values)) @ modes.T @ inner.T
         learned = stiff - 2 * abs(values[0]) * np.outer(lowest, lowest)  # knows the mode of the path, and no other
         for host in (spring_hessian(batch, space).numpy(), learned):
-            proofs += prove([point.atoms], [force.numpy()], [tangent.reshape(-1, 3)], [host], surface)
+            proofs += prove([point.atoms], [force.numpy()], [tangent.reshape(-1, 3)], [host], model)
     calls, curvature = int(found.force_calls[0]), float(found.curvature[0])
     return Judged(point, curved, calls, curvature < NEGATIVE, bool(found.settled[0]), proofs)
 

@@ -36,8 +36,10 @@ def sides(model: str) -> tuple[Any, Potential]:
 def one_cell(peer: Any, ours: Potential, name: str, atoms: Atoms, pairs: int) -> Row:
     """Energy, forces and stress of one cell."""
     timed = paired(lambda _: peer.calculate(atoms), lambda _: ours(Batch.pack([atoms])), pairs)
-    said = ours(Batch.pack([atoms]))
-    off = np.abs(peer.results["forces"] - said.forces.numpy()).max() / max(1.0, float(said.forces.abs().max()))
+    evaluation = ours(Batch.pack([atoms]))
+    off = np.abs(peer.results["forces"] - evaluation.forces.numpy()).max() / max(
+        1.0, float(evaluation.forces.abs().max())
+    )
     what = f"{name}, {len(atoms)} atoms"
     return Row("", what, timed.ratio, "", None, f"{timed.detail()}; forces differ {off:.0e}")
 

@@ -280,19 +280,19 @@ class SimulatedSlurm:
         lines = [to_line(right_record(task)) for task in pending[:count]]
         torn = to_line(right_record(pending[count]))[:-30] if worker.dies and count < len(pending) else ""
         (self.folder / made.ledger).write_text("".join(lines) + torn)
-        said = {
+        evaluation = {
             "counts": {"converged": count},
             "bytes": len("".join(lines).encode()),
             "work_s": 60.0 * count,
             "weight": count,
         }
-        (self.folder / f"{made.stem}.beat.json").write_text(json.dumps(said))
+        (self.folder / f"{made.stem}.beat.json").write_text(json.dumps(evaluation))
         if worker.dies:
             self.events["deaths"] += 1
             if torn and self.rng.random() < 0.2:
                 self.zombies.append((made, pending[count:]))
         else:
-            (self.folder / f"{made.stem}.end.json").write_text(json.dumps(said | {"why": "done"}))
+            (self.folder / f"{made.stem}.end.json").write_text(json.dumps(evaluation | {"why": "done"}))
 
     def haunt(self) -> None:
         """Let zombies write wrong records into ledgers that were sealed."""
@@ -364,14 +364,14 @@ def status(folder: Path, tasks: int, seed: int) -> dict[str, Any]:
         truth.update(str(s) for s in statuses)
         behind = max(0, count - int(rng.integers(0, 20)))  # the last beat is some records old
         told = count if count == len(chunk.tasks) else behind
-        said = {
+        evaluation = {
             "counts": dict(Counter(map(str, statuses[:told]))),
             "bytes": len("".join(lines[:told]).encode()),
             "wall_s": 60.0,
             "work_s": 50.0,
         }
         what = "end" if count == len(chunk.tasks) else "beat"
-        (step / f"{made.stem}.{what}.json").write_text(json.dumps(said | {"why": "done"}))
+        (step / f"{made.stem}.{what}.json").write_text(json.dumps(evaluation | {"why": "done"}))
     counting.calls.clear()
     begin = time.perf_counter()
     found = read_cluster_status(run, counting)
@@ -396,12 +396,12 @@ def checkpoint(folder: Path, potential: str) -> dict[str, Any]:
     atoms = load_prototype("Li2RuO3").atoms
     shares, size = [], 0
     for n in range(4):
-        surface = Remembering(load_potential(potential, device="cpu"), folder / str(n), 1.0)
+        model = Remembering(load_potential(potential, device="cpu"), folder / str(n), 1.0)
         begin = time.perf_counter()
-        dict(iter_relax([atoms], surface, RelaxSettings(noise_A=0.05, fmax_eV_per_A=0.02)))
-        surface.flush()
+        dict(iter_relax([atoms], model, RelaxSettings(noise_A=0.05, fmax_eV_per_A=0.02)))
+        model.flush()
         if n:  # the first warms up
-            shares.append(100 * surface.spent_s / (time.perf_counter() - begin))
+            shares.append(100 * model.spent_s / (time.perf_counter() - begin))
         size = sum(p.stat().st_size for p in (folder / str(n)).iterdir())
     return {"potential": potential, "percent": [round(s, 3) for s in shares], "bytes": size, "atoms": len(atoms)}
 

@@ -120,14 +120,14 @@ def per_relaxation(network: torch.nn.Module, cells: int, fmax: float, device: to
     """G2, whole relaxations: time and calls."""
     lj = load_potential("lj-test", device)
     model = OverPairs(torchsim_model(network, device), lj)
-    surface = Sum([MacePotential(network, device=device), lj])
+    potential = Sum([MacePotential(network, device=device), lj])
     settings = RelaxSettings(fmax_eV_per_A=fmax, max_steps=MAX_STEPS, check_minimum=False)
     systems = alloys(cells)
     clock = cuda_clock if device.type == "cuda" else cpu_clock
     start = clock()
     theirs = relax_by_torchsim(model, systems, fmax)
     between = clock()
-    found = iter_relax(systems, surface, settings, capacity=Capacity(systems=cells))
+    found = iter_relax(systems, potential, settings, capacity=Capacity(systems=cells))
     ours = [r for _, r in sorted(found, key=lambda pair: pair[0])]
     timed = Paired([between - start], [clock() - between])
     calls = sum(r.force_calls for r in ours)

@@ -40,11 +40,11 @@ KEPT = {
 @pytest.mark.parametrize("name", KEPT)
 def test_what_a_format_does_not_keep_is_named(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_structures(tmp_path / name, [full()])
-    said = capsys.readouterr().err
-    assert said.count("\n") == bool(KEPT[name])
-    assert all(word in said for word in KEPT[name])
-    assert not any(word in said for word in KEPT["x.cif"] - KEPT[name])
-    assert not KEPT[name] or said.endswith(".extxyz does\n")
+    evaluation = capsys.readouterr().err
+    assert evaluation.count("\n") == bool(KEPT[name])
+    assert all(word in evaluation for word in KEPT[name])
+    assert not any(word in evaluation for word in KEPT["x.cif"] - KEPT[name])
+    assert not KEPT[name] or evaluation.endswith(".extxyz does\n")
     write_structures(tmp_path / name, [bulk("NaCl", "rocksalt", a=5.6)])  # nothing to lose
     assert not capsys.readouterr().err
 

@@ -24,7 +24,7 @@ HISTOGRAM_EDGES = np.linspace(1.0, 3.2, 111)
 
 
 @dataclass(frozen=True)
-class Setting:
+class ParentSetting:
     """Relation of a child cell to the parent's setting."""
 
     cell_map: np.ndarray
@@ -33,7 +33,7 @@ class Setting:
     """Layer reflection in the parent's setting."""
 
 
-def describe(atoms: Atoms, host_units: float, setting: Setting | None, radiation: str = "CuKa") -> dict[str, Any]:
+def describe(atoms: Atoms, host_units: float, setting: ParentSetting | None, radiation: str = "CuKa") -> dict[str, Any]:
     """Measure a structure.
 
     Args:
@@ -136,7 +136,7 @@ def _shell(atoms: Atoms, metal: str) -> dict[str, float | None]:
     }
 
 
-def _layer(atoms: Atoms, metals: Sequence[str], setting: Setting, radiation: str) -> dict[str, Any] | None:
+def _layer(atoms: Atoms, metals: Sequence[str], setting: ParentSetting, radiation: str) -> dict[str, Any] | None:
     if setting.reflection is None:
         return None
     hkl = map_reflection(setting.reflection, setting.cell_map)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from atomsim.analysis.describe import HISTOGRAM_EDGES, Setting, describe
+from atomsim.analysis.describe import HISTOGRAM_EDGES, ParentSetting, describe
 from atomsim.analysis.hull import Hull, formation_hull, lowest_at_each_x
 from atomsim.analysis.oxygen import CLASSES
 from atomsim.analysis.published import Electrode, compare, recognised
@@ -37,7 +37,7 @@ class Entry:
     """Ions per host unit."""
     host_units: float
     """Formula units of the host in the cell."""
-    setting: Setting | None
+    setting: ParentSetting | None
     """Way back to the parent's setting."""
     tags: dict[str, Any]
     """Facts that are carried into the row: parent, ordering, multiplicity …"""

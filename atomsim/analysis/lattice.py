@@ -31,7 +31,7 @@ class Lattice:
 
 
 @dataclass(frozen=True)
-class SpaceGroup:
+class SymmetryFound:
     """A space group and the tolerance it was found with."""
 
     symbol: str
@@ -101,7 +101,7 @@ def layers(
     return Layers(d, slab, d - slab)
 
 
-def space_group(atoms: Atoms, symprec: float) -> SpaceGroup | None:
+def space_group(atoms: Atoms, symprec: float) -> SymmetryFound | None:
     """Find the space group by spglib (Togo et al. 2024, STAM-M 4, 2384822); None where it fails.
 
     Args:
@@ -109,7 +109,7 @@ def space_group(atoms: Atoms, symprec: float) -> SpaceGroup | None:
         symprec: how far atoms may lie from where symmetry puts them, Å.
     """
     found = _dataset(atoms, symprec)
-    return None if found is None else SpaceGroup(str(found.international), int(found.number), symprec)
+    return None if found is None else SymmetryFound(str(found.international), int(found.number), symprec)
 
 
 def is_extinct(atoms: Atoms, hkl: Sequence[float] | np.ndarray, symprec: float) -> bool:

@@ -43,7 +43,7 @@ class Electrode:
 
 
 Value = float | str | None
-Place = float | Literal["full"]
+IonContent = float | Literal["full"]
 """An ion content, or the ion-rich end."""
 
 
@@ -153,15 +153,15 @@ def _mean_voltage(electrode: Electrode, x_high: float, x_low: float) -> tuple[Va
     return hull_voltage(electrode.hull, x_high, x_low, electrode.ion_energy, electrode.charge), "along the hull"
 
 
-def _layer_spacing(electrode: Electrode, x: Place) -> tuple[Value, str]:
+def _layer_spacing(electrode: Electrode, x: IonContent) -> tuple[Value, str]:
     return _interpolated(electrode, x, ("layer", "d_A"))
 
 
-def _slab_thickness(electrode: Electrode, x: Place) -> tuple[Value, str]:
+def _slab_thickness(electrode: Electrode, x: IonContent) -> tuple[Value, str]:
     return _interpolated(electrode, x, ("layer", "slab_A"))
 
 
-def _gap_height(electrode: Electrode, x: Place) -> tuple[Value, str]:
+def _gap_height(electrode: Electrode, x: IonContent) -> tuple[Value, str]:
     return _interpolated(electrode, x, ("layer", "gap_A"))
 
 
@@ -180,7 +180,7 @@ def _layer_shift(electrode: Electrode, x_high: float, x_low: float) -> tuple[Val
     return ("to lower angle" if shift < 0 else "to higher angle"), how
 
 
-def _space_group(electrode: Electrode, x: Place) -> tuple[Value, str]:
+def _space_group(electrode: Electrode, x: IonContent) -> tuple[Value, str]:
     near = SAME_X if x == "full" else NEAR_X
     x = electrode.x_max if x == "full" else x
     row = min(electrode.rows, key=lambda r: abs(r["x"] - x))
@@ -190,7 +190,7 @@ def _space_group(electrode: Electrode, x: Place) -> tuple[Value, str]:
     return (symbol.split(" ")[0] if symbol else None), f"lowest structure at x = {row['x']:g}, symprec 0.1 Å"
 
 
-def _interpolated(electrode: Electrode, x: Place, path: tuple[str, str]) -> tuple[Value, str]:
+def _interpolated(electrode: Electrode, x: IonContent, path: tuple[str, str]) -> tuple[Value, str]:
     """Return a quantity of the lowest structures at x, on a straight line between the neighbours."""
     x = electrode.x_max if x == "full" else x
     known = [(r["x"], r[path[0]][path[1]]) for r in electrode.rows if r[path[0]] and r[path[0]][path[1]] is not None]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from atomsim.analysis.displacements import Displacements, errors_of
 from atomsim.analysis.msd import lags_of
 
-STRETCH = 2
+LAG_RATIO = 2
 """Ratio of the lags t, 2t, 4t from which an exponent is taken."""
 LOWEST, HIGHEST = 0.85, 1.15
 """A local exponent outside is not diffusion, unless the data leave it open."""
@@ -47,22 +47,22 @@ class Exponent:
 
 def exponents(found: Displacements) -> list[Exponent]:
     """Local exponents at all lags that leave room for four times as much."""
-    return [exponent_at(found, int(lag)) for lag in lags_of(found.steps + 1, found.n_lags // STRETCH**2)]
+    return [exponent_at(found, int(lag)) for lag in lags_of(found.steps + 1, found.n_lags // LAG_RATIO**2)]
 
 
 def exponent_at(found: Displacements, lag: int) -> Exponent:
     """Exponent α of c + A t^α from three lags t, 2t, 4t: 2^α = (M(4t) − M(2t))/(M(2t) − M(t)), whatever c is."""
-    lags = lag * np.array([1, STRETCH, STRETCH**2])
+    lags = lag * np.array([1, LAG_RATIO, LAG_RATIO**2])
     if lags[-1] > found.n_lags:
         return Exponent(lag, float("nan"), float("inf"))
     first, second, third = found.mean[lags - 1]
     near, far = second - first, third - second
     if near <= 0 or far <= 0:
         return Exponent(lag, float("nan"), float("inf"))
-    weights = np.array([1 / near, -1 / near - 1 / far, 1 / far]) / np.log(STRETCH)
+    weights = np.array([1 / near, -1 / near - 1 / far, 1 / far]) / np.log(LAG_RATIO)
     slope = (third - first) / (lags[2] - lags[0])
     error = max(errors_of(found, lags, weights, slope).values())
-    return Exponent(lag, float(np.log(far / near) / np.log(STRETCH)), error)
+    return Exponent(lag, float(np.log(far / near) / np.log(LAG_RATIO)), error)
 
 
 def start_of_diffusion(found: list[Exponent]) -> Exponent | None:

@@ -54,8 +54,8 @@ def check_columns(values: Mapping[str, Any], checks: Mapping[str, Any]) -> dict[
     """Return the columns that further potentials add: ``<column>[name]`` and ``<column>_spread``."""
     found: dict[str, Any] = {}
     for key in ("energy_eV", "energy_per_atom_eV", "fmax_eV_per_A", "pressure_GPa", "barrier_eV"):
-        said = {name: c.record.values if hasattr(c, "record") else vars(c) for name, c in checks.items()}
-        known = {name: found_values[key] for name, found_values in said.items() if key in found_values}
+        evaluation = {name: c.record.values if hasattr(c, "record") else vars(c) for name, c in checks.items()}
+        known = {name: found_values[key] for name, found_values in evaluation.items() if key in found_values}
         if key in values and known:
             found |= {f"{key}[{name}]": value for name, value in known.items()}
             found[f"{key}_spread"] = float(np.ptp([values[key], *known.values()]))

@@ -23,7 +23,7 @@ from atomsim.batching.memory import (
     probe_batches,
 )
 from atomsim.errors import AtomsimError
-from atomsim.models.interface import Surface, device_of
+from atomsim.models.interface import EnergyModel, device_of
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Capacity:
         return fits and load.systems <= self.systems and load.atoms <= self.atoms
 
 
-def device_capacity(surface: Surface, sample: Batch, *, share: float = 0.8) -> Capacity:
+def device_capacity(potential: EnergyModel, sample: Batch, *, share: float = 0.8) -> Capacity:
     """Return how much may be evaluated at once on the device of ``sample``.
 
     On a GPU a memory model is calibrated with copies of the sample; on a CPU, where larger
@@ -59,17 +59,17 @@ def device_capacity(surface: Surface, sample: Batch, *, share: float = 0.8) -> C
     so it is on a GPU where the sample cannot be evaluated.
 
     Args:
-        surface: what will be evaluated; its ``cutoff`` and, if it has angles, ``short`` are read.
+        potential: what will be evaluated; its ``cutoff`` and, if it has angles, ``short`` are read.
         sample: some of the systems, the largest among them.
         share: part of the free memory to plan with. The rest is for fragmentation, the
             optimizer's state, and pairs that come into reach while cells relax.
     """
     if sample.device.type == "cpu":
         return Capacity(systems=1)
-    cutoff, short = float(getattr(surface, "cutoff", 6.0)), float(getattr(surface, "short", 0.0))
+    cutoff, short = float(getattr(potential, "cutoff", 6.0)), float(getattr(potential, "short", 0.0))
     try:
-        surface(sample)  # what is allocated once and kept must not count
-        memory = calibrate(surface, probe_batches(sample), device_peak, cutoff, short)
+        potential(sample)  # what is allocated once and kept must not count
+        memory = calibrate(potential, probe_batches(sample), device_peak, cutoff, short)
     except Exception as error:  # ``evaluate`` will name the system at fault
         _log.warning("one system at a time on %s: %s", sample.device, in_one_line(error))
         _free_memory(sample.device)
@@ -78,7 +78,7 @@ def device_capacity(surface: Surface, sample: Batch, *, share: float = 0.8) -> C
 
 
 def evaluate_all(
-    systems: Sequence[Atoms], surface: Surface, capacity: Capacity | None = None
+    systems: Sequence[Atoms], potential: EnergyModel, capacity: Capacity | None = None
 ) -> Iterator[tuple[Batch, Evaluation]]:
     """Evaluate independent systems in order, as many at once as may be; batches and what is said of them, on the CPU.
 
@@ -86,52 +86,52 @@ def evaluate_all(
 
     Args:
         systems: what to evaluate.
-        surface: what says something of it.
+        potential: what says something of it.
         capacity: how much at once; by default one system on a CPU, and what fits on a device.
 
     Raises:
         AtomsimError: if a system cannot be evaluated, or does not fit by itself.
     """
-    device, room = device_of(surface), capacity or capacity_for(surface, systems)
+    device, room = device_of(potential), capacity or capacity_for(potential, systems)
     some: list[Batch] = []
     load = Load()
     for atoms in systems:
         batch = Batch.pack([atoms], device)
         more = room.load(batch)
         if some and not room.admits(load + more):
-            yield _evaluated(some, surface)
+            yield _evaluated(some, potential)
             some, load = [], Load()
         some, load = [*some, batch], load + more
     if some:
-        yield _evaluated(some, surface)
+        yield _evaluated(some, potential)
 
 
-def _evaluated(some: Sequence[Batch], surface: Surface) -> tuple[Batch, Evaluation]:
+def _evaluated(some: Sequence[Batch], potential: EnergyModel) -> tuple[Batch, Evaluation]:
     batch = Batch.join(some)
     try:
-        return on_host(batch, surface(batch))
+        return on_host(batch, potential(batch))
     except Exception as error:
         if not is_out_of_memory(error):
             raise  # what is wrong with a system is its owner's business
-    said, faults = evaluate(surface, batch, torch.arange(batch.n_systems, device=batch.device))
+    evaluation, faults = evaluate(potential, batch, torch.arange(batch.n_systems, device=batch.device))
     if faults:
         raise AtomsimError(next(iter(faults.values())).message)
-    return on_host(batch, said)
+    return on_host(batch, evaluation)
 
 
-def capacity_for(surface: Surface, systems: Sequence[Atoms]) -> Capacity:
+def capacity_for(potential: EnergyModel, systems: Sequence[Atoms]) -> Capacity:
     """Return how much may be evaluated at once of systems that a batch can hold."""
-    device = device_of(surface)
+    device = device_of(potential)
     if device.type == "cpu" or not systems:
         return Capacity(systems=1)
-    if surface not in _learned:  # what was learned of a surface's memory is worth some twenty evaluations
+    if potential not in _learned:  # what was learned of a potential's memory is worth some twenty evaluations
         by_size = sorted(systems, key=len)
         sample = Batch.pack([by_size[-1], by_size[len(by_size) // 2]], device)
-        _learned[surface] = device_capacity(surface, sample)
-    return _learned[surface]
+        _learned[potential] = device_capacity(potential, sample)
+    return _learned[potential]
 
 
-_learned: WeakKeyDictionary[Surface, Capacity] = WeakKeyDictionary()
+_learned: WeakKeyDictionary[EnergyModel, Capacity] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -143,14 +143,14 @@ class Fault:
     message: str
 
 
-def evaluate(surface: Surface, batch: Batch, group: Tensor) -> tuple[Evaluation, dict[int, Fault]]:
+def evaluate(potential: EnergyModel, batch: Batch, group: Tensor) -> tuple[Evaluation, dict[int, Fault]]:
     """Evaluate a batch; if that fails, find the groups at fault and evaluate the others.
 
     A batch too large for the memory is halved until it fits; a group that does not fit by
-    itself, or that the surface refuses, is reported and its numbers are NaN.
+    itself, or that the potential refuses, is reported and its numbers are NaN.
 
     Args:
-        surface: what to evaluate.
+        potential: what to evaluate.
         batch: all systems in flight.
         group: group of each system, (n_systems,), int64, never decreasing from 0.
 
@@ -158,7 +158,7 @@ def evaluate(surface: Surface, batch: Batch, group: Tensor) -> tuple[Evaluation,
         The evaluation, and the faults by group.
     """
     try:
-        return surface(batch), {}
+        return potential(batch), {}
     except Exception as error:  # whatever one system causes must not reach the others
         n_groups = int(group[-1]) + 1
         if n_groups == 1:
@@ -168,7 +168,7 @@ def evaluate(surface: Surface, batch: Batch, group: Tensor) -> tuple[Evaluation,
     parts, faults = [], {}
     for first, last in ((0, half), (half, n_groups)):
         systems = torch.nonzero((group >= first) & (group < last)).flatten()
-        part, found = evaluate(surface, batch.take(systems), group[systems] - first)
+        part, found = evaluate(potential, batch.take(systems), group[systems] - first)
         parts.append(part)
         faults.update({k + first: fault for k, fault in found.items()})
     return Evaluation.join(parts), faults

@@ -10,10 +10,10 @@ import torch
 
 from atomsim.batch import Batch
 from atomsim.errors import AtomsimError
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 from atomsim.models.neighbors import neighbor_list
 
-Meter = Callable[[Surface, Batch], float]
+Meter = Callable[[EnergyModel, Batch], float]
 """Peak memory of one evaluation beyond what was in use before it, bytes."""
 
 
@@ -87,15 +87,15 @@ class MemoryModel:
 
 
 def calibrate(
-    surface: Surface, probes: Sequence[Batch], meter: Meter, cutoff: float, short: float = 0.0
+    potential: EnergyModel, probes: Sequence[Batch], meter: Meter, cutoff: float, short: float = 0.0
 ) -> MemoryModel:
     """Evaluate probes, smallest first, and fit a memory model to what they took.
 
     Args:
-        surface: what will be evaluated.
+        potential: what will be evaluated.
         probes: batches of different size and density, see ``probe_batches``.
         meter: measures one evaluation; ``device_peak`` on a GPU.
-        cutoff: the surface's cutoff, Å.
+        cutoff: the potential's cutoff, Å.
         short: its bond-graph cutoff, Å, if it has angles.
 
     Raises:
@@ -105,7 +105,7 @@ def calibrate(
     peaks: list[float] = []
     for batch in sorted(probes, key=lambda b: b.n_atoms):
         try:
-            peaks.append(meter(surface, batch))
+            peaks.append(meter(potential, batch))
         except (torch.OutOfMemoryError, MemoryError):
             break
         loads.append(count_load(batch, cutoff, short))
@@ -126,13 +126,13 @@ def probe_batches(sample: Batch, counts: Sequence[int] = (1, 2, 4, 8, 16)) -> li
     return found
 
 
-def device_peak(surface: Surface, batch: Batch) -> float:
+def device_peak(potential: EnergyModel, batch: Batch) -> float:
     """Measure an evaluation on the batch's device, which is no CPU."""
     device, there = batch.device, torch.get_device_module(batch.device)
     there.synchronize(device)
     before = there.memory_allocated(device)
     there.reset_peak_memory_stats(device)
-    surface(batch)
+    potential(batch)
     there.synchronize(device)
     return float(there.max_memory_allocated(device) - before)
 

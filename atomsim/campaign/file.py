@@ -23,7 +23,7 @@ from atomsim.tasks.kind import StepKind
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 
 
-class Header(StepSettings):
+class CampaignHeader(StepSettings):
     """Keys of ``[campaign]``."""
 
     name: str = Field(description="short name of the campaign")
@@ -78,7 +78,7 @@ class Campaign:
     path: Path
     text: str
     """The file, verbatim."""
-    header: Header
+    header: CampaignHeader
     steps: tuple[Step, ...]
 
     @property
@@ -164,19 +164,19 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 
 def _header(
     raw: Mapping[str, Any], base_dir: Path, potential: str | None, device: str | None, problems: list[str]
-) -> Header | None:
+) -> CampaignHeader | None:
     table = raw.get("campaign")
     if not isinstance(table, dict):
         problems.append("no [campaign] table; wanted one with a name")
         return None
     given = {k: v for k, v in (("potential", potential), ("device", device)) if v is not None}
     try:
-        header = Header.model_validate({**table, **given})
+        header = CampaignHeader.model_validate({**table, **given})
         if potential is None:
             return header.model_copy(update={"potential": from_folder(header.potential, base_dir)})
         return header  # noqa: TRY300
     except ValidationError as error:
-        problems += explain(error, Header, "[campaign]")
+        problems += explain(error, CampaignHeader, "[campaign]")
         return None
 
 
@@ -286,5 +286,5 @@ def describe_keys() -> dict[str, list[dict[str, str]]]:
         {"key": "name", "type": "text", "default": "must be given", "description": "name that later steps use"},
         {"key": "kind", "type": "text", "default": "must be given", "description": "one of " + ", ".join(kinds())},
     ]
-    tables = {"[campaign]": describe_settings(Header), "[[step]]": step}
+    tables = {"[campaign]": describe_settings(CampaignHeader), "[[step]]": step}
     return tables | {f'[[step]] kind = "{kind}"': describe_settings(kind_of(kind).Settings) for kind in kinds()}

@@ -259,7 +259,7 @@ def host_message(host: Record) -> str:
 
 
 def _print(records: list[Record], report: Path, written: list[Path], problems: list[str], as_json: bool) -> None:
-    from atomsim.hopping.summary import changed_symmetry, host_summaries, told_threshold
+    from atomsim.hopping.summary import changed_symmetry, format_threshold, host_summaries
     from atomsim.tasks.barriers_record import supercell_flags
 
     hosts = host_summaries(records)
@@ -294,6 +294,6 @@ def _print(records: list[Record], report: Path, written: list[Path], problems: l
     for host, network in ((h, n) for h in hosts for n in h["networks"]):
         way = f" by {network['mechanism']} hops" if len(host["networks"]) > 1 else ""
         for d in (1, 2, 3):
-            told = told_threshold(network, d)
+            told = format_threshold(network, d)
             sys.stdout.write(f"{host['host']}: percolates{way} in {d} dimension{'s' * (d > 1)}: {told}\n")
     sys.stdout.write(f"report: {report.resolve()}\n")

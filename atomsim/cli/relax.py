@@ -92,10 +92,10 @@ def relax(
     check_target(target)
     cores = available_cores() if processes is None else processes
     engine = Engine(potential, device or "auto", None, cores, trust_file, loader or LOADER)
-    surface = engine.load()
-    job, skipped = _job(settings, surface, target, skip_bad=skip_bad, force=force)
+    model = engine.load()
+    job, skipped = _job(settings, model, target, skip_bad=skip_bad, force=force)
     try:
-        records = _relax(job, engine, surface)
+        records = _relax(job, engine, model)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"{target.name} was not written; 'atomsim run' keeps what is finished") from error
     write_structures(target, [annotated(r) for r in records if r.structure is not None], checked=True)
@@ -134,7 +134,7 @@ def _job(
     return Job("relax", settings, tasks, context, {}), problems
 
 
-def _relax(job: Job, engine: Engine, surface: Potential) -> list[Record]:
+def _relax(job: Job, engine: Engine, model: Potential) -> list[Record]:
     """Return the records in the order of the structures."""
     from atomsim.campaign.file import Step
     from atomsim.execution.dispatch import run_job
@@ -142,7 +142,7 @@ def _relax(job: Job, engine: Engine, surface: Potential) -> list[Record]:
     done: dict[str, Record] = {}
     with show.progress() as progress:
         progress.step_started(Step(1, "relax", "relax", job.settings, ()), len(job.tasks), 0)
-        for record in run_job(replace(job, on_calls=progress.force_calls), engine, surface):
+        for record in run_job(replace(job, on_calls=progress.force_calls), engine, model):
             spoken = replace(record, message=in_options(record.message, options_of(relax)))
             done[record.task] = spoken
             progress.task_done(spoken)

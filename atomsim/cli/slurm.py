@@ -17,7 +17,7 @@ from atomsim.cli.show import Json, Loader, PotentialName, TrustFile
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:
-    from atomsim.slurm.outlook import Outlook
+    from atomsim.slurm.plan_report import PlanReport
     from atomsim.slurm.status import ClusterStatus
 
 CampaignFile = Annotated[Path, typer.Argument(metavar="CAMPAIGN.toml", help="Campaign file.", show_default=False)]
@@ -77,7 +77,7 @@ def submit(
         for name, text in dry_start(loaded, folder, engine, profile):
             sys.stdout.write(f"# ---- {name}\n{text}\n")
         return
-    _print_outlook(folder, start(loaded, folder, engine, profile, RealSlurm()), as_json)
+    _print_report(folder, start(loaded, folder, engine, profile, RealSlurm()), as_json)
 
 
 def resume(
@@ -99,19 +99,19 @@ def resume(
     """  # noqa: D301 - click's mark for lines that must not be joined
     from atomsim.slurm.client import RealSlurm, SlurmUnreachableError
     from atomsim.slurm.journal import Journal
-    from atomsim.slurm.planner import resume as go_on
+    from atomsim.slurm.planner import resume as resume_campaign
 
     deadline = time.monotonic() + (PATIENCE_S if token else 0.0)
     while True:
         try:
             slurm = RealSlurm(Journal(folder).owner())
-            outlook = go_on(folder, slurm, token=token, accept_versions=accept_versions)
+            report = resume_campaign(folder, slurm, token=token, accept_versions=accept_versions)
             break
         except SlurmUnreachableError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(10)
-    _print_outlook(folder, outlook, as_json)
+    _print_report(folder, report, as_json)
 
 
 def worker(
@@ -170,8 +170,8 @@ def retry(
     from atomsim.slurm.client import RealSlurm
     from atomsim.slurm.planner import retry as again
 
-    outlook = again(folder, RealSlurm(), _words(status) or (), _words(steps))
-    _print_outlook(folder, outlook, as_json)
+    report = again(folder, RealSlurm(), _words(status) or (), _words(steps))
+    _print_report(folder, report, as_json)
 
 
 def logs(
@@ -254,28 +254,28 @@ def print_status(status: ClusterStatus, title: str, as_json: bool) -> None:
         sys.stdout.write(f"the queue is unknown: {status.slurm}\n")
 
 
-def _print_outlook(folder: Path, outlook: Outlook, as_json: bool) -> None:
+def _print_report(folder: Path, report: PlanReport, as_json: bool) -> None:
     if as_json:
-        show.print_json(asdict(outlook) | {"folder": str(folder)})
+        show.print_json(asdict(report) | {"folder": str(folder)})
     else:
-        for job in outlook.submitted:
+        for job in report.submitted:
             sys.stdout.write(f"submitted {job.what}: job {job.job}\n")
-        for note in outlook.notes:
+        for note in report.notes:
             sys.stdout.write(f"note: {note}\n")
-        for step, problem in outlook.problems.items():
+        for step, problem in report.problems.items():
             sys.stderr.write(f"error: step {step} cannot go on: {problem}\n")
-        sys.stdout.write(_what_next(folder, outlook) + "\n")
-    if outlook.problems and not outlook.goes_on:
+        sys.stdout.write(_what_next(folder, report) + "\n")
+    if report.problems and not report.has_jobs:
         raise typer.Exit(1)
 
 
-def _what_next(folder: Path, outlook: Outlook) -> str:
-    if outlook.finished:
+def _what_next(folder: Path, report: PlanReport) -> str:
+    if report.finished:
         return f"every step is complete; 'atomsim report {folder}' and 'atomsim collect {folder}' show the results"
-    if not outlook.goes_on:
+    if not report.has_jobs:
         return f"nothing is in the queue; 'atomsim status {folder}' shows where it stands"
-    if outlook.planner:
-        return f"job {outlook.planner} goes on when these have ended; 'atomsim status {folder}' looks"
+    if report.planner:
+        return f"job {report.planner} goes on when these have ended; 'atomsim status {folder}' looks"
     return f"when these jobs have ended, run 'atomsim resume {folder}'; 'atomsim status {folder}' looks"
 
 

@@ -13,7 +13,7 @@ from atomsim.distill.sampling import seed_of
 from atomsim.distill.structures import structures_of
 from atomsim.dynamics import Langevin
 from atomsim.dynamics.trajectory import snapshots, stable
-from atomsim.models.interface import Potential, Surface
+from atomsim.models.interface import EnergyModel, Potential
 from atomsim.relaxation import RelaxSettings, iter_relax
 from atomsim.structures.random import displaced, nearest_pair
 
@@ -45,7 +45,7 @@ def candidates(recipe: Recipe, student: Potential, number: int) -> list[Atoms]:
     return evenly([f for f in found if nearest_pair(f) > TOO_NEAR], active.candidates)
 
 
-def _heated(starts: Sequence[Atoms], recipe: Recipe, student: Surface, rng: np.random.Generator) -> list[Atoms]:
+def _heated(starts: Sequence[Atoms], recipe: Recipe, student: EnergyModel, rng: np.random.Generator) -> list[Atoms]:
     active = recipe.active
     seen = snapshots(
         starts,
@@ -59,7 +59,7 @@ def _heated(starts: Sequence[Atoms], recipe: Recipe, student: Surface, rng: np.r
     return [frame for s in stable(seen) for frame in s.state.batch.to("cpu").split()]
 
 
-def _relaxed(starts: Sequence[Atoms], student: Surface) -> list[Atoms]:
+def _relaxed(starts: Sequence[Atoms], student: EnergyModel) -> list[Atoms]:
     """Where the student's relaxations lead: its minima may be none of the teacher's."""
     settings = RelaxSettings(max_steps=80, fmax_eV_per_A=0.03, check_minimum=False)
     found: list[Atoms] = []
@@ -71,17 +71,17 @@ def _relaxed(starts: Sequence[Atoms], student: Surface) -> list[Atoms]:
     return [Atoms(a.numbers, a.positions, cell=a.cell, pbc=True) for a in found if np.isfinite(a.positions).all()]
 
 
-def least_known(frames: Sequence[Atoms], members: Sequence[Surface], number: int) -> list[Atoms]:
+def select_by_disagreement(frames: Sequence[Atoms], members: Sequence[EnergyModel], number: int) -> list[Atoms]:
     """Return the frames on which a committee disagrees most, in their order.
 
     The measure is the root mean square over atoms of the spread of forces among the members
     (query by committee; Seung, Opper & Sompolinsky 1992, Proc. COLT, 287).
     """
-    measure = spread(frames, members)
+    measure = force_std(frames, members)
     return [frames[k] for k in sorted(np.argsort(-measure, kind="stable")[:number].tolist())]
 
 
-def spread(frames: Sequence[Atoms], members: Sequence[Surface]) -> np.ndarray:
+def force_std(frames: Sequence[Atoms], members: Sequence[EnergyModel]) -> np.ndarray:
     """Root mean square over atoms of the standard deviation of forces, eV/Å, (n_frames,)."""
     by_member = [np.concatenate([f.get_forces() for f in label(frames, member)]) for member in members]
     variance = np.var(np.stack(by_member), axis=0).sum(axis=1)
@@ -89,7 +89,9 @@ def spread(frames: Sequence[Atoms], members: Sequence[Surface]) -> np.ndarray:
     return np.array([np.sqrt(part.mean()) for part in np.split(variance, ends[:-1])])
 
 
-def worst(frames: Sequence[Atoms], student: Surface, teacher: Surface, number: int, limit: float) -> list[Atoms]:
+def select_by_error(
+    frames: Sequence[Atoms], student: EnergyModel, teacher: EnergyModel, number: int, limit: float
+) -> list[Atoms]:
     """Label all frames and return those on which the student errs most, labels with them.
 
     Half are the largest errors of forces, half the largest errors of energy per atom.

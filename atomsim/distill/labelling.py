@@ -15,24 +15,26 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from atomsim.batch import Batch, Evaluation
 from atomsim.batching.capacity import Capacity, evaluate_all
 from atomsim.io import read_structures, write_extxyz
-from atomsim.models.interface import Surface, device_of
+from atomsim.models.interface import EnergyModel, device_of
 
 ON_A_CPU = Capacity(systems=200, atoms=200)
 """Batch for labelling on a CPU: a small MACE gains there from batches of small cells."""
 
 
-def label(frames: Sequence[Atoms], surface: Surface) -> list[Atoms]:
-    """Return the frames with energy, forces and stress of a surface, batch by batch."""
-    capacity = ON_A_CPU if device_of(surface).type == "cpu" else None
+def label(frames: Sequence[Atoms], potential: EnergyModel) -> list[Atoms]:
+    """Return the frames with energy, forces and stress of a potential, batch by batch."""
+    capacity = ON_A_CPU if device_of(potential).type == "cpu" else None
     found: list[Atoms] = []
-    for batch, said in evaluate_all(frames, surface, capacity):
-        found += labelled(batch, said)
+    for batch, evaluation in evaluate_all(frames, potential, capacity):
+        found += labelled(batch, evaluation)
     return [_with_info(new, old) for new, old in zip(found, frames, strict=True)]
 
 
-def labelled(batch: Batch, said: Evaluation) -> list[Atoms]:
+def labelled(batch: Batch, evaluation: Evaluation) -> list[Atoms]:
     """Return the systems of a batch with what was said of them."""
-    energies, forces, stresses = (t.detach().cpu().numpy() for t in (said.energy, said.forces, said.stress))
+    energies, forces, stresses = (
+        t.detach().cpu().numpy() for t in (evaluation.energy, evaluation.forces, evaluation.stress)
+    )
     found = []
     for n, (atoms, first) in enumerate(zip(batch.to("cpu").split(), batch.starts.tolist(), strict=True)):
         results = {
@@ -53,9 +55,9 @@ def _with_info(new: Atoms, old: Atoms) -> Atoms:
 
 @dataclass
 class Recorder:
-    """A surface that keeps every system that it was asked about, with the answer."""
+    """A potential that keeps every system that it was asked about, with the answer."""
 
-    inner: Surface
+    inner: EnergyModel
     frames: list[Atoms] = field(default_factory=list)
 
     @property
@@ -66,9 +68,9 @@ class Recorder:
 
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate, and keep the answer."""
-        said = self.inner(batch)
-        self.frames += labelled(batch, said)
-        return said
+        evaluation = self.inner(batch)
+        self.frames += labelled(batch, evaluation)
+        return evaluation
 
 
 def largest_force(frame: Atoms) -> float:

@@ -25,7 +25,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,60}")
 Domain = Literal["crystal", "disordered", "amorphous", "pairs"]
 
 
-class Header(StepSettings):
+class RecipeHeader(StepSettings):
     """Keys of ``[distill]``."""
 
     name: str = Field(description="name of the student, and of its card")
@@ -161,7 +161,7 @@ class Recipe:
 
     path: Path
     text: str
-    header: Header
+    header: RecipeHeader
     systems: tuple[System, ...]
     pairs: Pairs
     train: Train
@@ -203,7 +203,7 @@ class Recipe:
 
 
 TABLES: dict[str, type[BaseModel]] = {
-    "distill": Header,
+    "distill": RecipeHeader,
     "pairs": Pairs,
     "train": Train,
     "active": Active,

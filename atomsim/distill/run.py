@@ -28,11 +28,11 @@ from pathlib import Path
 import torch
 from ase import Atoms
 
-from atomsim.distill.active import candidates, least_known, worst
+from atomsim.distill.active import candidates, select_by_disagreement, select_by_error
 from atomsim.distill.card import card_of
 from atomsim.distill.labelling import label, largest_force, read_frames, write_frames
 from atomsim.distill.recipe import Recipe
-from atomsim.distill.sampling import all_frames_of, jobs_of, seed_of, within
+from atomsim.distill.sampling import all_frames_of, frame_sources, seed_of, within
 from atomsim.distill.training import Statistics, statistics, train, trained_model, write_training
 from atomsim.distill.validation import examine
 from atomsim.errors import AtomsimError, InputError
@@ -93,7 +93,7 @@ def _examined(recipe: Recipe, teacher: Potential, weights: Path, out: Path, say:
 
 def collect(recipe: Recipe, teacher: Potential, out: Path, say: Say = lambda _: None) -> None:
     """Make and label all frames that are not there yet."""
-    for job in jobs_of(recipe):
+    for job in frame_sources(recipe):
         path = out / "labels" / f"{job.name}.extxyz"
         if not path.is_file():
             made = all_frames_of(job, recipe, teacher)
@@ -112,7 +112,7 @@ def left_out(out: Path) -> int:
 def held_out(recipe: Recipe, out: Path) -> dict[str, list[Atoms]]:
     """Return the frames that nothing was trained on, by domain."""
     found: dict[str, list[Atoms]] = {}
-    for job in jobs_of(recipe):
+    for job in frame_sources(recipe):
         if job.split == "test":
             found.setdefault(job.domain, []).extend(read_frames(out / "labels" / f"{job.name}.extxyz"))
     return found
@@ -159,9 +159,9 @@ def _found(recipe: Recipe, teacher: Potential, student: Potential, out: Path, nu
     frames = candidates(recipe, student, number)
     say(f"round {number}: {len(frames)} candidates")
     if active.select == "error":
-        return worst(frames, student, teacher, active.frames, limit)
+        return select_by_error(frames, student, teacher, active.frames, limit)
     members = [student, *(_member(recipe, teacher, out, number, k, say) for k in range(1, active.committee))]
-    chosen = label(least_known(frames, members, active.frames), teacher)
+    chosen = label(select_by_disagreement(frames, members, active.frames), teacher)
     return [f for f in chosen if largest_force(f) < limit]
 
 
@@ -180,7 +180,7 @@ def _member(recipe: Recipe, teacher: Potential, out: Path, number: int, member: 
 
 
 def _first_frames(recipe: Recipe, out: Path) -> list[Atoms]:
-    jobs = [job for job in jobs_of(recipe) if job.split == "train"]
+    jobs = [job for job in frame_sources(recipe) if job.split == "train"]
     return [f for job in jobs for f in read_frames(out / "labels" / f"{job.name}.extxyz")]
 
 

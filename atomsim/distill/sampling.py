@@ -23,7 +23,7 @@ from atomsim.dynamics.trajectory import snapshots, stable
 from atomsim.errors import AtomsimError
 from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
 from atomsim.mep.find import PathSettings, find_paths
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 from atomsim.relaxation import RelaxSettings, iter_relax
 from atomsim.structures.random import compressed, dimers, displaced
 
@@ -31,7 +31,7 @@ Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
-class Job:
+class FrameSource:
     """One source of frames."""
 
     name: str
@@ -43,9 +43,9 @@ class Job:
     kind: str
 
 
-def jobs_of(recipe: Recipe) -> list[Job]:
+def frame_sources(recipe: Recipe) -> list[FrameSource]:
     """List all sources of a recipe, in order."""
-    found = [Job("pairs-train", "pairs", "train", None, "pairs")] if recipe.pairs.per_pair else []
+    found = [FrameSource("pairs-train", "pairs", "train", None, "pairs")] if recipe.pairs.per_pair else []
     for system in recipe.systems:
         kinds = {
             "rattle": system.rattled,
@@ -57,7 +57,7 @@ def jobs_of(recipe: Recipe) -> list[Job]:
         for kind, wanted in kinds.items():
             splits: tuple[Split, ...] = ("train", "test") if kind in ("rattle", "md") else ("train",)
             if wanted:
-                found += [Job(f"{system.name}-{kind}-{s}", system.domain, s, system, kind) for s in splits]
+                found += [FrameSource(f"{system.name}-{kind}-{s}", system.domain, s, system, kind) for s in splits]
     return found
 
 
@@ -66,7 +66,7 @@ def seed_of(recipe: Recipe, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{recipe.header.seed} {name}".encode()).digest()[:4])
 
 
-def frames_of(job: Job, recipe: Recipe, teacher: Surface) -> list[Atoms]:
+def frames_of(job: FrameSource, recipe: Recipe, teacher: EnergyModel) -> list[Atoms]:
     """Make and label the frames of a job; those with a force above the recipe's limit are left out."""
     return within(all_frames_of(job, recipe, teacher), recipe)
 
@@ -76,7 +76,7 @@ def within(frames: Sequence[Atoms], recipe: Recipe) -> list[Atoms]:
     return [f for f in frames if largest_force(f) < recipe.header.max_force_eV_per_A]
 
 
-def all_frames_of(job: Job, recipe: Recipe, teacher: Surface) -> list[Atoms]:
+def all_frames_of(job: FrameSource, recipe: Recipe, teacher: EnergyModel) -> list[Atoms]:
     """Make and label the frames of a job."""
     rng = np.random.default_rng(seed_of(recipe, job.name))
     if job.system is None:
@@ -87,21 +87,21 @@ def all_frames_of(job: Job, recipe: Recipe, teacher: Surface) -> list[Atoms]:
         # the same structures for all kinds of frames of a system, but for held-out packings
         again = job.split if job.system.formula else "train"
         structures = structures_of(job.system, np.random.default_rng(seed_of(recipe, f"{job.system.name} {again}")))
-        frames = SOURCES[job.kind](job.system, structures, teacher, rng, _share(job, recipe))
+        frames = FRAME_MAKERS[job.kind](job.system, structures, teacher, rng, _share(job, recipe))
     for frame in frames:
         frame.info.update(config_type=job.domain, source=job.name)
     return frames
 
 
-def _share(job: Job, recipe: Recipe) -> float:
+def _share(job: FrameSource, recipe: Recipe) -> float:
     return 1.0 if job.split == "train" else recipe.header.held_out
 
 
-Source = Callable[[System, list[Atoms], Surface, np.random.Generator, float], list[Atoms]]
+FrameMaker = Callable[[System, list[Atoms], EnergyModel, np.random.Generator, float], list[Atoms]]
 
 
 def rattle(
-    system: System, structures: list[Atoms], teacher: Surface, rng: np.random.Generator, share: float
+    system: System, structures: list[Atoms], teacher: EnergyModel, rng: np.random.Generator, share: float
 ) -> list[Atoms]:
     """Displace atoms and strain cells: amplitudes from nearly nothing to the largest."""
     frames = []
@@ -111,7 +111,9 @@ def rattle(
     return label(frames, teacher)
 
 
-def relax(system: System, structures: list[Atoms], teacher: Surface, rng: np.random.Generator, _: float) -> list[Atoms]:
+def relax(
+    system: System, structures: list[Atoms], teacher: EnergyModel, rng: np.random.Generator, _: float
+) -> list[Atoms]:
     """Keep the paths of relaxations, each from a structure that was displaced a little."""
     frames: list[Atoms] = []
     settings = RelaxSettings(max_steps=system.relax_steps, fmax_eV_per_A=0.03, check_minimum=False)
@@ -125,7 +127,7 @@ def relax(system: System, structures: list[Atoms], teacher: Surface, rng: np.ran
 
 
 def dynamics(
-    system: System, structures: list[Atoms], teacher: Surface, rng: np.random.Generator, share: float
+    system: System, structures: list[Atoms], teacher: EnergyModel, rng: np.random.Generator, share: float
 ) -> list[Atoms]:
     """Run the teacher's own dynamics, one structure after the other over the temperatures."""
     small = [s for s in structures if len(s) <= system.md_max_atoms] or [min(structures, key=len)]
@@ -152,7 +154,7 @@ def dynamics(
     return frames[-number:]
 
 
-def _softened(atoms: Atoms, teacher: Surface) -> Atoms:
+def _softened(atoms: Atoms, teacher: EnergyModel) -> Atoms:
     """Take the worst overlaps out of a random packing."""
     settings = RelaxSettings(max_steps=40, fmax_eV_per_A=1.0, cell=False, check_minimum=False, method="fire")
     ((_, found),) = iter_relax([atoms], teacher, settings)
@@ -160,7 +162,7 @@ def _softened(atoms: Atoms, teacher: Surface) -> Atoms:
 
 
 def compress(
-    system: System, structures: list[Atoms], teacher: Surface, rng: np.random.Generator, _: float
+    system: System, structures: list[Atoms], teacher: EnergyModel, rng: np.random.Generator, _: float
 ) -> list[Atoms]:
     """Push pairs of like atoms together: anions to a peroxide and nearer, cations up each other's wall."""
     frames = []
@@ -171,7 +173,9 @@ def compress(
     return label(frames, teacher)
 
 
-def hops(system: System, structures: list[Atoms], teacher: Surface, _: np.random.Generator, __: float) -> list[Atoms]:
+def hops(
+    system: System, structures: list[Atoms], teacher: EnergyModel, _: np.random.Generator, __: float
+) -> list[Atoms]:
     """Keep the images of bands on their way to the path; a host whose ends do not relax is left out."""
     assert system.ion is not None
     recorder = Recorder(teacher)
@@ -198,7 +202,7 @@ def hops(system: System, structures: list[Atoms], teacher: Surface, _: np.random
     return frames
 
 
-SOURCES: dict[str, Source] = {
+FRAME_MAKERS: dict[str, FrameMaker] = {
     "rattle": rattle,
     "relax": relax,
     "md": dynamics,

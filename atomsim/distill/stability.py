@@ -16,7 +16,7 @@ from atomsim.distill.sampling import seed_of
 from atomsim.distill.structures import structures_of
 from atomsim.dynamics import Langevin
 from atomsim.dynamics.trajectory import snapshots, stable
-from atomsim.models.interface import Potential, Surface
+from atomsim.models.interface import EnergyModel, Potential
 from atomsim.relaxation import RelaxSettings, iter_relax
 from atomsim.structures.random import nearest_pair
 
@@ -25,7 +25,7 @@ REACH_A = 6.0
 
 
 @dataclass(frozen=True)
-class Held:
+class StabilityResult:
     """Stability of runs at high temperature."""
 
     lost: int
@@ -37,13 +37,15 @@ class Held:
 
 
 def heated(recipe: Recipe, student: Potential) -> dict[str, float]:
-    """Run the student hot from several seeds; see ``Held``."""
+    """Run the student hot from several seeds; see ``StabilityResult``."""
     d = recipe.validate.dynamics
     if not d.systems:
         return {}
     rng = np.random.default_rng(seed_of(recipe, "stability"))
     found = [_softened(_structures(recipe, d.systems[n % len(d.systems)], rng)[0], student) for n in range(d.seeds)]
-    held = hold(found, student, d.temperature_K, d.length_ps, d.timestep_fs, rng.integers(2**31, size=d.seeds).tolist())
+    held = stability_run(
+        found, student, d.temperature_K, d.length_ps, d.timestep_fs, rng.integers(2**31, size=d.seeds).tolist()
+    )
     return {
         "dynamics_runs": float(d.seeds),
         "dynamics_length_ps": d.length_ps,
@@ -54,22 +56,22 @@ def heated(recipe: Recipe, student: Potential) -> dict[str, float]:
     }
 
 
-def hold(
+def stability_run(
     systems: Sequence[Atoms],
-    surface: Surface,
+    potential: EnergyModel,
     temperature_K: float,
     length_ps: float,
     timestep_fs: float,
     seeds: Sequence[int],
-) -> Held:
+) -> StabilityResult:
     """Run dynamics and look at all systems every 20 steps."""
     steps = round(1000 * length_ps / timestep_fs)
     hot = [temperature_K] * len(systems)
-    seen = list(snapshots(systems, surface, hot, seeds, Langevin(timestep_fs, 0.01), steps=steps, every=20))
+    seen = list(snapshots(systems, potential, hot, seeds, Langevin(timestep_fs, 0.01), steps=steps, every=20))
     sound = stable(iter(seen))
     nearest = min((nearest_pair(a) for s in sound for a in s.state.batch.to("cpu").split()), default=np.inf)
     later = [float(s.state.kinetic_temperature) for s in sound if int(s.state.step) > steps // 5]
-    return Held(len(seen) - len(sound), float(nearest), float(np.mean(later)) if later else float("nan"))
+    return StabilityResult(len(seen) - len(sound), float(nearest), float(np.mean(later)) if later else float("nan"))
 
 
 def pair_distributions(recipe: Recipe, teacher: Potential, student: Potential) -> dict[str, float]:
@@ -83,10 +85,10 @@ def pair_distributions(recipe: Recipe, teacher: Potential, student: Potential) -
     rng = np.random.default_rng(seed_of(recipe, "rdf"))
     begin = _softened(_structures(recipe, d.rdf_system, rng)[0], teacher)
     histograms = []
-    for surface, seed in ((teacher, 1), (student, 2), (teacher, 3)):
+    for potential, seed in ((teacher, 1), (student, 2), (teacher, 3)):
         steps = round(1000 * d.rdf_ps / d.timestep_fs)
         integrator = Langevin(d.timestep_fs, 0.02)
-        seen = snapshots([begin], surface, [d.temperature_K], [seed], integrator, steps=steps, every=5)
+        seen = snapshots([begin], potential, [d.temperature_K], [seed], integrator, steps=steps, every=5)
         frames = [frame for s in stable(seen) for frame in s.state.batch.to("cpu").split()]
         histograms.append(histogram(frames[len(frames) // 3 :]))
     return {
@@ -114,7 +116,7 @@ def _structures(recipe: Recipe, name: str, rng: np.random.Generator) -> list[Ato
     return evenly(structures_of(system, rng), 1)
 
 
-def _softened(atoms: Atoms, surface: Surface) -> Atoms:
+def _softened(atoms: Atoms, potential: EnergyModel) -> Atoms:
     settings = RelaxSettings(max_steps=40, fmax_eV_per_A=1.0, cell=False, check_minimum=False, method="fire")
-    ((_, found),) = iter_relax([atoms], surface, settings)
+    ((_, found),) = iter_relax([atoms], potential, settings)
     return Atoms(found.atoms.numbers, found.atoms.positions, cell=found.atoms.cell, pbc=True)

@@ -8,7 +8,7 @@ from ase import Atoms
 from atomsim.distill.recipe import System
 from atomsim.structures.delithiation import delithiate
 from atomsim.structures.prototypes import load_prototype
-from atomsim.structures.random import packing, shuffled
+from atomsim.structures.random import packing, permute_species
 
 
 def structures_of(system: System, rng: np.random.Generator) -> list[Atoms]:
@@ -37,5 +37,5 @@ def structures_of(system: System, rng: np.random.Generator) -> list[Atoms]:
     else:
         found = [cell.repeat(system.repeat)]
     if system.shuffled:
-        found = [shuffled(atoms, system.shuffled, rng) for atoms in found for _ in range(system.orderings)]
+        found = [permute_species(atoms, system.shuffled, rng) for atoms in found for _ in range(system.orderings)]
     return [Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc) for a in found]

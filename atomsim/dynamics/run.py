@@ -18,7 +18,7 @@ from atomsim.dynamics.integrators import Integrator
 from atomsim.dynamics.schedule import Schedule
 from atomsim.dynamics.state import MDState
 from atomsim.errors import InputError
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Snapshot:
 
 def run(
     members: Iterable[Member],
-    surface: Surface,
+    potential: EnergyModel,
     integrator: Integrator,
     *,
     every: int = 1,
@@ -70,7 +70,7 @@ def run(
 
     Args:
         members: read as there is room.
-        surface: gives energies, forces and stresses.
+        potential: gives energies, forces and stresses.
         integrator: the ensemble and its time step.
         every: steps between snapshots, counted from step 0.
         capacity: how much is evaluated at once; by the device if not given.
@@ -81,7 +81,7 @@ def run(
     """
     if every < 1:
         raise InputError(f"found every={every}, wanted 1 step or more between snapshots")
-    waiting, flight = _Queue(iter(members), surface, integrator, capacity), None
+    waiting, flight = _Queue(iter(members), potential, integrator, capacity), None
     while True:
         flight = _Flight.join(flight, waiting.take(flight))
         if flight is None:
@@ -91,7 +91,7 @@ def run(
             yield from (Snapshot(flight.members[n].key, flight.state.take([n]), "done") for n in ended)
             flight = flight.without(ended)
             continue
-        flight, faults = flight.stepped(surface, integrator)
+        flight, faults = flight.stepped(potential, integrator)
         lost = flight.unstable(faults, limits or Limits())
         for n, (status, message) in lost.items():
             yield Snapshot(flight.members[n].key, flight.state.take([n]), status, message)
@@ -104,9 +104,9 @@ class _Queue:
     """Hands out members while they fit; one that does not fit waits."""
 
     def __init__(
-        self, members: Iterator[Member], surface: Surface, integrator: Integrator, capacity: Capacity | None
+        self, members: Iterator[Member], potential: EnergyModel, integrator: Integrator, capacity: Capacity | None
     ) -> None:
-        self.members, self.surface, self.integrator, self.capacity = members, surface, integrator, capacity
+        self.members, self.potential, self.integrator, self.capacity = members, potential, integrator, capacity
         self.waiting: Member | None = None
 
     def take(self, flight: _Flight | None) -> list[Member]:
@@ -116,7 +116,7 @@ class _Queue:
             load = self.capacity.load(flight.state.batch)
         while (member := self._peek()) is not None:
             if self.capacity is None:
-                self.capacity = device_capacity(self.surface, member.state.batch)
+                self.capacity = device_capacity(self.potential, member.state.batch)
             load = load + self.capacity.load(member.state.batch)
             if not self.capacity.admits(load) and (taken or flight is not None):
                 break
@@ -144,14 +144,14 @@ def _check(member: Member, integrator: Integrator) -> None:
 
 
 class _Faulty:
-    """A surface whose faults are kept by system, their numbers NaN."""
+    """A potential whose faults are kept by system, their numbers NaN."""
 
-    def __init__(self, surface: Surface) -> None:
-        self.surface = surface
+    def __init__(self, potential: EnergyModel) -> None:
+        self.potential = potential
         self.faults: dict[int, Fault] = {}
 
     def __call__(self, batch: Batch) -> Evaluation:
-        found, self.faults = evaluate(self.surface, batch, torch.arange(batch.n_systems, device=batch.device))
+        found, self.faults = evaluate(self.potential, batch, torch.arange(batch.n_systems, device=batch.device))
         return found
 
 
@@ -175,11 +175,11 @@ class _Flight:
             return None
         return _Flight(tuple(self.members[n] for n in staying), self.state.take(staying))
 
-    def stepped(self, surface: Surface, integrator: Integrator) -> tuple[_Flight, dict[int, Fault]]:
+    def stepped(self, potential: EnergyModel, integrator: Integrator) -> tuple[_Flight, dict[int, Fault]]:
         steps = self.state.step.tolist()
         targets = [m.schedule.at(step) for m, step in zip(self.members, steps, strict=True)]
         temperature, pressure = self.state.velocities.new_tensor(targets).unbind(dim=1)
-        faulty = _Faulty(surface)
+        faulty = _Faulty(potential)
         moved = integrator.step(replace(self.state, temperature=temperature, pressure=pressure), faulty)
         return replace(self, state=moved), faulty.faults
 

@@ -11,12 +11,12 @@ from atomsim.dynamics.integrators import Integrator
 from atomsim.dynamics.run import Limits, Member, Snapshot, run
 from atomsim.dynamics.schedule import Schedule
 from atomsim.dynamics.velocities import start
-from atomsim.models.interface import Surface, device_of
+from atomsim.models.interface import EnergyModel, device_of
 
 
 def snapshots(
     systems: Sequence[Atoms],
-    surface: Surface,
+    potential: EnergyModel,
     temperature_K: Sequence[float],
     seeds: Sequence[int],
     integrator: Integrator,
@@ -29,7 +29,7 @@ def snapshots(
 
     Args:
         systems: structures to start from.
-        surface: gives energies and forces.
+        potential: gives energies and forces.
         temperature_K: of each bath.
         seeds: one for each system.
         integrator: the ensemble.
@@ -37,14 +37,14 @@ def snapshots(
         every: steps from snapshot to snapshot.
         limit_eV_per_A: force above which a trajectory is unstable.
     """
-    device = device_of(surface)
+    device = device_of(potential)
 
     def members() -> Iterator[Member]:
         for n, (atoms, temperature, seed) in enumerate(zip(systems, temperature_K, seeds, strict=True)):
-            state = start(Batch.pack([atoms], device), surface, temperature, [seed])
+            state = start(Batch.pack([atoms], device), potential, temperature, [seed])
             yield Member(n, state, Schedule.constant(temperature, steps))
 
-    for snapshot in run(members(), surface, integrator, every=every, limits=Limits(limit_eV_per_A)):
+    for snapshot in run(members(), potential, integrator, every=every, limits=Limits(limit_eV_per_A)):
         if snapshot.status != "done" or steps % every == 0:
             yield snapshot
 

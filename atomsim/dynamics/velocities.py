@@ -12,13 +12,13 @@ from atomsim.batch import Batch
 from atomsim.dynamics.noise import Purpose, normals
 from atomsim.dynamics.state import MDState, degrees_of_freedom, standard_masses
 from atomsim.errors import InputError
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 from atomsim.units import ACCELERATION, KB
 
 
 def start(
     batch: Batch,
-    surface: Surface,
+    potential: EnergyModel,
     temperature_K: float | Sequence[float],
     seeds: Sequence[int],
     *,
@@ -28,7 +28,7 @@ def start(
 
     Args:
         batch: positions and cells.
-        surface: gives energies and forces.
+        potential: gives energies and forces.
         temperature_K: one for all or one for each system.
         seeds: one for each system, 0 or more.
         masses: u, (n_atoms,); standard atomic weights if not given.
@@ -50,7 +50,7 @@ def start(
     temperature = torch.tensor(given, dtype=torch.float64, device=batch.device)
     state = MDState(
         batch=batch,
-        evaluation=surface(batch),
+        evaluation=potential(batch),
         velocities=torch.zeros_like(batch.positions),
         masses=standard_masses(batch) if masses is None else masses.to(batch.positions),
         temperature=temperature,

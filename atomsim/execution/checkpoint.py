@@ -1,6 +1,6 @@
 """Checkpoints: what a potential said, kept so that a task that is begun again need not ask.
 
-Optimizers, bands and searches are functions of what the surface says. So the state of anything
+Optimizers, bands and searches are functions of what the potential says. So the state of anything
 under way is the list of evaluations so far, and going on after a kill is to run the same code
 from the start with the answers at hand: bitwise the same path, at next to no cost, for every
 kind of task, and for a structure that moves from a GPU's batch to another batch. An answer is
@@ -62,10 +62,10 @@ class Memory:
         """True if evaluations now go to the file that all tasks share."""
         self.written: dict[Path, int] = {}
 
-    def note(self, keys: list[Key], batch: Batch, said: Evaluation) -> None:
+    def note(self, keys: list[Key], batch: Batch, evaluation: Evaluation) -> None:
         """Remember what was said of a batch; write it if it is time to."""
         start = time.perf_counter()
-        self.buffer += _pack(keys, batch, said)
+        self.buffer += _pack(keys, batch, evaluation)
         self.spent_s += time.perf_counter() - start
         if time.monotonic() - self.flushed >= self.interval_s:
             self.flush()
@@ -156,16 +156,16 @@ class Remembering:
         unknown = [n for n, key in enumerate(keys) if key not in known]
         self.memory.spent_s += time.perf_counter() - start
         if len(unknown) == len(keys):
-            said = self.potential(batch)
-            self.memory.note(keys, batch, said)
-            return said
+            evaluation = self.potential(batch)
+            self.memory.note(keys, batch, evaluation)
+            return evaluation
         self.replayed += len(keys) - len(unknown)
         parts = {n: _unpack(known[key], batch) for n, key in enumerate(keys) if key in known}
         if unknown:
             asked = batch.take(unknown)
-            said = self.potential(asked)
-            self.memory.note([keys[n] for n in unknown], asked, said)
-            parts |= {n: said.take(asked, [i]) for i, n in enumerate(unknown)}
+            evaluation = self.potential(asked)
+            self.memory.note([keys[n] for n in unknown], asked, evaluation)
+            parts |= {n: evaluation.take(asked, [i]) for i, n in enumerate(unknown)}
         return Evaluation.join([parts[n] for n in range(len(keys))])
 
     def next_task(self) -> None:
@@ -203,10 +203,12 @@ def _keys(batch: Batch, salt: bytes) -> list[Key]:
     return keys
 
 
-def _pack(keys: list[Key], batch: Batch, said: Evaluation) -> Iterator[bytes]:
-    energy, stress = (t.detach().cpu().numpy().astype("<f8", copy=False) for t in (said.energy, said.stress))
-    forces = said.forces.detach().cpu().numpy().astype("<f8", copy=False)
-    optional = [None if t is None else t.detach().cpu().numpy() for t in (said.magmoms, said.energies)]
+def _pack(keys: list[Key], batch: Batch, evaluation: Evaluation) -> Iterator[bytes]:
+    energy, stress = (
+        t.detach().cpu().numpy().astype("<f8", copy=False) for t in (evaluation.energy, evaluation.stress)
+    )
+    forces = evaluation.forces.detach().cpu().numpy().astype("<f8", copy=False)
+    optional = [None if t is None else t.detach().cpu().numpy() for t in (evaluation.magmoms, evaluation.energies)]
     codes = [0 if a is None else next(c for c, d in DTYPES.items() if d == a.dtype) for a in optional]
     start = 0
     for n, (key, size) in enumerate(zip(keys, batch.sizes, strict=True)):

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from atomsim.execution.checkpoint import Remembering
-    from atomsim.execution.job import Outcome
+    from atomsim.execution.job import TaskOutcome
 
 POLL_S = 0.5
 """Longest life after a parent that was killed."""
@@ -71,7 +71,7 @@ def _serve(spec: dict[str, Any], replies: IO[str]) -> None:
             return
 
 
-def _answer(replies: IO[str], outcomes: Iterable[Outcome]) -> None:
+def _answer(replies: IO[str], outcomes: Iterable[TaskOutcome]) -> None:
     from atomsim.store.records import to_line
 
     for outcome in outcomes:

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from atomsim.execution.job import Engine, Job, Outcome, batched, serial
+from atomsim.execution.job import Engine, Job, TaskOutcome, batched, serial
 from atomsim.execution.pool import pooled
 from atomsim.store.provenance import describe, versions
 from atomsim.store.records import Record, Task, task_id
@@ -40,7 +40,7 @@ def run_job(job: Job, engine: Engine, potential: Potential | None) -> Iterator[R
         yield _stamp(outcome, tasks[outcome.record.task], job, potential)
 
 
-def _stamp(outcome: Outcome, task: Task, job: Job, potential: Potential | None) -> Record:
+def _stamp(outcome: TaskOutcome, task: Task, job: Job, potential: Potential | None) -> Record:
     """Add provenance, equal in every run, and the circumstances of this one."""
     provenance: dict[str, Any] = {
         "versions": versions() | packages_of(job.kind),

@@ -120,7 +120,7 @@ class Job:
         return replace(self, context=replace(self.context, kept=Storage(places)))
 
 
-class Tally:
+class EvaluationCounter:
     """Evaluations not told of yet."""
 
     def __init__(self, tell: Callable[[int], None]) -> None:
@@ -135,16 +135,16 @@ class Tally:
         self.calls += calls
         self.made += calls
         if time.monotonic() - self.told > TELL_S:
-            self.settle()
+            self.flush()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Tell what was not told yet; also that it was nothing, as that is a sign of life."""
         calls, self.calls, self.told = self.calls, 0, time.monotonic()
         self.tell(calls)
 
     def since_record(self) -> int:
         """Tell, and return what was evaluated since the last record."""
-        self.settle()
+        self.flush()
         made, self.made = self.made, 0
         return made
 
@@ -152,16 +152,16 @@ class Tally:
 class Counted:
     """A potential that tells how many systems it has evaluated; those remembered do not count."""
 
-    def __init__(self, potential: Potential, tally: Tally) -> None:
+    def __init__(self, potential: Potential, tally: EvaluationCounter) -> None:
         self.potential = potential
         self.tally = tally
 
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate and count."""
         remembered = getattr(self.potential, "replayed", 0)
-        said = self.potential(batch)
+        evaluation = self.potential(batch)
         self.tally.add(batch.n_systems - (getattr(self.potential, "replayed", 0) - remembered))
-        return said
+        return evaluation
 
     @cached_property
     def double(self) -> Counted:
@@ -174,7 +174,7 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskOutcome:
     """A record, and what differs from run to run."""
 
     record: Record
@@ -184,21 +184,21 @@ class Outcome:
     """Systems that its process evaluated for it, or, in a batch, since the record before."""
 
 
-def serial(job: Job, potential: Potential | None) -> Iterator[Outcome]:
+def serial(job: Job, potential: Potential | None) -> Iterator[TaskOutcome]:
     """Run tasks one after another in this process."""
     for task in job.tasks:
         yield guarded(job, task, potential)
 
 
-def batched(job: Job, potential: Potential) -> Iterator[Outcome]:
+def batched(job: Job, potential: Potential) -> Iterator[TaskOutcome]:
     """Run all tasks together; if that fails, those without a record one by one."""
     start, seen = time.monotonic(), set()
-    tally = Tally(job.on_calls or _unheard)
-    surface = Counted(potential, tally)
+    tally = EvaluationCounter(job.on_calls or _ignore)
+    model = Counted(potential, tally)
     try:
-        for record in kind_of(job.kind).run(job.tasks, job.settings, job.inputs, job.context, surface, job.shared):
+        for record in kind_of(job.kind).run(job.tasks, job.settings, job.inputs, job.context, model, job.shared):
             seen.add(record.task)
-            yield Outcome(_noted(finite(record), job), time.monotonic() - start, evaluations=tally.since_record())
+            yield TaskOutcome(_noted(finite(record), job), time.monotonic() - start, evaluations=tally.since_record())
     except StorageError:
         raise
     except Exception:
@@ -208,13 +208,13 @@ def batched(job: Job, potential: Potential) -> Iterator[Outcome]:
             yield guarded(job, task, potential)
 
 
-def guarded(job: Job, task: Task, potential: Potential | None) -> Outcome:
+def guarded(job: Job, task: Task, potential: Potential | None) -> TaskOutcome:
     """Run one task; whatever it raises becomes its record."""
     start = time.monotonic()
-    tally = Tally(job.on_calls or _unheard)
-    surface = None if potential is None else Counted(potential, tally)
+    tally = EvaluationCounter(job.on_calls or _ignore)
+    model = None if potential is None else Counted(potential, tally)
     try:
-        records = list(kind_of(job.kind).run([task], job.settings, job.inputs, job.context, surface, job.shared))
+        records = list(kind_of(job.kind).run([task], job.settings, job.inputs, job.context, model, job.shared))
         if [r.task for r in records] != [task.id]:
             raise RuntimeError(f"step kind {job.kind} gave {len(records)} records for one task")  # noqa: TRY301
         record = finite(records[0])
@@ -223,10 +223,10 @@ def guarded(job: Job, task: Task, potential: Potential | None) -> Outcome:
     except Exception as error:
         _complain(job, f"{task.label} of step {task.step}")
         record = failed(task, error)
-    made = 0 if surface is None else tally.since_record()
+    made = 0 if model is None else tally.since_record()
     if potential is not None and hasattr(potential, "next_task"):  # it keeps checkpoints
         potential.next_task()
-    return Outcome(_noted(record, job), time.monotonic() - start, evaluations=made)
+    return TaskOutcome(_noted(record, job), time.monotonic() - start, evaluations=made)
 
 
 def _noted(record: Record, job: Job) -> Record:
@@ -234,7 +234,7 @@ def _noted(record: Record, job: Job) -> Record:
     return replace(record, run=record.run | job.context.kept.close(record.task))
 
 
-def _unheard(calls: int) -> None:
+def _ignore(calls: int) -> None:
     """Nobody listens."""
 
 

@@ -26,7 +26,7 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from atomsim.errors import AtomsimError
-from atomsim.execution.job import Engine, Job, Outcome
+from atomsim.execution.job import Engine, Job, TaskOutcome
 from atomsim.execution.machine import ending
 from atomsim.store.records import Task, from_line, record_of
 
@@ -40,7 +40,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     """Where a process runs: a core of the machine, or a GPU that it has for itself."""
 
     gpu: str = ""
@@ -57,7 +57,7 @@ class Child:
     """A process of the pool and the tasks that it holds."""
 
     process: subprocess.Popen[bytes]
-    place: Place
+    slot: Slot
     tasks: dict[str, Task] = field(default_factory=dict)
     """Those without a record yet, by id."""
     attempt: int = 0
@@ -91,7 +91,7 @@ class Pool:
     job: Job
     engine: Engine
     log: IO[bytes] | None
-    free: list[Place]
+    free: list[Slot]
     """Places without a process."""
     waiting: deque[tuple[Task, ...]]
     """Tasks that a process may hold together."""
@@ -114,17 +114,17 @@ class Pool:
             child.stop()
             return
         group = self.waiting.popleft()
-        share = group[: self._share(len(group)) if child.place.gpu else 1]
+        share = group[: self._share(len(group)) if child.slot.gpu else 1]
         if len(share) < len(group):
             self.waiting.appendleft(group[len(share) :])
         child.tasks = {task.id: task for task in share}
         child.attempt = max(self.attempts[task.id] for task in share) + 1
         child.send({"tasks": [asdict(task) for task in share]})
 
-    def ended(self, child: Child) -> Outcome | None:
+    def ended(self, child: Child) -> TaskOutcome | None:
         """Deal with a process that is gone: a task that was alone is tried again, then given up; others part."""
         self.children.remove(child)
-        self.free.append(child.place)
+        self.free.append(child.slot)
         code, left = _exit_code(child.process), tuple(child.tasks.values())
         if not left:
             self.failed_starts += not child.ready
@@ -139,34 +139,34 @@ class Pool:
             self.waiting.append(left)
             return None
         message = f"its process died {ATTEMPTS} times ({ending(code)}); too little memory perhaps: use fewer processes"
-        return Outcome(record_of(left[0], "crashed", message), 0.0, ATTEMPTS)
+        return TaskOutcome(record_of(left[0], "crashed", message), 0.0, ATTEMPTS)
 
     def _share(self, waiting: int) -> int:
         """Half of an even split of what is left: guided self-scheduling.
 
         Polychronopoulos & Kuck, IEEE Trans. Comput. C-36, 1425 (1987), who give a whole one.
         """
-        places = len(self.free) + len(self.children)
-        return max(math.ceil(waiting / (2 * places)), min(SMALLEST_SHARE, math.ceil(waiting / places)))
+        slots = len(self.free) + len(self.children)
+        return max(math.ceil(waiting / (2 * slots)), min(SMALLEST_SHARE, math.ceil(waiting / slots)))
 
-    def _start(self, place: Place) -> Child:
+    def _start(self, slot: Slot) -> Child:
         command = [sys.executable, "-P", "-m", "atomsim.execution.child"]
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log or subprocess.DEVNULL,
-            env=os.environ | place.environment,
+            env=os.environ | slot.environment,
             # Ctrl-C is for this process alone; it ends the others.
             start_new_session=True,
         )
-        child = Child(process, place)
+        child = Child(process, slot)
         child.send(_job_line(self.job, self.engine))
         threading.Thread(target=_listen, args=(child, self.replies), daemon=True).start()
         return child
 
 
-def pooled(job: Job, engine: Engine, gpus: Sequence[str] = ()) -> Iterator[Outcome]:
+def pooled(job: Job, engine: Engine, gpus: Sequence[str] = ()) -> Iterator[TaskOutcome]:
     """Run a job's tasks in ``engine.processes`` processes, or in one for each GPU, yielding outcomes as they come.
 
     Args:
@@ -179,9 +179,9 @@ def pooled(job: Job, engine: Engine, gpus: Sequence[str] = ()) -> Iterator[Outco
     """
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(job.log.open("ab")) if job.log else None
-        places = [Place(gpu) for gpu in gpus] or [Place()] * engine.processes
+        slots = [Slot(gpu) for gpu in gpus] or [Slot()] * engine.processes
         groups = [tuple(job.tasks)] if gpus else [(task,) for task in job.tasks]
-        pool = Pool(job, engine, log, places, deque(groups))
+        pool = Pool(job, engine, log, slots, deque(groups))
         stack.callback(_kill, pool)
         left = len(job.tasks)
         while left:
@@ -193,7 +193,7 @@ def pooled(job: Job, engine: Engine, gpus: Sequence[str] = ()) -> Iterator[Outco
                 yield outcome
 
 
-def _take(pool: Pool, child: Child, reply: dict[str, Any] | None) -> Outcome | None:
+def _take(pool: Pool, child: Child, reply: dict[str, Any] | None) -> TaskOutcome | None:
     """Act on one reply of a process; None where it brings no outcome."""
     if reply is None:
         return pool.ended(child)
@@ -209,7 +209,7 @@ def _take(pool: Pool, child: Child, reply: dict[str, Any] | None) -> Outcome | N
         if pool.job.on_calls:
             pool.job.on_calls(reply["calls"])
         return None
-    outcome = Outcome(from_line(reply["record"]), reply["wall_s"], child.attempt, reply["made"])
+    outcome = TaskOutcome(from_line(reply["record"]), reply["wall_s"], child.attempt, reply["made"])
     del child.tasks[outcome.record.task]
     if not child.tasks:
         pool.give(child)

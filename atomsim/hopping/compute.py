@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from ase import Atoms
 
 from atomsim.errors import AtomsimError
-from atomsim.hopping.endpoints import End, Placed, representative
+from atomsim.hopping.endpoints import DefectState, HopInSupercell, representative
 from atomsim.hopping.survey import (
     RelaxedEnd,
     Survey,
@@ -19,10 +19,10 @@ from atomsim.hopping.survey import (
     relax_ends,
     survey,
 )
-from atomsim.mep.find import Ends, Path, find_paths
-from atomsim.mep.legs import Legs, resolve
+from atomsim.mep.find import Endpoints, ReactionPath, find_paths
 from atomsim.mep.rates import full_prefactor, prefactor
-from atomsim.models.interface import Surface
+from atomsim.mep.segments import SegmentedPath, resolve
+from atomsim.models.interface import EnergyModel
 from atomsim.models.shared import Shared, lasting
 from atomsim.optimize.hessian import Hessian
 
@@ -49,8 +49,8 @@ class HopResult:
     key: int
     status: str
     message: str
-    path: Path | None
-    legs: tuple[Path, ...] = ()
+    path: ReactionPath | None
+    segments: tuple[ReactionPath, ...] = ()
     """Where the path splits through a minimum between its ends: the hops on either side of it."""
     attempt_Hz: float | None = None
     hessian_calls: int = 0
@@ -65,14 +65,14 @@ class _Host:
 
     view: Survey
     hessian: Hessian | None = None
-    ends: dict[End, RelaxedEnd] = field(default_factory=dict)
+    ends: dict[DefectState, RelaxedEnd] = field(default_factory=dict)
 
 
 def compute(
     requests: Sequence[HopRequest],
     ion: str,
     settings: SurveySettings,
-    surface: Surface,
+    potential: EnergyModel,
     *,
     prefactors: bool | str = False,
     shared: Shared | None = None,
@@ -83,17 +83,17 @@ def compute(
         requests: which hops.
         ion: element that moves.
         settings: how.
-        surface: the potential.
+        potential: the potential.
         prefactors: compute attempt frequencies too: of the ion and its first shell, or of all atoms (``full``).
         shared: where hosts' Hessians and ends are kept between calls.
     """
     owner = Shared() if shared is None else shared
-    hosts = {r.key: _host(r, ion, settings, surface, owner) for r in requests}
+    hosts = {r.key: _host(r, ion, settings, potential, owner) for r in requests}
     placed = {r.key: _placed(hosts[r.key].view, r.hop) for r in requests}
     for one in {id(h): h for h in hosts.values()}.values():
         chosen = [placed[r.key] for r in requests if hosts[r.key] is one]
-        _prepare(one, chosen, settings, surface)
-    ends: dict[int, Ends] = {}
+        _prepare(one, chosen, settings, potential)
+    ends: dict[int, Endpoints] = {}
     for request in requests:
         found = _ends(hosts[request.key], placed[request.key])
         if isinstance(found, str):
@@ -101,54 +101,54 @@ def compute(
             yield _costed(HopResult(request.key, status, message, None), hosts[request.key], placed[request.key])
         else:
             ends[request.key] = replace(found, key=request.key)
-    for path in find_paths(ends.values(), surface, settings.path):
+    for path in find_paths(ends.values(), potential, settings.path):
         key = int(str(path.key))
-        result = _result(resolve(path, ends[key], surface, settings.path), surface, prefactors=prefactors)
+        result = _result(resolve(path, ends[key], potential, settings.path), potential, prefactors=prefactors)
         yield _costed(result, hosts[key], placed[key])
 
 
-def _host(request: HopRequest, ion: str, settings: SurveySettings, surface: Surface, shared: Shared) -> _Host:
+def _host(request: HopRequest, ion: str, settings: SurveySettings, potential: EnergyModel, shared: Shared) -> _Host:
     what = ("hops", request.host_id, ion, settings)
-    return shared.get(surface, what, lambda: _Host(survey(request.host, ion, settings)))
+    return shared.get(potential, what, lambda: _Host(survey(request.host, ion, settings)))
 
 
-def _placed(view: Survey, name: str) -> Placed:
+def _placed(view: Survey, name: str) -> HopInSupercell:
     for placed in view.placed:
         if placed.hop.name == name:
             return placed
     raise AtomsimError(f"no hop {name!r} in {view.hops.host.get_chemical_formula()}; list them again")
 
 
-def _prepare(host: _Host, chosen: Sequence[Placed], settings: SurveySettings, surface: Surface) -> None:
+def _prepare(host: _Host, chosen: Sequence[HopInSupercell], settings: SurveySettings, potential: EnergyModel) -> None:
     """Compute the Hessian and the ends that are still missing."""
     if host.hessian is None:
-        with lasting(surface):
-            host.hessian = host_hessian(host.view, surface)
+        with lasting(potential):
+            host.hessian = host_hessian(host.view, potential)
     known = {end for end, found in host.ends.items() if found.status not in NOT_KEPT}
     missing = [e for e in needed_ends(chosen, host.view.cell) if e not in known]
     if missing:
-        with lasting(surface):
-            host.ends.update({r.end: r for r in relax_ends(missing, host.view, settings, surface)})
+        with lasting(potential):
+            host.ends.update({r.end: r for r in relax_ends(missing, host.view, settings, potential)})
 
 
-def _ends(host: _Host, placed: Placed) -> Ends | str:
+def _ends(host: _Host, placed: HopInSupercell) -> Endpoints | str:
     assert host.hessian is not None
     return ends_of(placed, host.view, host.ends, host.hessian)
 
 
-def _result(found: Legs, surface: Surface, *, prefactors: bool | str) -> HopResult:
+def _result(found: SegmentedPath, potential: EnergyModel, *, prefactors: bool | str) -> HopResult:
     path = found.path
     attempt, calls = None, 0
     if prefactors and path.status == "converged":
         if prefactors == "full":
-            attempt, calls = full_prefactor(path, surface)
+            attempt, calls = full_prefactor(path, potential)
         else:
-            attempt, calls = prefactor(path, (len(path.images[0]) - 1,), surface)
+            attempt, calls = prefactor(path, (len(path.images[0]) - 1,), potential)
     path = replace(path, force_calls=path.force_calls + calls)
-    return HopResult(int(str(path.key)), path.status, path.message, path, found.legs, attempt)
+    return HopResult(int(str(path.key)), path.status, path.message, path, found.segments, attempt)
 
 
-def _costed(result: HopResult, host: _Host, placed: Placed) -> HopResult:
+def _costed(result: HopResult, host: _Host, placed: HopInSupercell) -> HopResult:
     """Add what the shared parts cost, whether or not it was this hop that paid."""
     assert host.hessian is not None
     known = {representative(end, host.view.cell)[0] for end in (placed.start, placed.end)}

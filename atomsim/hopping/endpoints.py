@@ -42,7 +42,7 @@ class Cell:
 
 
 @dataclass(frozen=True, order=True)
-class End:
+class DefectState:
     """Atoms missing from the supercell and atoms added, as numbers of atoms and of empty sites."""
 
     removed: tuple[int, ...]
@@ -55,19 +55,19 @@ class End:
 
 
 @dataclass(frozen=True)
-class Placed:
+class HopInSupercell:
     """A hop in the supercell."""
 
     hop: Hop
-    start: End
-    end: End
+    start: DefectState
+    end: DefectState
     kept: IntArray = field(repr=False)
     """Atoms of the supercell that are there at both ends, besides the ion, in order."""
     origin: FloatArray = field(repr=False)
     """Where the ion starts before relaxation, Å, (3,)."""
     target: FloatArray = field(repr=False)
     """Where it ends, continuous with ``origin``, Å, (3,)."""
-    places: tuple[int, int] = (0, 0)
+    site_indices: tuple[int, int] = (0, 0)
     """Sites that it starts from and ends on: atoms of the supercell, then empty sites."""
 
 
@@ -106,7 +106,7 @@ def _symmetry(atoms: Atoms, sites: FloatArray, symprec: float) -> tuple[NDArray[
     return np.array(rotations, dtype=np.int64), np.array(permutations, dtype=np.int64)
 
 
-def place(hop: Hop, hops: HopSet, cell: Cell) -> Placed | None:
+def place(hop: Hop, hops: HopSet, cell: Cell) -> HopInSupercell | None:
     """Put a hop into the supercell; None where that is so small that its sites are images of each other."""
     points = [(hop.start, (0, 0, 0)), (hop.end, hop.jimage), *hop.also_vacant]
     where = [(np.array(hops.sites[s].fractional) + np.array(at)) @ hops.host.cell.array for s, at in points]
@@ -116,9 +116,9 @@ def place(hop: Hop, hops: HopSet, cell: Cell) -> Placed | None:
     a, b = numbers[:2]
     n = cell.n_atoms
     gone = {s for s in numbers if s < n}
-    start, end = (End(tuple(sorted(gone - {s})), (s,) if s >= n else ()) for s in (a, b))
+    start, end = (DefectState(tuple(sorted(gone - {s})), (s,) if s >= n else ()) for s in (a, b))
     kept = np.array([k for k in range(n) if k not in gone], dtype=np.int64)
-    return Placed(hop, start, end, kept, where[0], where[1], (a, b))
+    return HopInSupercell(hop, start, end, kept, where[0], where[1], (a, b))
 
 
 def _find(cell: Cell, position: FloatArray, empty: bool) -> int:
@@ -129,12 +129,12 @@ def _find(cell: Cell, position: FloatArray, empty: bool) -> int:
     return int(length.argmin()) + (cell.n_atoms if empty else 0)
 
 
-def representative(end: End, cell: Cell) -> tuple[End, int]:
+def representative(end: DefectState, cell: Cell) -> tuple[DefectState, int]:
     """Return the equivalent end that is first in order, and the operation that takes it to ``end``."""
-    best: tuple[End, int] | None = None
+    best: tuple[DefectState, int] | None = None
     for number, permutation in enumerate(cell.permutations):
         inverse = np.argsort(permutation)
-        moved = End(
+        moved = DefectState(
             tuple(sorted(int(inverse[s]) for s in end.removed)), tuple(sorted(int(inverse[s]) for s in end.added))
         )
         if best is None or moved < best[0]:
@@ -143,7 +143,7 @@ def representative(end: End, cell: Cell) -> tuple[End, int]:
     return best
 
 
-def structure_of(end: End, cell: Cell, ion: str) -> Atoms:
+def structure_of(end: DefectState, cell: Cell, ion: str) -> Atoms:
     """Return an end before relaxation: the supercell's atoms in order, then the added ions."""
     atoms = cell.atoms[[k for k in range(cell.n_atoms) if k not in end.removed]]
     for site in end.added:
@@ -151,7 +151,7 @@ def structure_of(end: End, cell: Cell, ion: str) -> Atoms:
     return atoms
 
 
-def shifts_of(end: End, relaxed: FloatArray, cell: Cell, ion: str) -> FloatArray:
+def shifts_of(end: DefectState, relaxed: FloatArray, cell: Cell, ion: str) -> FloatArray:
     """Displacements from the sites in a relaxed end, Å, (n_atoms + n_empty, 3), NaN where nobody is."""
     ideal = structure_of(end, cell, ion)
     moved = find_mic(relaxed - ideal.positions, cell.atoms.cell, cell.atoms.pbc)[0]
@@ -167,9 +167,9 @@ def carried(shifts: FloatArray, cell: Cell, operation: int) -> FloatArray:
     return moved
 
 
-def swapping(placed: Placed, cell: Cell) -> list[tuple[FloatArray, IntArray]]:
+def swapping(placed: HopInSupercell, cell: Cell) -> list[tuple[FloatArray, IntArray]]:
     """Return the operations that swap the sites of a hop: Cartesian rotation, and where each atom of its path goes."""
-    a, b = placed.places
+    a, b = placed.site_indices
     number = {int(atom): k for k, atom in enumerate(placed.kept)}
     found = []
     for operation, permutation in enumerate(cell.permutations):
@@ -190,7 +190,9 @@ def drifted(shifts: FloatArray) -> float | None:
     return furthest if furthest > DRIFT_A else None
 
 
-def pair_of(placed: Placed, start: FloatArray, end: FloatArray, cell: Cell, ion: str) -> tuple[Atoms, FloatArray]:
+def pair_of(
+    placed: HopInSupercell, start: FloatArray, end: FloatArray, cell: Cell, ion: str
+) -> tuple[Atoms, FloatArray]:
     """Return the first end of a hop, the ion last, and the displacement of every atom to the other.
 
     The mean displacement of all atoms but the ion, a drift of the whole crystal, is taken out.
@@ -205,7 +207,7 @@ def pair_of(placed: Placed, start: FloatArray, end: FloatArray, cell: Cell, ion:
     kept = placed.kept
     first = cell.atoms[kept]
     first.positions += start[kept]
-    a, b = placed.places
+    a, b = placed.site_indices
     first += Atoms(ion, positions=[placed.origin + start[a]])
     moved = np.concatenate([end[kept] - start[kept], [placed.target + end[b] - placed.origin - start[a]]])
     moved -= moved[:-1].mean(axis=0)

@@ -63,7 +63,7 @@ def network(mechanism: str, records: Sequence[Record]) -> dict[str, Any]:
     if not good:
         return found
     n_sites = len(records[0].tags["sites"])
-    reached = percolation(edges(good), n_sites)
+    reached = percolation(hop_edges(good), n_sites)
     barriers = [r.values["barrier_eV"] for r in good]
     found |= {"lowest_barrier_eV": min(barriers), "highest_barrier_eV": max(barriers), "dimensions": reached.dimensions}
     found |= {f"threshold_{d}D_eV": reached.thresholds[d - 1] for d in (1, 2, 3)}
@@ -113,7 +113,7 @@ def missing_hops(found: Mapping[str, Any]) -> str:
     return " and ".join(parts)
 
 
-def told_threshold(found: Mapping[str, Any], dimensions: int) -> str:
+def format_threshold(found: Mapping[str, Any], dimensions: int) -> str:
     """Say what is known of a threshold; a hop without a barrier might have been the easier way."""
     threshold, missing = found.get(f"threshold_{dimensions}D_eV"), missing_hops(found)
     if threshold is None:
@@ -129,7 +129,7 @@ def equivalent_ends(tags: Mapping[str, Any]) -> bool:
     return alike or bool(tags.get("reversible", False))
 
 
-def levels(record: Record) -> tuple[float, float, float]:
+def state_energies(record: Record) -> tuple[float, float, float]:
     """Energies of start, saddle and end, eV; one energy for ends that the host's symmetry makes alike."""
     start, change = record.values["start_energy_eV"], record.values["reaction_energy_eV"]
     saddle = start + record.values["barrier_eV"]
@@ -138,9 +138,9 @@ def levels(record: Record) -> tuple[float, float, float]:
     return start, saddle, start + change
 
 
-def edges(records: Sequence[Record]) -> list[Edge]:
+def hop_edges(records: Sequence[Record]) -> list[Edge]:
     """All copies of the hops of one mechanism, each with its saddle's energy over the lowest end of all, eV."""
-    energies = [levels(r) for r in records]
+    energies = [state_energies(r) for r in records]
     floor = min(min(start, end) for start, _, end in energies)
     return [
         Edge(copy[0], copy[1], (copy[2], copy[3], copy[4]), saddle - floor)
@@ -153,7 +153,7 @@ def site_energies(records: Sequence[Record], n_sites: int) -> list[float]:
     """Energy of a lone carrier on each site, eV over the lowest: the mean of the ends there; NaN where none is."""
     seen: list[list[float]] = [[] for _ in range(n_sites)]
     for record in records:
-        start, _, end = levels(record)
+        start, _, end = state_energies(record)
         if record.tags["mechanism"] == "vacancy":  # it is where the ion is not
             start, end = end, start
         for copy in record.tags["copies"]:
@@ -169,7 +169,7 @@ def jumps(records: Sequence[Record], energies: Sequence[float]) -> list[Jump]:
     sites = np.array([s["fractional"] for s in records[0].tags["sites"]])
     found = []
     for record in records:
-        start_energy, saddle, end_energy = levels(record)
+        start_energy, saddle, end_energy = state_energies(record)
         # over the mean of its ends: detailed balance then holds for any energies of the sites
         middle = saddle - (start_energy + end_energy) / 2
         attempt = record.values.get("prefactor_Hz", DEFAULT_PREFACTOR)

@@ -14,8 +14,8 @@ from torch import Tensor
 from atomsim.constraints.rules import require_unconstrained
 from atomsim.hopping.endpoints import (
     Cell,
-    End,
-    Placed,
+    DefectState,
+    HopInSupercell,
     build_cell,
     carried,
     drifted,
@@ -27,9 +27,9 @@ from atomsim.hopping.endpoints import (
     swapping,
 )
 from atomsim.hopping.hops import HopSet, find_hops
-from atomsim.mep.find import Ends, PathSettings
-from atomsim.mep.mirror import mirrors_of
-from atomsim.models.interface import Surface
+from atomsim.mep.endpoint_swap import swaps_of
+from atomsim.mep.find import Endpoints, PathSettings
+from atomsim.models.interface import EnergyModel
 from atomsim.optimize.hessian import Hessian, hessian
 from atomsim.relaxation import RelaxSettings, iter_relax
 from atomsim.structures.supercells import choose_supercell
@@ -61,7 +61,7 @@ class Survey:
 
     hops: HopSet
     cell: Cell
-    placed: tuple[Placed, ...]
+    placed: tuple[HopInSupercell, ...]
     """Those that can be computed: not blocked by an atom, not onto an image."""
     left_out: tuple[tuple[str, str], ...]
     """Names of the others, and why."""
@@ -71,7 +71,7 @@ class Survey:
 class RelaxedEnd:
     """An end that stands for all that symmetry makes of it."""
 
-    end: End
+    end: DefectState
     shifts: NDArray[np.float64] = field(repr=False)
     """From the sites, Å, (n_atoms + n_empty, 3), NaN where nobody is."""
     energy: float
@@ -112,16 +112,18 @@ def survey(host: Atoms, ion: str, settings: SurveySettings) -> Survey:
     return Survey(found, cell, tuple(placed), tuple(left_out))
 
 
-def needed_ends(chosen: Iterable[Placed], cell: Cell) -> list[End]:
+def needed_ends(chosen: Iterable[HopInSupercell], cell: Cell) -> list[DefectState]:
     """Return the ends to be relaxed, one for all that are equivalent, in order."""
     return sorted({representative(end, cell)[0] for p in chosen for end in (p.start, p.end)})
 
 
-def relax_ends(ends: Sequence[End], view: Survey, settings: SurveySettings, surface: Surface) -> list[RelaxedEnd]:
+def relax_ends(
+    ends: Sequence[DefectState], view: Survey, settings: SurveySettings, potential: EnergyModel
+) -> list[RelaxedEnd]:
     """Relax ends at fixed cell, all in one flight."""
     ion, cell = view.hops.ion, view.cell
     how = RelaxSettings(fmax_eV_per_A=settings.end_fmax_eV_per_A, max_steps=settings.end_max_steps, cell=False)
-    found = dict(iter_relax([structure_of(e, cell, ion) for e in ends], surface, how))
+    found = dict(iter_relax([structure_of(e, cell, ion) for e in ends], potential, how))
     relaxed = []
     for n, end in enumerate(ends):
         one = found[n]
@@ -135,12 +137,14 @@ def relax_ends(ends: Sequence[End], view: Survey, settings: SurveySettings, surf
     return relaxed
 
 
-def host_hessian(view: Survey, surface: Surface) -> Hessian:
+def host_hessian(view: Survey, potential: EnergyModel) -> Hessian:
     """Hessian of the supercell without defects; symmetry saves most of its force calls."""
-    return hessian(view.cell.atoms, surface)
+    return hessian(view.cell.atoms, potential)
 
 
-def ends_of(placed: Placed, view: Survey, relaxed: dict[End, RelaxedEnd], host: Hessian) -> Ends | str:
+def ends_of(
+    placed: HopInSupercell, view: Survey, relaxed: dict[DefectState, RelaxedEnd], host: Hessian
+) -> Endpoints | str:
     """Return the two minima of a hop, or why they cannot be used."""
     cell, ion = view.cell, view.hops.ion
     shifts, energies = [], []
@@ -154,24 +158,24 @@ def ends_of(placed: Placed, view: Survey, relaxed: dict[End, RelaxedEnd], host: 
     first, moved = pair_of(placed, shifts[0], shifts[1], cell, ion)
     if float(np.linalg.norm(moved, axis=1).max()) < SAME_MINIMUM_A:
         return f"end {placed.end.name}: drifted: both ends of the hop relax to one minimum"
-    atoms = [[*placed.kept, place] for place in placed.places]
+    atoms = [[*placed.kept, place] for place in placed.site_indices]
     operations = swapping(placed, cell)
-    mirrors = tuple(mirrors_of(operations, shifts[0][atoms[0]], moved, shifts[1][atoms[1]]))
-    return Ends(
+    swaps = tuple(swaps_of(operations, shifts[0][atoms[0]], moved, shifts[1][atoms[1]]))
+    return Endpoints(
         key=placed.hop.name,
         start=first,
-        moved=moved,
+        displacement=moved,
         start_energy=energies[0],
         end_energy=energies[1],
         moving=(len(first) - 1,),
         hessian=_child(host, placed, cell),
-        mirrors=mirrors,
+        swaps=swaps,
     )
 
 
-def _child(host: Hessian, placed: Placed, cell: Cell) -> Tensor:
+def _child(host: Hessian, placed: HopInSupercell, cell: Cell) -> Tensor:
     """The host's Hessian for the atoms of a path; the ion takes the row of a site that it joins."""
-    own = [s for s in placed.places if s < cell.n_atoms]
+    own = [s for s in placed.site_indices if s < cell.n_atoms]
     if own:
         return host.of_child([*placed.kept, own[0]]).matrix(cell=False)
     return torch.block_diag(host.of_child(placed.kept).matrix(cell=False), FREE_ION * torch.eye(3, dtype=torch.float64))

@@ -64,17 +64,17 @@ class ElasticBand:
     climb: bool = True
     """Let the highest image of each band climb, where it lies above both ends."""
 
-    def __call__(self, batch: Batch, said: Evaluation, group: Tensor, bands: Sequence[Group]) -> Evaluation:
+    def __call__(self, batch: Batch, evaluation: Evaluation, group: Tensor, bands: Sequence[Group]) -> Evaluation:
         """Return the evaluation with the forces that move the band."""
-        near = neighbourhood(batch, said.energy, group, bands)
-        tangent = improved_tangent(batch, said.energy, near)
-        forces = batch.free_part(said.forces)
+        near = neighbourhood(batch, evaluation.energy, group, bands)
+        tangent = improved_tangent(batch, evaluation.energy, near)
+        forces = batch.free_part(evaluation.forces)
         along = _dot(batch, forces, tangent)
         length_after, length_before = _norm(batch, near.after), _norm(batch, near.before)
         push = self.spring * (length_after - length_before)  # Eq. 12
         if self.climb:
-            push = torch.where(climbing_image(said.energy, group, bands), -along, push)
-        return replace(said, forces=forces + (push - along)[batch.system, None] * tangent)
+            push = torch.where(climbing_image(evaluation.energy, group, bands), -along, push)
+        return replace(evaluation, forces=forces + (push - along)[batch.system, None] * tangent)
 
 
 def neighbourhood(batch: Batch, energy: Tensor, group: Tensor, bands: Sequence[Group]) -> Neighbourhood:

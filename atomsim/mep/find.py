@@ -14,11 +14,11 @@ from atomsim.batch import Evaluation
 from atomsim.batching.capacity import Capacity
 from atomsim.mep.band import Band, ElasticBand
 from atomsim.mep.interpolate import idpp, linear, roughened
-from atomsim.mep.path import Ends, Path, PathSettings, at_positions, path_tangents
+from atomsim.mep.path import Endpoints, PathSettings, ReactionPath, at_positions, path_tangents
 from atomsim.mep.proof import Proof, prove
 from atomsim.mep.search import search
 from atomsim.mep.state import KICK_A, Key, band_between
-from atomsim.models.interface import Surface, device_of
+from atomsim.models.interface import EnergyModel, device_of
 from atomsim.optimize.drive import Outcome, Stop, drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.newton import Newton
@@ -30,7 +30,7 @@ from atomsim.types import FloatArray
 
 RETRIED = 0.3
 """Part of ``fmax_eV_per_A`` that a second try must reach: a flat saddle is further off than its small force tells."""
-AT_ONCE = 32
+MAX_CONCURRENT_HOPS = 32
 """Hops that are searched for together, on a GPU."""
 SEARCHES, OTHER_NOISE = 2, 1000
 """Searches for one saddle before a climbing band takes over, and what tells their noise apart."""
@@ -41,14 +41,14 @@ LEAST_IMAGES = 3
 
 
 def find_paths(
-    ends: Iterable[Ends],
-    surface: Surface,
+    ends: Iterable[Endpoints],
+    potential: EnergyModel,
     settings: PathSettings | None = None,
     *,
     capacity: Capacity | None = None,
     method: Method[Any] | None = None,
-) -> Iterator[Path]:
-    """Find the path between every pair of ends; one ``Path`` each, in no particular order.
+) -> Iterator[ReactionPath]:
+    """Find the path between every pair of ends; one ``ReactionPath`` each, in no particular order.
 
     All systems in flight are evaluated together. What ``search`` cannot do goes to climbing bands: of these
     one that ends on a ridge (more than one negative mode) is pushed off it and goes on; one that ends
@@ -56,21 +56,21 @@ def find_paths(
 
     Args:
         ends: what to join.
-        surface: the potential.
+        potential: the potential.
         settings: how.
         capacity: images and atoms in flight; by default one band at a time on a CPU.
         method: the optimizer of climbing bands; by default a quasi-Newton seeded with the ends' Hessian, then FIRE.
     """
     chosen = settings or PathSettings()
     todo = {e.key: e for e in ends}
-    device = device_of(surface)
-    room = capacity or default_capacity(surface, [e.start for e in todo.values()], device)
-    at_once = 1 if device.type == "cpu" else AT_ONCE
-    found: dict[Hashable, list[Path]] = {}
+    device = device_of(potential)
+    room = capacity or default_capacity(potential, [e.start for e in todo.values()], device)
+    at_once = 1 if device.type == "cpu" else MAX_CONCURRENT_HOPS
+    found: dict[Hashable, list[ReactionPath]] = {}
     keys = ((key, n) for key in todo for n in range(chosen.starts))
     while some := list(islice(keys, at_once)):
-        done, left = _searched(some, todo, surface, chosen, room)
-        for key, path in (*done, *_banded(left, todo, surface, chosen, room, method)):
+        done, left = _searched(some, todo, potential, chosen, room)
+        for key, path in (*done, *_banded(left, todo, potential, chosen, room, method)):
             of_hop = found.setdefault(key[0], [])
             of_hop.append(path)
             if len(of_hop) == chosen.starts:
@@ -78,20 +78,20 @@ def find_paths(
 
 
 def _searched(
-    keys: Sequence[Key], todo: dict[Hashable, Ends], surface: Surface, settings: PathSettings, room: Capacity
-) -> tuple[list[tuple[Key, Path]], dict[Key, int]]:
+    keys: Sequence[Key], todo: dict[Hashable, Endpoints], potential: EnergyModel, settings: PathSettings, room: Capacity
+) -> tuple[list[tuple[Key, ReactionPath]], dict[Key, int]]:
     """Return what following a mode has found, and for the others the calls that were spent on them."""
     if settings.search == "band" or not settings.climb or settings.images < LEAST_IMAGES:
         return [], dict.fromkeys(keys, 0)
 
-    done: list[tuple[Key, Path]] = []
+    done: list[tuple[Key, ReactionPath]] = []
     spent = dict.fromkeys(keys, 0)
     for again in range(SEARCHES):
 
-        def guess(key: Key, ends: Ends, n_images: int, again: int = again) -> FloatArray:
+        def guess(key: Key, ends: Endpoints, n_images: int, again: int = again) -> FloatArray:
             return first_guess(ends, replace(settings, images=n_images), key[1] + again * OTHER_NOISE)
 
-        for key, path, calls in search([(key, todo[key[0]]) for key in spent], guess, surface, settings, room):
+        for key, path, calls in search([(key, todo[key[0]]) for key in spent], guess, potential, settings, room):
             spent[key] += calls
             if path is not None:
                 done.append((key, _judged(replace(path, force_calls=spent.pop(key)))))
@@ -99,22 +99,22 @@ def _searched(
 
 
 def _banded(
-    spent_before: dict[Key, int], todo: dict[Hashable, Ends], surface: Surface, settings: PathSettings,
+    spent_before: dict[Key, int], todo: dict[Hashable, Endpoints], potential: EnergyModel, settings: PathSettings,
     room: Capacity, method: Method[Any] | None,
-) -> Iterator[tuple[Key, Path]]:  # fmt: skip
+) -> Iterator[tuple[Key, ReactionPath]]:  # fmt: skip
     """Find paths by climbing bands; each is looked at, and goes on where its highest image is no saddle."""
-    device = device_of(surface)
+    device = device_of(potential)
     bands: Iterable[Band] = (band_of(todo[key[0]], settings, key[1], device) for key in spent_before)
-    spent: dict[Hashable, Path] = {}
+    spent: dict[Hashable, ReactionPath] = {}
     lost: dict[Key, int] = {}
     steps = settings.max_steps if method else min(NEWTON_STEPS, settings.max_steps)
-    at_once = 1 if device.type == "cpu" else AT_ONCE
+    at_once = 1 if device.type == "cpu" else MAX_CONCURRENT_HOPS
     for attempt in range(settings.retries + 1):
         again: list[Band] = []
         fmax = settings.fmax_eV_per_A * (RETRIED if attempt else 1.0)
         how = replace(settings, fmax_eV_per_A=fmax, max_steps=steps)
-        outcomes = _driven(bands, surface, how, room, method)
-        for key, path in _settled(outcomes, todo, surface, settings, at_once):
+        outcomes = _driven(bands, potential, how, room, method)
+        for key, path in _settled(outcomes, todo, potential, settings, at_once):
             path = _with_earlier(path, spent.get(key))
             if path.proof is not None and path.proof.negative_modes != 1 and attempt < settings.retries:
                 spent[key] = path
@@ -127,50 +127,54 @@ def _banded(
                 yield key, path
         bands = again
     if lost:
-        yield from _banded(lost, todo, surface, settings, room, Fire())
+        yield from _banded(lost, todo, potential, settings, room, Fire())
 
 
 def _settled(
-    outcomes: Iterator[Outcome], todo: dict[Hashable, Ends], surface: Surface, settings: PathSettings, at_once: int
-) -> Iterator[tuple[tuple[Hashable, int], Path]]:
+    outcomes: Iterator[Outcome],
+    todo: dict[Hashable, Endpoints],
+    potential: EnergyModel,
+    settings: PathSettings,
+    at_once: int,
+) -> Iterator[tuple[tuple[Hashable, int], ReactionPath]]:
     """Turn outcomes into paths with their proofs, so many at once; keys are (hop, start)."""
     while waiting := list(islice(outcomes, at_once)):
         keys: list[tuple[Hashable, int]] = [o.key for o in waiting]  # type: ignore[misc]
-        paths = [(_path(o, todo[key[0]], surface), todo[key[0]]) for o, key in zip(waiting, keys, strict=True)]
-        proven = _proven(paths, surface) if settings.prove_saddle else [p for p, _ in paths]
+        paths = [(_path(o, todo[key[0]], potential), todo[key[0]]) for o, key in zip(waiting, keys, strict=True)]
+        proven = _proven(paths, potential) if settings.prove_saddle else [p for p, _ in paths]
         yield from zip(keys, proven, strict=True)
 
 
 def _driven(
-    bands: Iterable[Band], surface: Surface, settings: PathSettings, room: Capacity, method: Method[Any] | None
+    bands: Iterable[Band], potential: EnergyModel, settings: PathSettings, room: Capacity, method: Method[Any] | None
 ) -> Iterator[Outcome]:
     stop = Stop(fmax=settings.fmax_eV_per_A, max_steps=settings.max_steps, exploded_force=1e3)
     project = ElasticBand(settings.spring_eV_per_A2, settings.climb)
-    return drive(bands, surface, method or Newton(conservative=False), Space(), stop, room, project=project)
+    return drive(bands, potential, method or Newton(conservative=False), Space(), stop, room, project=project)
 
 
-def best(paths: Sequence[Path]) -> Path:
+def best(paths: Sequence[ReactionPath]) -> ReactionPath:
     """Return the lowest of the proven paths of one hop, or else the lowest; its calls are those of all."""
     ranked = sorted(paths, key=lambda p: (p.status != "converged", p.status != "unproven", p.barrier))
     return replace(ranked[0], force_calls=sum(p.force_calls for p in paths))
 
 
-def band_of(ends: Ends, settings: PathSettings, number: int, device: torch.device) -> Band:
+def band_of(ends: Endpoints, settings: PathSettings, number: int, device: torch.device) -> Band:
     """Return the first guess of a band, with what is known of its curvature."""
     positions = first_guess(ends, settings, number)
     return band_between((ends.key, number), ends, positions, settings.spring_eV_per_A2, device)
 
 
-def first_guess(ends: Ends, settings: PathSettings, number: int) -> FloatArray:
+def first_guess(ends: Endpoints, settings: PathSettings, number: int) -> FloatArray:
     """Return positions on a first guess of the path, with seeded noise, Å, (n_images, n_atoms, 3)."""
-    start, moved, seed = ends.start, ends.moved, settings.seed
+    start, moved, seed = ends.start, ends.displacement, settings.seed
     straight = linear(start, moved, settings.images)
     guess = straight if settings.guess == "linear" else idpp(start, moved, settings.images, seed, number)
     fields = [seeded_noise(start, seed, f"path {k}", number, also=ends.end.positions) for k in (1, 2)]
     return roughened(guess, settings.noise_A * np.array(fields), ends.free.numpy())
 
 
-def _path(outcome: Outcome, ends: Ends, surface: Surface) -> Path:
+def _path(outcome: Outcome, ends: Endpoints, potential: EnergyModel) -> ReactionPath:
     """Evaluate the band once more, for its true forces."""
     inner = outcome.batch.to("cpu").split()
     images = (at_positions(ends.start, ends.start.positions), *inner, ends.end)
@@ -178,16 +182,16 @@ def _path(outcome: Outcome, ends: Ends, surface: Surface) -> Path:
     calls = (outcome.steps + 1) * len(inner)
     n_atoms = len(ends.start)
     forces, magmoms = np.zeros((len(images), n_atoms, 3)), None
-    said = _evaluated(outcome, surface)
-    if said is not None:
+    evaluation = _evaluated(outcome, potential)
+    if evaluation is not None:
         calls += len(inner)
-        forces[1:-1] = said.forces.cpu().numpy().reshape(len(inner), n_atoms, 3)
-        if said.magmoms is not None:
+        forces[1:-1] = evaluation.forces.cpu().numpy().reshape(len(inner), n_atoms, 3)
+        if evaluation.magmoms is not None:
             magmoms = np.full((len(images), n_atoms), np.nan)
-            magmoms[1:-1] = said.magmoms.cpu().numpy().reshape(len(inner), n_atoms)
+            magmoms[1:-1] = evaluation.magmoms.cpu().numpy().reshape(len(inner), n_atoms)
     tangents = path_tangents(images, energies)
     slopes = -np.einsum("iac,iac->i", forces, tangents)
-    path = Path(
+    path = ReactionPath(
         ends.key, images, energies, slopes, forces, magmoms, outcome.status, outcome.message, outcome.residual,
         outcome.steps, calls, None,
     )  # fmt: skip
@@ -197,12 +201,12 @@ def _path(outcome: Outcome, ends: Ends, surface: Surface) -> Path:
     return replace(path, message=f"{path.message}; {note}")
 
 
-def _evaluated(outcome: Outcome, surface: Surface) -> Evaluation | None:
+def _evaluated(outcome: Outcome, potential: EnergyModel) -> Evaluation | None:
     """True forces; None for a band that could not be evaluated."""
-    return surface(outcome.batch.to(device_of(surface))) if outcome.status in ("converged", "max_steps") else None
+    return potential(outcome.batch.to(device_of(potential))) if outcome.status in ("converged", "max_steps") else None
 
 
-def _proven(found: Sequence[tuple[Path, Ends]], surface: Surface) -> list[Path]:
+def _proven(found: Sequence[tuple[ReactionPath, Endpoints]], potential: EnergyModel) -> list[ReactionPath]:
     """Look at the curvature of the highest images of converged paths, all together."""
     between = [k for k, (p, _) in enumerate(found) if p.status == "converged" and 0 < p.highest < len(p.images) - 1]
     chosen = [found[k] for k in between]
@@ -211,19 +215,19 @@ def _proven(found: Sequence[tuple[Path, Ends]], surface: Surface) -> list[Path]:
         [p.forces[p.highest] for p, _ in chosen],
         [path_tangents(p.images, p.energies)[p.highest] for p, _ in chosen],
         [e.curvature().numpy() for _, e in chosen],
-        surface,
+        potential,
     )
     known = dict(zip(between, proofs, strict=True))
     return [_with_proof(path, known.get(k)) for k, (path, _) in enumerate(found)]
 
 
-def _with_proof(path: Path, proof: Proof | None) -> Path:
+def _with_proof(path: ReactionPath, proof: Proof | None) -> ReactionPath:
     if proof is None:
         return path
     return _judged(replace(path, proof=proof, force_calls=path.force_calls + proof.force_calls))
 
 
-def _judged(path: Path) -> Path:
+def _judged(path: ReactionPath) -> ReactionPath:
     """A path whose highest image is no saddle of first order has no barrier that may be used."""
     proof = path.proof
     if proof is None or proof.first_order:
@@ -234,7 +238,7 @@ def _judged(path: Path) -> Path:
     return replace(path, status="unproven", message=f"{what}; try more images, other noise (seed) or more starts")
 
 
-def _again(path: Path, key: Hashable, ends: Ends, spring: float, device: torch.device) -> Band:
+def _again(path: ReactionPath, key: Hashable, ends: Endpoints, spring: float, device: torch.device) -> Band:
     """Return the band to go on with: from a ridge, pushed along the second mode, most where it is highest."""
     assert path.proof is not None
     if path.proof.negative_modes == 0:
@@ -246,7 +250,7 @@ def _again(path: Path, key: Hashable, ends: Ends, spring: float, device: torch.d
     return band_between(key, ends, positions, spring, device)
 
 
-def _with_earlier(path: Path, earlier: Path | None) -> Path:
+def _with_earlier(path: ReactionPath, earlier: ReactionPath | None) -> ReactionPath:
     if earlier is None:
         return path
     return replace(

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atomsim.mep.legs import dips
-from atomsim.mep.path import Path
+from atomsim.mep.path import ReactionPath
+from atomsim.mep.segments import dips
 
 CHANGED_MUB = 0.4
 """A moment that changes by more along the path says that a metal changes its oxidation state, μB."""
@@ -20,7 +20,7 @@ LOW_OVERLAP = 0.3
 D_METALS = frozenset([*range(21, 31), *range(39, 49), *range(72, 81)])
 
 
-def path_flags(path: Path, segments: Sequence[Path] = ()) -> list[str]:
+def path_flags(path: ReactionPath, segments: Sequence[ReactionPath] = ()) -> list[str]:
     """Return what limits the use of a barrier, in words; empty where nothing is wrong.
 
     Args:
@@ -50,18 +50,18 @@ def path_flags(path: Path, segments: Sequence[Path] = ()) -> list[str]:
     return found
 
 
-def _below_an_end(path: Path) -> bool:
+def _below_an_end(path: ReactionPath) -> bool:
     before, after = path.energies[: path.highest + 1], path.energies[path.highest :]
     return bool(before.min() < path.energies[0] - BELOW_EV or after.min() < path.energies[-1] - BELOW_EV)
 
 
-def without_saddle(path: Path) -> bool:
+def without_saddle(path: ReactionPath) -> bool:
     """True if the path is highest at an end, or not higher there by what energies and forces can resolve."""
     inside = 0 < path.highest < len(path.images) - 1
     return not inside or min(path.barrier, path.reverse_barrier) < RESOLVED_EV
 
 
-def moment_change(path: Path) -> tuple[float, int] | None:
+def moment_change(path: ReactionPath) -> tuple[float, int] | None:
     """Largest change of a d metal's moment along a path, μB, and the atom; None where no moment is known."""
     metals = [n for n, z in enumerate(path.images[0].numbers) if int(z) in D_METALS]
     if path.magmoms is None or not metals:

@@ -117,12 +117,12 @@ def idpp(start: Atoms, moved: np.ndarray, n_images: int, seed: int = 0, number: 
     guess = _repaired(start, linear(start, moved, n_images), aside)
     ends = [_at(start, start.positions), _at(start, start.positions + moved)]
     images = [_at(start, positions) for positions in guess]
-    surface = _Idpp.of(Batch.pack(ends), Batch.pack([ends[0], *images, ends[1]]), n_images)
+    potential = _Idpp.of(Batch.pack(ends), Batch.pack([ends[0], *images, ends[1]]), n_images)
     first, last = Batch.pack(ends[:1]), Batch.pack(ends[1:])
     band = Band("idpp", Batch.pack(images), start=first, end=last, start_energy=0.0, end_energy=0.0)
     projection = ElasticBand(spring=1.0, climb=False)
     stop = Stop(fmax=0.05, max_steps=150)
-    (found,) = drive([band], surface, Fire(), Space(), stop, Capacity(), project=projection)
+    (found,) = drive([band], potential, Fire(), Space(), stop, Capacity(), project=projection)
     positions = found.batch.positions.numpy().reshape(n_images, len(start), 3)
     return positions if np.isfinite(positions).all() else guess
 
@@ -176,7 +176,7 @@ def roughened(path: np.ndarray, fields: np.ndarray, free: np.ndarray | None = No
 
 @dataclass(frozen=True)
 class _Idpp:
-    """S = Σ w(d) (d − d⁰)², w = d⁻⁴, over fixed pairs, as a surface (Eq. 4 of the paper)."""
+    """S = Σ w(d) (d − d⁰)², w = d⁻⁴, over fixed pairs, as a potential (Eq. 4 of the paper)."""
 
     i: Tensor
     """(n_images, n_pairs) as the batch counts atoms."""

@@ -13,15 +13,15 @@ from ase import Atoms
 from atomsim.batch import Batch
 from atomsim.constraints.projectors import free_directions
 from atomsim.errors import InputError, nearest
-from atomsim.mep.find import Ends, PathSettings, find_paths
+from atomsim.mep.find import Endpoints, PathSettings, find_paths
 from atomsim.mep.interpolate import IDENTICAL_A, between
-from atomsim.mep.legs import Legs, resolve
 from atomsim.mep.pairing import Pair, moves, paired
 from atomsim.mep.path import travellers, with_end_forces
 from atomsim.mep.rates import prefactor as vineyard_prefactor
 from atomsim.mep.result import MinimumEnergyPath, Question, attempted
-from atomsim.models.interface import Potential, Surface
-from atomsim.models.load import as_surface
+from atomsim.mep.segments import SegmentedPath, resolve
+from atomsim.models.interface import EnergyModel, Potential
+from atomsim.models.load import as_energy_model
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 from atomsim.structures.given import given_structures, require_sound
 from atomsim.types import FloatArray
@@ -40,7 +40,7 @@ NAMES = ("start", "end")
 def neb(
     start: Atoms | Structure | str | FilePath,
     end: Atoms | Structure | str | FilePath,
-    potential: Potential | Surface | Calculator | str = "chgnet-0.3.0",
+    potential: Potential | EnergyModel | Calculator | str = "chgnet-0.3.0",
     *,
     relax_ends: bool = True,
     order: str = "checked",
@@ -81,21 +81,21 @@ def neb(
     """
     chosen = _with_overrides(settings or PathSettings(), overrides)
     given = [_atoms(s, name) for name, s in zip(NAMES, (start, end), strict=True)]
-    surface = as_surface(potential, device)
+    model = as_energy_model(potential, device)
     for name, atoms in zip(NAMES, given, strict=True):
         try:
-            require_sound(atoms, surface)
+            require_sound(atoms, model)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
     pair = paired(given[0], given[1], order)
-    question = question_of(pair, surface, chosen, relax=relax_ends)
+    question = question_of(pair, model, chosen, relax=relax_ends)
     failed = _failed(question, relax=relax_ends)
     if failed is not None:
         return question.without_path(*failed)
-    found, moving = path_of(question, surface)
-    answer = question.with_path(found.path, found.legs)
+    found, moving = path_of(question, model)
+    answer = question.with_path(found.path, found.segments)
     if prefactor and answer.ok:
-        return attempted(answer, *vineyard_prefactor(found.path, moving, surface))
+        return attempted(answer, *vineyard_prefactor(found.path, moving, model))
     return answer
 
 
@@ -116,7 +116,7 @@ def _atoms(given: Any, name: str) -> Atoms:
     return found[0].atoms
 
 
-def question_of(pair: Pair, surface: Surface, settings: PathSettings, *, relax: bool) -> Question:
+def question_of(pair: Pair, model: EnergyModel, settings: PathSettings, *, relax: bool) -> Question:
     """Relax or evaluate the ends, and say what there is to say of them."""
     given = (pair.start, pair.end)
     how = RelaxSettings(
@@ -125,15 +125,15 @@ def question_of(pair: Pair, surface: Surface, settings: PathSettings, *, relax: 
         max_steps=END_STEPS if relax else 0,
         check_minimum=relax,
     )
-    found = dict(iter_relax(given, surface, how))
-    ends = (found[0], found[1]) if relax else tuple(_looked_at(found[n], surface, how) for n in (0, 1))
+    found = dict(iter_relax(given, model, how))
+    ends = (found[0], found[1]) if relax else tuple(_looked_at(found[n], model, how) for n in (0, 1))
     flags = [_gone(name, atoms, end) for name, atoms, end in zip(NAMES, given, ends, strict=True)]
     troubles = [] if relax else [_no_minimum(name, end, settings) for name, end in zip(NAMES, ends, strict=True)]
     told = [t for t in troubles if t]
     advice = "relax the ends (without --no-relax): barriers count from the geometries given"
     return Question(
         settings=settings,
-        potential=str(getattr(surface, "name", type(surface).__name__)),
+        potential=str(getattr(model, "name", type(model).__name__)),
         first=ends[0],
         last=ends[1],
         moved=moves(between(ends[0].atoms, ends[1].atoms), pair.start),
@@ -144,11 +144,11 @@ def question_of(pair: Pair, surface: Surface, settings: PathSettings, *, relax: 
     )
 
 
-def _looked_at(end: Relaxation, surface: Surface, settings: RelaxSettings) -> Relaxation:
+def _looked_at(end: Relaxation, model: EnergyModel, settings: RelaxSettings) -> Relaxation:
     """Look for a mode of negative curvature at an end that is not to be relaxed; it stays where it is."""
     if not end.converged:
         return end
-    ((_, seen),) = iter_relax([end.atoms], surface, replace(settings, check_minimum=True))
+    ((_, seen),) = iter_relax([end.atoms], model, replace(settings, check_minimum=True))
     # one that was stepped off its saddle is not converged any more
     curvature = seen.lowest_curvature
     status = "converged" if seen.converged else "saddle"
@@ -188,20 +188,20 @@ def _failed(question: Question, *, relax: bool) -> tuple[str, str] | None:
     return None
 
 
-def path_of(question: Question, surface: Surface) -> tuple[Legs, tuple[int, ...]]:
+def path_of(question: Question, model: EnergyModel) -> tuple[SegmentedPath, tuple[int, ...]]:
     """Find the path and split it into its segments; also the atoms that travel."""
     first, last = question.first, question.last
     moved = _without_drift(first.atoms, between(first.atoms, last.atoms))
     plain = first.atoms.copy()
-    ends = Ends("path", plain, moved, first.energy, last.energy, travellers(moved))
-    (path,) = find_paths([ends], surface, question.settings)
-    found = resolve(path, ends, surface, question.settings)
-    legs = found.legs and (
-        with_end_forces(found.legs[0], first, None),
-        *found.legs[1:-1],
-        with_end_forces(found.legs[-1], None, last),
+    ends = Endpoints("path", plain, moved, first.energy, last.energy, travellers(moved))
+    (path,) = find_paths([ends], model, question.settings)
+    found = resolve(path, ends, model, question.settings)
+    segments = found.segments and (
+        with_end_forces(found.segments[0], first, None),
+        *found.segments[1:-1],
+        with_end_forces(found.segments[-1], None, last),
     )
-    return Legs(with_end_forces(found.path, first, last), legs), ends.moving
+    return SegmentedPath(with_end_forces(found.path, first, last), segments), ends.moving
 
 
 def _without_drift(start: Atoms, moved: FloatArray) -> FloatArray:

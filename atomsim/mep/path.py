@@ -25,7 +25,7 @@ from atomsim.types import FloatArray
 if TYPE_CHECKING:
     from atomsim.relaxation import Relaxation
 
-TRAVELS = 0.5
+MOVING_ATOM_FRACTION = 0.5
 """Atoms that go at least this part of the longest way are those that travel."""
 MIRRORED_A = 0.02
 """Ends that differ by less from each other's image are that image, Å."""
@@ -76,12 +76,12 @@ class PathSettings:
 
 
 @dataclass(frozen=True)
-class Ends:
+class Endpoints:
     """Two minima to be joined."""
 
     key: Hashable
     start: Atoms = field(repr=False)
-    moved: FloatArray = field(repr=False)
+    displacement: FloatArray = field(repr=False)
     """Displacement of every atom to the other end, Å, (n_atoms, 3)."""
     start_energy: float
     """eV."""
@@ -91,13 +91,13 @@ class Ends:
     """Atoms that travel."""
     hessian: Tensor | None = field(default=None, repr=False)
     """Hessian of the start, or of its host, eV/Å², (3 n_atoms, 3 n_atoms); None for a model of springs."""
-    mirrors: tuple[Mirror, ...] = field(default=(), repr=False)
+    swaps: tuple[EndpointSwap, ...] = field(default=(), repr=False)
     """Symmetry operations that swap the ends."""
 
     @property
     def end(self) -> Atoms:
         """The other end, positions continuous with the start's."""
-        return at_positions(self.start, self.start.positions + self.moved)
+        return at_positions(self.start, self.start.positions + self.displacement)
 
     @cached_property
     def free(self) -> Tensor:
@@ -110,7 +110,7 @@ class Ends:
 
 
 @dataclass(frozen=True)
-class Path:
+class ReactionPath:
     """A path as it was found; ``status`` says whether its barrier may be used."""
 
     key: Hashable
@@ -144,12 +144,12 @@ class Path:
 
     @property
     def barrier(self) -> float:
-        """From the start, eV."""
+        """Forward barrier, eV."""
         return float(self.energies.max() - self.energies[0])
 
     @property
     def reverse_barrier(self) -> float:
-        """From the end, eV."""
+        """Backward barrier, eV."""
         return float(self.energies.max() - self.energies[-1])
 
     @property
@@ -165,12 +165,12 @@ class Path:
 
 
 def travellers(moved: FloatArray) -> tuple[int, ...]:
-    """Atoms that go at least ``TRAVELS`` of the longest way."""
+    """Atoms that go at least ``MOVING_ATOM_FRACTION`` of the longest way."""
     length = np.linalg.norm(moved, axis=1)
-    return tuple(int(n) for n in np.flatnonzero(length >= TRAVELS * length.max()))
+    return tuple(int(n) for n in np.flatnonzero(length >= MOVING_ATOM_FRACTION * length.max()))
 
 
-def with_end_forces(path: Path, first: Relaxation | None, last: Relaxation | None) -> Path:
+def with_end_forces(path: ReactionPath, first: Relaxation | None, last: Relaxation | None) -> ReactionPath:
     """Return a path with the true forces, slopes and moments of its ends where they are known."""
     forces, slopes = path.forces.copy(), path.slopes.copy()
     magmoms = None if path.magmoms is None else path.magmoms.copy()
@@ -209,7 +209,7 @@ def path_tangents(images: Sequence[Atoms], energies: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class Mirror:
+class EndpointSwap:
     """An operation of the host's space group, as it acts on the atoms of a path."""
 
     rotation: FloatArray

@@ -11,12 +11,12 @@ from ase import Atoms
 from torch import Tensor
 
 from atomsim.batch import Batch
-from atomsim.models.interface import Surface, device_of
+from atomsim.models.interface import EnergyModel, device_of
 from atomsim.optimize.modes import EXHAUSTED, Ritz, lowest_modes
 from atomsim.optimize.products import Products, orthonormal, padded
 from atomsim.optimize.space import Space
 
-NEGLIGIBLE, OF_LARGEST = 0.05, 0.0025
+NEGATIVE_ABSOLUTE, NEGATIVE_RELATIVE = 0.05, 0.0025
 """A mode counts as negative below minus this, eV/Å², or this part of the largest curvature where that is less: noise
 of single-precision forces is a tenth of it."""
 FLAT = 1e-6
@@ -44,7 +44,7 @@ class Proof:
     mode: np.ndarray = field(repr=False)
     """The lowest, normalised, (n_atoms, 3)."""
     force_calls: int = 0
-    negligible: float = NEGLIGIBLE
+    negligible: float = NEGATIVE_ABSOLUTE
     """Curvatures above minus this do not count as negative, eV/Å²."""
 
     @property
@@ -63,7 +63,7 @@ def prove(
     forces: Sequence[np.ndarray],
     tangents: Sequence[np.ndarray],
     hosts: Sequence[np.ndarray],
-    surface: Surface,
+    potential: EnergyModel,
 ) -> list[Proof]:
     """Find the two lowest modes of the highest images of paths, with few force calls.
 
@@ -77,9 +77,9 @@ def prove(
         forces: there, eV/Å, (n_atoms, 3).
         tangents: of the path there, (n_atoms, 3), any length.
         hosts: Hessian of the host, or of an end, or what was learned on the way, eV/Å², (3 n_atoms, 3 n_atoms).
-        surface: the potential.
+        potential: the potential.
     """
-    device = device_of(surface)
+    device = device_of(potential)
     at_once = max(len(images), 1) if device.type != "cpu" else 1
     proofs: list[Proof] = []
     for begin in range(0, len(images), at_once):
@@ -87,7 +87,7 @@ def prove(
         batch, space = Batch.pack(images[part], device), Space()
         known = torch.as_tensor(np.concatenate(forces[part]), dtype=torch.float64, device=device)
         force = space.free_part(batch, known, space.layout(batch))
-        products = Products(batch, force, surface, space, in_a_field=True)
+        products = Products(batch, force, potential, space, in_a_field=True)
         proofs += _Proving(products, tangents[part], hosts[part]).proofs()
     return proofs
 
@@ -183,6 +183,6 @@ class _Guess:
 def _guess(host: np.ndarray, tangent: np.ndarray) -> _Guess:
     values, vectors = np.linalg.eigh(0.5 * (host + host.T))
     largest = float(values[-1])
-    small = min(NEGLIGIBLE, OF_LARGEST * largest) if largest > FLAT else NEGLIGIBLE
+    small = min(NEGATIVE_ABSOLUTE, NEGATIVE_RELATIVE * largest) if largest > FLAT else NEGATIVE_ABSOLUTE
     inverse = (vectors / np.clip(values, 10 * small, None)) @ vectors.T
     return _Guess(inverse, tangent if values[0] > -small else vectors[:, 0], small)

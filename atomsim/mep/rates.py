@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity
-from atomsim.mep.find import Path
-from atomsim.models.interface import Surface
+from atomsim.mep.find import ReactionPath
+from atomsim.models.interface import EnergyModel
 from atomsim.optimize.hessian import hessian, partial_hessian, shell
 from atomsim.units import HZ, KB
 
@@ -54,7 +54,7 @@ def vineyard(
 
 
 def prefactor(
-    path: Path, moving: tuple[int, ...], surface: Surface, capacity: Capacity | None = None
+    path: ReactionPath, moving: tuple[int, ...], potential: EnergyModel, capacity: Capacity | None = None
 ) -> tuple[float | None, int]:
     """Attempt frequency of a path, Hz, and its force calls.
 
@@ -63,12 +63,14 @@ def prefactor(
     """
     top = path.images[path.highest]
     chosen = shell(top, moving)
-    (low, calls), (high, more) = (partial_hessian(a, chosen, surface, capacity) for a in (path.images[0], top))
+    (low, calls), (high, more) = (partial_hessian(a, chosen, potential, capacity) for a in (path.images[0], top))
     still = _held(Batch.pack([top]), chosen)
     return vineyard(low, high, top.numbers[list(chosen)], still=still), calls + more
 
 
-def full_prefactor(path: Path, surface: Surface, capacity: Capacity | None = None) -> tuple[float | None, int]:
+def full_prefactor(
+    path: ReactionPath, potential: EnergyModel, capacity: Capacity | None = None
+) -> tuple[float | None, int]:
     """Attempt frequency of a path from the motion of all atoms, Hz, and its force calls.
 
     In a crystal phonopy's displacements, as few as symmetry leaves, give the Hessians at start and saddle;
@@ -80,10 +82,10 @@ def full_prefactor(path: Path, surface: Surface, capacity: Capacity | None = Non
     if fixed.any() or batch.rule is not None or not ends[0].pbc.all():
         chosen = tuple(int(n) for n in np.flatnonzero(~fixed))
         shifts = int(batch.free_shifts[0].any(dim=1).sum())
-        (low, calls), (high, more) = (partial_hessian(a, chosen, surface, capacity) for a in ends)
+        (low, calls), (high, more) = (partial_hessian(a, chosen, potential, capacity) for a in ends)
         still = shifts + _held(batch, chosen)
         return vineyard(low, high, ends[0].numbers[~fixed], still=still), calls + more
-    first, second = (hessian(a, surface, capacity=capacity) for a in ends)
+    first, second = (hessian(a, potential, capacity=capacity) for a in ends)
     matrices = [h.matrix(cell=False).numpy() for h in (first, second)]
     found = vineyard(matrices[0], matrices[1], ends[0].numbers, still=3)
     return found, first.force_calls + second.force_calls

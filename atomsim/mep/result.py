@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomsim.errors import InputError
 from atomsim.mep.flags import path_flags, without_saddle
-from atomsim.mep.path import Path, PathSettings
+from atomsim.mep.path import PathSettings, ReactionPath
 from atomsim.mep.rates import DEFAULT_PREFACTOR, rate
 from atomsim.relaxation import Relaxation
 from atomsim.types import FloatArray
@@ -174,7 +174,7 @@ class Question:
             settings=self.settings,
         )
 
-    def with_path(self, path: Path, legs: Sequence[Path]) -> MinimumEnergyPath:
+    def with_path(self, path: ReactionPath, legs: Sequence[ReactionPath]) -> MinimumEnergyPath:
         """Return the answer that a path gives."""
         proof = path.proof
         segments = tuple(_segment(p) for p in legs or (path,))
@@ -209,7 +209,7 @@ class Question:
             settings=self.settings,
         )
 
-    def _verdict(self, path: Path) -> tuple[str, str]:
+    def _verdict(self, path: ReactionPath) -> tuple[str, str]:
         """A barrier counts only where a proven saddle joins two minima."""
         messages = [m for m in (self.trouble, path.message) if m]
         status = "unproven" if self.trouble and path.status == "converged" else path.status
@@ -229,7 +229,7 @@ def attempted(path: MinimumEnergyPath, attempt_Hz: float | None, calls: int) -> 
     return replace(path, attempt_frequency_Hz=attempt_Hz, evaluations=path.evaluations + calls)
 
 
-def _barriers(path: Path) -> tuple[float, float] | None:
+def _barriers(path: ReactionPath) -> tuple[float, float] | None:
     """Forward and reverse barrier, eV; None where the energies are those of no path, or highest at an end."""
     usable = path.status in ("converged", "unproven", "max_steps") and bool(np.isfinite(path.energies).all())
     if not usable or without_saddle(path):
@@ -237,7 +237,7 @@ def _barriers(path: Path) -> tuple[float, float] | None:
     return path.barrier, path.reverse_barrier
 
 
-def _segment(path: Path) -> Segment:
+def _segment(path: ReactionPath) -> Segment:
     over = _barriers(path)
     modes = path.proof.negative_modes if path.proof else None
     return Segment(
@@ -250,14 +250,14 @@ def _listed(segments: Sequence[Segment]) -> str:
     return f"barriers {', '.join(known)} eV, each from the minimum before it"
 
 
-def _sparse(path: Path) -> list[str]:
+def _sparse(path: ReactionPath) -> list[str]:
     steps = np.linalg.norm(np.diff([a.positions for a in path.images], axis=0), axis=2).max(axis=1)
     if not steps.max() > SPARSE_A:
         return []
     return [f"images up to {steps.max():.2f} Å apart: a minimum between them may be missed; use more images"]
 
 
-def _with_results(path: Path, first: Atoms, last: Atoms) -> tuple[Atoms, ...]:
+def _with_results(path: ReactionPath, first: Atoms, last: Atoms) -> tuple[Atoms, ...]:
     """Images with what is known of each on its calculator, and the ends with what they carry."""
     between = {key: value for key, value in first.info.items() if key not in OF_SITES}
     info = [first.info, *[between] * (len(path.images) - 2), last.info]

@@ -23,11 +23,11 @@ from atomsim.batching.capacity import Capacity, evaluate_all
 from atomsim.constraints.projectors import free_axes
 from atomsim.mep.band import ElasticBand
 from atomsim.mep.follow import Follow, held, informed, with_lowest
-from atomsim.mep.path import Ends, Path, PathSettings, at_positions
+from atomsim.mep.path import Endpoints, PathSettings, ReactionPath, at_positions
 from atomsim.mep.proof import prove
 from atomsim.mep.sides import to_paths
-from atomsim.mep.state import KICK_A, Climb, Key, Watched, band_between, begun
-from atomsim.models.interface import Surface, device_of
+from atomsim.mep.state import KICK_A, Key, SaddleSearch, Watched, band_between, begin_search
+from atomsim.models.interface import EnergyModel, device_of
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.space import Space
@@ -38,7 +38,7 @@ ROUGH_FMAX, ROUGH_STEPS = 10.0, 4
 """The rough band stops at this multiple of ``fmax_eV_per_A``, or after so many steps."""
 SADDLE_FMAX = 0.4
 """Part of ``fmax_eV_per_A`` that no force at the saddle may exceed: soft modes make a barrier of a small force."""
-STRETCH, STRETCHES = 15, 3
+STEPS_PER_HESSIAN_REFRESH, MAX_HESSIAN_REFRESHES = 15, 3
 """Steps after which curvatures are measured again, and how often that is tried."""
 DISPLACEMENT_A = 0.03
 """Displacement of a moving atom, for its own curvature, Å."""
@@ -47,45 +47,47 @@ MEASURED_ATOMS = 2
 LEAVE_A = 0.3
 """The same of the step out of a shallow minimum, Å."""
 ONE_SIDED = "a shallow minimum on top of the path has a proven saddle on one side alone: the barrier may be higher"
-Guess = Callable[[Key, Ends, int], FloatArray]
+Guess = Callable[[Key, Endpoints, int], FloatArray]
 """(key, ends, number of images) to positions on a first guess of the path, Å, (n_images, n_atoms, 3)."""
 
 
 def search(
-    hops: Sequence[tuple[Key, Ends]], guess: Guess, surface: Surface, settings: PathSettings, room: Capacity
-) -> list[tuple[Key, Path | None, int]]:
+    hops: Sequence[tuple[Key, Endpoints]], guess: Guess, potential: EnergyModel, settings: PathSettings, room: Capacity
+) -> list[tuple[Key, ReactionPath | None, int]]:
     """Find the paths of some hops together.
 
     Args:
         hops: (key, ends) of each.
         guess: positions to begin from.
-        surface: the potential.
+        potential: the potential.
         settings: how.
         room: what may be in flight.
 
     Returns:
         For each hop its key, its path, or None where a climbing band must look, and the force calls spent.
     """
-    climbs = _roughly(hops, guess, surface, settings, room)
-    climb_on(climbs, surface, settings, room)
+    climbs = _roughly(hops, guess, potential, settings, room)
+    continue_searches(climbs, potential, settings, room)
     return [(c.key, c.path if not c.failed else None, c.calls) for c in climbs]
 
 
-def climb_on(climbs: Sequence[Climb], surface: Surface, settings: PathSettings, room: Capacity) -> None:
+def continue_searches(
+    climbs: Sequence[SaddleSearch], potential: EnergyModel, settings: PathSettings, room: Capacity
+) -> None:
     """Follow modes from where each climb stands to a proven saddle, and lay out the path from there."""
     for _ in range(3):
         active = [c for c in climbs if c.path is None and not c.failed]
         if not active:
             break
-        _to_saddles(active, surface, settings, room)
-        to_paths([c for c in active if not c.failed], surface, settings, room)
+        _to_saddles(active, potential, settings, room)
+        to_paths([c for c in active if not c.failed], potential, settings, room)
 
 
 def _roughly(
-    hops: Sequence[tuple[Key, Ends]], guess: Guess, surface: Surface, settings: PathSettings, room: Capacity
-) -> list[Climb]:
+    hops: Sequence[tuple[Key, Endpoints]], guess: Guess, potential: EnergyModel, settings: PathSettings, room: Capacity
+) -> list[SaddleSearch]:
     """Few images, few steps: where is the saddle?"""
-    device = device_of(surface)
+    device = device_of(potential)
     ends = dict(hops)
     bands = (band_between(key, e, guess(key, e, ROUGH_IMAGES), settings.spring_eV_per_A2, device) for key, e in hops)
     watched = Watched(ElasticBand(settings.spring_eV_per_A2, climb=False))
@@ -93,26 +95,26 @@ def _roughly(
         fmax=ROUGH_FMAX * settings.fmax_eV_per_A, max_steps=min(ROUGH_STEPS, settings.max_steps), exploded_force=1e3
     )
     climbs = {}
-    for found in drive(bands, surface, Newton(conservative=False), Space(), stop, room, project=watched):
+    for found in drive(bands, potential, Newton(conservative=False), Space(), stop, room, project=watched):
         key: Key = found.key  # type: ignore[assignment]
         images = found.batch.to("cpu").split()
-        climbs[key] = begun(key, ends[key], images, watched.seen[key])
+        climbs[key] = begin_search(key, ends[key], images, watched.seen[key])
         climbs[key].calls = (found.steps + 1) * len(images)
         climbs[key].failed |= found.status not in ("converged", "max_steps")
     return [climbs[key] for key, _ in hops]
 
 
-def _to_saddles(climbs: Sequence[Climb], surface: Surface, settings: PathSettings, room: Capacity) -> None:
+def _to_saddles(climbs: Sequence[SaddleSearch], potential: EnergyModel, settings: PathSettings, room: Capacity) -> None:
     """Follow the mode along the path, prove, and leave ridges, until there is a saddle of first order."""
     for climb in climbs:
-        climb.hessian, climb.bottom, climb.left, climb.note = None, None, 0, ""
+        climb.hessian, climb.basin_positions, climb.n_escapes, climb.note = None, None, 0, ""
     active = list(climbs)
     for attempt in range(settings.retries + 1):
-        _followed(active, surface, settings, room)
+        _followed(active, potential, settings, room)
         active = [c for c in active if not c.failed]
         if not settings.prove_saddle:
             return
-        _prove(active, surface)
+        _prove(active, potential)
         active = [c for c in active if c.proof and c.proof.negative_modes != 1]
         for climb in active:
             assert climb.proof is not None
@@ -122,16 +124,20 @@ def _to_saddles(climbs: Sequence[Climb], surface: Surface, settings: PathSetting
                 _leave(climb)
             else:
                 _kick(climb)
-    _take_the_higher([c for c in climbs if c.left == 1 and not c.failed], surface, settings, room)
+    _take_the_higher([c for c in climbs if c.n_escapes == 1 and not c.failed], potential, settings, room)
 
 
-def _take_the_higher(climbs: Sequence[Climb], surface: Surface, settings: PathSettings, room: Capacity) -> None:
+def _take_the_higher(
+    climbs: Sequence[SaddleSearch], potential: EnergyModel, settings: PathSettings, room: Capacity
+) -> None:
     """Look for the saddle on the other side of a shallow minimum too: the path goes over both."""
-    others = [replace(c, at=c.bottom, calls=0, steps=0) for c in climbs if c.bottom is not None]
+    others = [
+        replace(c, positions=c.basin_positions, calls=0, steps=0) for c in climbs if c.basin_positions is not None
+    ]
     for other in others:
         _leave(other)
-    _followed(others, surface, settings, room)
-    _prove([c for c in others if not c.failed], surface)
+    _followed(others, potential, settings, room)
+    _prove([c for c in others if not c.failed], potential)
     by_key = {c.key: c for c in climbs}
     for other in others:
         climb = by_key[other.key]
@@ -141,22 +147,24 @@ def _take_the_higher(climbs: Sequence[Climb], surface: Surface, settings: PathSe
         found = not other.failed and other.proof is not None and other.proof.negative_modes == 1
         if found and float(other.saddle.evaluation.energy[0]) > float(climb.saddle.evaluation.energy[0]):
             climb.saddle, climb.proof, climb.hessian = other.saddle, other.proof, other.hessian
-            climb.at, climb.force = other.at, other.force
+            climb.positions, climb.force = other.positions, other.force
         elif not found:
             climb.note = ONE_SIDED
 
 
-def _followed(climbs: Sequence[Climb], surface: Surface, settings: PathSettings, room: Capacity) -> None:
+def _followed(climbs: Sequence[SaddleSearch], potential: EnergyModel, settings: PathSettings, room: Capacity) -> None:
     """Follow modes until forces vanish; where that takes long, measure curvatures again on the way."""
     stop = Stop(
-        fmax=SADDLE_FMAX * settings.fmax_eV_per_A, max_steps=min(STRETCH, settings.max_steps), exploded_force=1e3
+        fmax=SADDLE_FMAX * settings.fmax_eV_per_A,
+        max_steps=min(STEPS_PER_HESSIAN_REFRESH, settings.max_steps),
+        exploded_force=1e3,
     )
     active = list(climbs)
-    for _ in range(STRETCHES):
-        _measure([c for c in active if not c.kicked], surface)
-        by_key: dict[Hashable, Climb] = {c.key: c for c in active}
-        groups = (_group(c, device_of(surface)) for c in active)
-        for found in drive(groups, surface, Follow(), Space(), stop, room):
+    for _ in range(MAX_HESSIAN_REFRESHES):
+        _measure([c for c in active if not c.force_is_stale], potential)
+        by_key: dict[Hashable, SaddleSearch] = {c.key: c for c in active}
+        groups = (_group(c, device_of(potential)) for c in active)
+        for found in drive(groups, potential, Follow(), Space(), stop, room):
             _take(by_key[found.key], found)
         active = [c for c in active if c.saddle and c.saddle.status == "max_steps"]
     for climb in climbs:
@@ -167,25 +175,25 @@ def _followed(climbs: Sequence[Climb], surface: Surface, settings: PathSettings,
         climb.failed = not between or not (climb.saddle.status == "converged" or near)
 
 
-def _take(climb: Climb, found: Outcome) -> None:
+def _take(climb: SaddleSearch, found: Outcome) -> None:
     """Remember how far a climb has come."""
     assert isinstance(found.inverse_hessian, Tensor)
     climb.calls, climb.steps = climb.calls + found.steps + 1, climb.steps + found.steps
-    climb.saddle, climb.at = found, found.batch.positions.cpu().numpy()
-    climb.kicked = False
+    climb.saddle, climb.positions = found, found.batch.positions.cpu().numpy()
+    climb.force_is_stale = False
     climb.force = found.evaluation.forces.cpu().numpy()
     climb.hessian = found.inverse_hessian.cpu().numpy()
 
 
-def _measure(climbs: Sequence[Climb], surface: Surface) -> None:
+def _measure(climbs: Sequence[SaddleSearch], potential: EnergyModel) -> None:
     """Measure the curvature of the moving atoms by forward differences, and begin the Hessian with it."""
     directions = [_axes(c) for c in climbs]
     moved = [
-        at_positions(c.ends.start, c.at + DISPLACEMENT_A * d.reshape(-1, 3))
+        at_positions(c.ends.start, c.positions + DISPLACEMENT_A * d.reshape(-1, 3))
         for c, axes in zip(climbs, directions, strict=True)
         for d in axes
     ]
-    forces = iter(_forces(moved, surface))
+    forces = iter(_forces(moved, potential))
     for climb, axes in zip(climbs, directions, strict=True):
         free = climb.ends.free
         products = np.array([-(next(forces) - climb.force) / DISPLACEMENT_A for _ in axes]).reshape(len(axes), -1, 3)
@@ -198,58 +206,61 @@ def _measure(climbs: Sequence[Climb], surface: Surface) -> None:
         climb.calls += len(axes)
 
 
-def _axes(climb: Climb) -> FloatArray:
+def _axes(climb: SaddleSearch) -> FloatArray:
     """Unit vectors of the atoms that move most, along which they may, (k, 3 n_atoms)."""
-    length = np.linalg.norm(climb.ends.moved, axis=1)
+    length = np.linalg.norm(climb.ends.displacement, axis=1)
     chosen = sorted(climb.ends.moving, key=lambda n: -length[n])[:MEASURED_ATOMS]
     axes = []
     for n in sorted(chosen):
         for axis in free_axes(climb.ends.free[n]).numpy():
-            axes.append(np.zeros_like(climb.at))
+            axes.append(np.zeros_like(climb.positions))
             axes[-1][n] = axis
-    return np.array(axes).reshape(len(axes), climb.at.size)
+    return np.array(axes).reshape(len(axes), climb.positions.size)
 
 
-def _forces(systems: Sequence[Atoms], surface: Surface) -> Iterator[FloatArray]:
-    for batch, said in evaluate_all(systems, surface):
-        yield from (f.numpy() for f in said.forces.split(batch.sizes))
+def _forces(systems: Sequence[Atoms], potential: EnergyModel) -> Iterator[FloatArray]:
+    for batch, evaluation in evaluate_all(systems, potential):
+        yield from (f.numpy() for f in evaluation.forces.split(batch.sizes))
 
 
-def _group(climb: Climb, device: torch.device) -> Group:
+def _group(climb: SaddleSearch, device: torch.device) -> Group:
     assert climb.hessian is not None
-    batch = Batch.pack([at_positions(climb.ends.start, climb.at)], device)
+    batch = Batch.pack([at_positions(climb.ends.start, climb.positions)], device)
     return Group(climb.key, batch, torch.from_numpy(climb.hessian).to(device))
 
 
-def _prove(climbs: Sequence[Climb], surface: Surface) -> None:
+def _prove(climbs: Sequence[SaddleSearch], potential: EnergyModel) -> None:
     proofs = prove(
-        [at_positions(c.ends.start, c.at) for c in climbs],
+        [at_positions(c.ends.start, c.positions) for c in climbs],
         [c.force for c in climbs],
         [c.tangent for c in climbs],
         [c.hessian for c in climbs if c.hessian is not None],
-        surface,
+        potential,
     )
     for climb, proof in zip(climbs, proofs, strict=True):
         climb.proof, climb.calls = proof, climb.calls + proof.force_calls
 
 
-def _leave(climb: Climb) -> None:
+def _leave(climb: SaddleSearch) -> None:
     """Step out of a shallow minimum on top of the path, along the path: first one way, then the other."""
     assert climb.hessian is not None
-    climb.bottom = climb.at
-    climb.at = climb.at + LEAVE_A * (-1) ** climb.left * climb.tangent / np.linalg.norm(climb.tangent, axis=1).max()
+    climb.basin_positions = climb.positions
+    climb.positions = (
+        climb.positions
+        + LEAVE_A * (-1) ** climb.n_escapes * climb.tangent / np.linalg.norm(climb.tangent, axis=1).max()
+    )
     climb.hessian = with_lowest(climb.hessian, climb.tangent)
-    climb.left += 1
-    climb.kicked = True
+    climb.n_escapes += 1
+    climb.force_is_stale = True
 
 
-def _kick(climb: Climb) -> None:
+def _kick(climb: SaddleSearch) -> None:
     """Step off a ridge along its second mode; the first goes on to be followed."""
     assert climb.proof is not None
     assert climb.hessian is not None
     second = climb.proof.second_mode
-    climb.at = climb.at + KICK_A * (-1) ** climb.kicks * second / np.linalg.norm(second, axis=1).max()
+    climb.positions = climb.positions + KICK_A * (-1) ** climb.kicks * second / np.linalg.norm(second, axis=1).max()
     unit = second.ravel()[None] / np.linalg.norm(second)
     climb.hessian = with_lowest(informed(climb.hessian, unit, 0.5 * unit), climb.proof.mode)
     climb.kicks += 1
-    climb.kicked = True
+    climb.force_is_stale = True

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.mep.band import Band, ElasticBand, band_inverse
-from atomsim.mep.path import Ends, Path, at_positions, path_tangents
+from atomsim.mep.path import Endpoints, ReactionPath, at_positions, path_tangents
 from atomsim.mep.proof import Proof
 from atomsim.optimize.drive import Group, Outcome
 from atomsim.types import FloatArray
@@ -25,12 +25,12 @@ KICK_A = 0.15
 
 
 @dataclass
-class Climb:
+class SaddleSearch:
     """State of one hop's search for its saddle."""
 
     key: Key
-    ends: Ends
-    at: FloatArray
+    ends: Endpoints
+    positions: FloatArray
     """Where to follow from, Å, (n_atoms, 3)."""
     force: FloatArray
     """There, eV/Å, (n_atoms, 3)."""
@@ -39,41 +39,46 @@ class Climb:
     calls: int = 0
     steps: int = 0
     kicks: int = 0
-    bottom: FloatArray | None = None
+    basin_positions: FloatArray | None = None
     """A shallow minimum on top of the path that it was led out of, Å, (n_atoms, 3)."""
-    left: int = 0
+    n_escapes: int = 0
     """Number of escapes from shallow minima."""
     note: str = ""
     """Caveat about the saddle."""
-    begun: int = 0
+    restarts: int = 0
     """Number of restarts from an image."""
     hessian: FloatArray | None = None
     """As learned, eV/Å²."""
     saddle: Outcome | None = None
     proof: Proof | None = None
-    path: Path | None = None
+    path: ReactionPath | None = None
     """When it is done."""
     failed: bool = False
-    kicked: bool = False
+    force_is_stale: bool = False
     """It stands where no force is known."""
 
 
 @dataclass
 class Watched:
-    """A projection that keeps what the surface said of each band last."""
+    """A projection that keeps what the potential said of each band last."""
 
     project: ElasticBand
     seen: dict[Hashable, Evaluation] = field(default_factory=dict)
 
-    def __call__(self, batch: Batch, said: Evaluation, group: Tensor, bands: Sequence[Group]) -> Evaluation:
+    def __call__(self, batch: Batch, evaluation: Evaluation, group: Tensor, bands: Sequence[Group]) -> Evaluation:
         """Project."""
         for n, band in enumerate(bands):
-            self.seen[band.key] = said.take(batch, torch.nonzero(group == n).flatten())
-        return self.project(batch, said, group, bands)
+            self.seen[band.key] = evaluation.take(batch, torch.nonzero(group == n).flatten())
+        return self.project(batch, evaluation, group, bands)
 
 
 def band_between(
-    key: Hashable, ends: Ends, positions: FloatArray, spring: float, device: torch.device, hessian: Tensor | None = None
+    key: Hashable,
+    ends: Endpoints,
+    positions: FloatArray,
+    spring: float,
+    device: torch.device,
+    hessian: Tensor | None = None,
 ) -> Band:
     """Return a band between two ends, with what is known of its curvature."""
     path = np.concatenate([[ends.start.positions], positions, [ends.end.positions]])
@@ -91,12 +96,12 @@ def band_between(
     )
 
 
-def begun(key: Key, ends: Ends, images: Sequence[Atoms], said: Evaluation) -> Climb:
+def begin_search(key: Key, ends: Endpoints, images: Sequence[Atoms], evaluation: Evaluation) -> SaddleSearch:
     """Begin at the highest image of a band."""
-    energies = np.array([ends.start_energy, *said.energy.tolist(), ends.end_energy])
+    energies = np.array([ends.start_energy, *evaluation.energy.tolist(), ends.end_energy])
     top = int(energies[1:-1].argmax()) + 1
     path = [ends.start, *images, ends.end]
-    forces = said.forces.cpu().numpy().reshape(len(images), -1, 3)
-    climb = Climb(key, ends, images[top - 1].positions, forces[top - 1], path_tangents(path, energies)[top])
+    forces = evaluation.forces.cpu().numpy().reshape(len(images), -1, 3)
+    climb = SaddleSearch(key, ends, images[top - 1].positions, forces[top - 1], path_tangents(path, energies)[top])
     climb.failed = not energies[top] > max(ends.start_energy, ends.end_energy)
     return climb

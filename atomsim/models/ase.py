@@ -159,15 +159,15 @@ class PotentialCalculator(Calculator):
         assert atoms is not None
         plain = atoms.copy()
         plain.set_constraint()
-        said = self.potential(Batch.pack([plain], self.potential.device))
-        energy = float(said.energy[0])
+        evaluation = self.potential(Batch.pack([plain], self.potential.device))
+        energy = float(evaluation.energy[0])
         self.results = {
             "energy": energy,
             "free_energy": energy,
-            "forces": said.forces.cpu().numpy(),
-            "stress": full_3x3_to_voigt_6_stress(said.stress[0].cpu().numpy()),
+            "forces": evaluation.forces.cpu().numpy(),
+            "stress": full_3x3_to_voigt_6_stress(evaluation.stress[0].cpu().numpy()),
         }
-        if said.magmoms is not None:
-            self.results["magmoms"] = said.magmoms.cpu().numpy()
-        if said.energies is not None:
-            self.results["energies"] = said.energies.cpu().numpy()
+        if evaluation.magmoms is not None:
+            self.results["magmoms"] = evaluation.magmoms.cpu().numpy()
+        if evaluation.energies is not None:
+            self.results["energies"] = evaluation.energies.cpu().numpy()

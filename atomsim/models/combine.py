@@ -1,4 +1,4 @@
-"""Sums of potentials and biases: one surface again."""
+"""Sums of potentials and biases: one potential again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import InputError
 from atomsim.models.identity import identity_or_name
-from atomsim.models.interface import Potential, Surface
+from atomsim.models.interface import EnergyModel, Potential
 
 
 class Sum:
@@ -24,7 +24,7 @@ class Sum:
     if every member gives them.
     """
 
-    def __init__(self, members: Sequence[Surface]) -> None:
+    def __init__(self, members: Sequence[EnergyModel]) -> None:
         potentials = [m for m in members if isinstance(m, Potential)]
         if not potentials:
             raise InputError(f"found {len(members)} members without a potential among them; wanted at least one")
@@ -62,11 +62,11 @@ def _add(a: Evaluation, b: Evaluation) -> Evaluation:
     )
 
 
-def _name(member: Surface) -> str:
+def _name(member: EnergyModel) -> str:
     return member.name if isinstance(member, Potential) else getattr(member, "__name__", type(member).__name__)
 
 
-def _identity(member: Surface) -> tuple[str, str]:
+def _identity(member: EnergyModel) -> tuple[str, str]:
     """Identity of a member, and the reason why there is none where it is empty."""
     if isinstance(member, Potential):
         return f"{member.name} {member.sha256}" if member.sha256 else "", getattr(member, "why_unidentified", "")

@@ -11,13 +11,13 @@ from ase.data import chemical_symbols
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import InputError
 
-Surface = Callable[[Batch], Evaluation]
+EnergyModel = Callable[[Batch], Evaluation]
 """Anything with an energy and its gradient: a potential, a sum, a biased or a projected one."""
 
 
-def device_of(surface: Surface) -> torch.device:
-    """Return where a surface computes; a plain function does so on the CPU."""
-    return torch.device(getattr(surface, "device", "cpu"))
+def device_of(potential: EnergyModel) -> torch.device:
+    """Return where a potential computes; a plain function does so on the CPU."""
+    return torch.device(getattr(potential, "device", "cpu"))
 
 
 @runtime_checkable

@@ -18,7 +18,7 @@ import torch
 from ase.calculators.calculator import BaseCalculator, Calculator
 
 from atomsim.errors import InputError, nearest, note_once
-from atomsim.models.interface import Potential, Surface
+from atomsim.models.interface import EnergyModel, Potential
 from atomsim.registry.cards import MODEL_FILES, PotentialCard, card_names, list_cards, load_card
 from atomsim.registry.plugins import families, family_loader
 
@@ -281,7 +281,7 @@ def _unpickle(data: bytes, name: str) -> Any:
         raise InputError(f"{name} is not a readable MACE model: {reason}; give a file saved by torch.save") from error
 
 
-def as_surface(potential: Any, device: str = "auto") -> Surface:
+def as_energy_model(potential: Any, device: str = "auto") -> EnergyModel:
     """Return a potential by its name or path, from an ASE calculator, or as it is.
 
     Raises:
@@ -294,8 +294,8 @@ def as_surface(potential: Any, device: str = "auto") -> Surface:
 
         return AsePotential(potential)
     if callable(potential) and not isinstance(potential, type):
-        surface: Surface = potential
-        return surface
+        model: EnergyModel = potential
+        return model
     found = potential.__name__ if isinstance(potential, type) else type(potential).__name__
     hint = f"; make one with {found}(…)" if isinstance(potential, type) else ""
     raise InputError(f"potential: found {found}, wanted a name, a path, a Potential or an ASE calculator{hint}")

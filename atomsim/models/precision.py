@@ -14,7 +14,7 @@ import torch
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import InputError
-from atomsim.models.interface import Potential, Surface
+from atomsim.models.interface import EnergyModel, Potential
 
 FINISH_BELOW = 0.01
 """Force at the end of a relaxation, eV/Å, below which it is to be finished in float64."""
@@ -83,26 +83,26 @@ class TwoPrecisions:
 
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate all systems in float32, and those near a minimum again in float64."""
-        said = self.single(batch)
-        size = batch.free_part(said.forces).norm(dim=1)
+        evaluation = self.single(batch)
+        size = batch.free_part(evaluation.forces).norm(dim=1)
         largest = size.new_zeros(batch.n_systems).scatter_reduce(0, batch.system, size, "amax")
         near = torch.nonzero(largest < self.switch_at).flatten()  # a NaN stays as it is
         if len(near) == 0:
-            return said
+            return evaluation
         if len(near) == batch.n_systems:
             return self.double(batch)
         far = torch.nonzero(~(largest < self.switch_at)).flatten()
-        joined = Evaluation.join([said.take(batch, far), self.double(batch.take(near))])
+        joined = Evaluation.join([evaluation.take(batch, far), self.double(batch.take(near))])
         order = torch.cat([far, near])
         return joined.take(batch.take(order), torch.argsort(order))
 
 
-def finishing(surface: Surface, fmax: float) -> Surface:
+def finishing(potential: EnergyModel, fmax: float) -> EnergyModel:
     """Return what a relaxation to ``fmax`` (eV/Å) should use: both precisions where float32 is too coarse.
 
     A potential that has no ``double`` of its own is used as it is.
     """
-    double = getattr(surface, "double", None) if fmax < FINISH_BELOW else None
-    if double is None or getattr(surface, "dtype", None) != torch.float32:
-        return surface
-    return TwoPrecisions(surface, double, switch_at=5.0 * fmax)  # type: ignore[arg-type]
+    double = getattr(potential, "double", None) if fmax < FINISH_BELOW else None
+    if double is None or getattr(potential, "dtype", None) != torch.float32:
+        return potential
+    return TwoPrecisions(potential, double, switch_at=5.0 * fmax)  # type: ignore[arg-type]

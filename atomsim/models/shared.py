@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
 
 T = TypeVar("T")
 
@@ -27,20 +27,20 @@ class Shared:
 
     def __init__(self, most: int = MOST) -> None:
         self.most = most
-        self._kept: OrderedDict[Hashable, tuple[Surface, Any]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[EnergyModel, Any]] = OrderedDict()
 
-    def get(self, surface: Surface, what: Hashable, compute: Callable[[], T]) -> T:
-        """Return what was computed with a surface, or compute it.
+    def get(self, potential: EnergyModel, what: Hashable, compute: Callable[[], T]) -> T:
+        """Return what was computed with a potential, or compute it.
 
         Args:
-            surface: who is asked; potentials of equal weights, precision, device and kernel are one.
+            potential: who is asked; potentials of equal weights, precision, device and kernel are one.
             what: all else that decides the result.
             compute: makes it.
         """
-        key = (_who(surface), what)
+        key = (_who(potential), what)
         if key not in self._kept:
-            with lasting(surface):
-                self._kept[key] = (surface, compute())
+            with lasting(potential):
+                self._kept[key] = (potential, compute())
         self._kept.move_to_end(key)
         while len(self._kept) > self.most:
             self._kept.popitem(last=False)
@@ -48,14 +48,14 @@ class Shared:
         return found
 
 
-def lasting(surface: Surface) -> AbstractContextManager[None]:
+def lasting(potential: EnergyModel) -> AbstractContextManager[None]:
     """Keep what is evaluated meanwhile in checkpoints for as long as any task may need it, where there are any."""
-    keeping: Callable[[], AbstractContextManager[None]] = getattr(surface, "lasting", nullcontext)
+    keeping: Callable[[], AbstractContextManager[None]] = getattr(potential, "lasting", nullcontext)
     return keeping()
 
 
-def _who(surface: Surface) -> Hashable:
-    """Identity of a surface; one without is itself, which it stays as long as it is kept beside its result."""
-    if not getattr(surface, "sha256", ""):
-        return id(surface)
-    return tuple(str(getattr(surface, name, "")) for name in DECIDES)
+def _who(potential: EnergyModel) -> Hashable:
+    """Identity of a potential; one without is itself, which it stays as long as it is kept beside its result."""
+    if not getattr(potential, "sha256", ""):
+        return id(potential)
+    return tuple(str(getattr(potential, name, "")) for name in DECIDES)

@@ -162,11 +162,11 @@ def as_model(potential: Potential, interface: type[Any]) -> Any:
 
         def forward(self, state: Any, **_: Any) -> dict[str, Tensor]:
             """Evaluate a state."""
-            said = potential(_batch_of(state))
+            evaluation = potential(_batch_of(state))
             return {
-                "energy": said.energy.to(self._dtype),
-                "forces": said.forces.to(self._dtype),
-                "stress": said.stress.to(self._dtype),
+                "energy": evaluation.energy.to(self._dtype),
+                "forces": evaluation.forces.to(self._dtype),
+                "stress": evaluation.stress.to(self._dtype),
             }
 
     return Model()

@@ -15,7 +15,7 @@ from torch import Tensor
 from atomsim.batch import Batch, Evaluation, on_host
 from atomsim.batching.capacity import Capacity, Fault, evaluate
 from atomsim.batching.memory import Load
-from atomsim.models.interface import Surface, device_of
+from atomsim.models.interface import EnergyModel, device_of
 from atomsim.optimize.apart import fallen_apart
 from atomsim.optimize.rows import Method, Rows, join_states, take_state
 from atomsim.optimize.space import Layout, Space
@@ -36,7 +36,7 @@ class Group:
 
 
 Projection = Callable[[Batch, Evaluation, Tensor, list[Group]], Evaluation]
-"""(systems in flight, what the surface says of them, group of each system, the groups) to what moves them."""
+"""(systems in flight, what the potential says of them, group of each system, the groups) to what moves them."""
 Settle = Callable[[Batch, Tensor, list[Group]], Batch]
 """(systems in flight, group of each system, the groups) to the systems where constraints want them."""
 
@@ -83,7 +83,7 @@ class Outcome:
 
 def drive(
     groups: Iterable[Group],
-    surface: Surface,
+    potential: EnergyModel,
     method: Method[Any],
     space: Space,
     stop: Stop,
@@ -94,22 +94,22 @@ def drive(
 ) -> Iterator[Outcome]:
     """Move groups downhill until each has converged or failed; yield each as it ends.
 
-    A group's path does not depend on what else is in flight, to the rounding of the surface.
+    A group's path does not depend on what else is in flight, to the rounding of the potential.
 
     Args:
         groups: what to move, read as there is room.
-        surface: gives energies and forces of all systems in flight.
+        potential: gives energies and forces of all systems in flight.
         method: the optimizer.
         space: what moves.
         stop: when a group is finished.
         capacity: how much may be in flight.
-        project: turns what the surface says of the groups in flight into what moves them, e.g. a
+        project: turns what the potential says of the groups in flight into what moves them, e.g. a
             band's projected forces; convergence is judged after it.
         on_evaluation: called with the number of systems after each evaluation.
         settle: puts systems back onto what a step leaves to second order, before they are evaluated.
     """
     flight: _Flight | None = None
-    device = device_of(surface)
+    device = device_of(potential)
     waiting = _Lookahead(g if g.batch.device == device else replace(g, batch=g.batch.to(device)) for g in groups)
     while True:
         entering = waiting.take(capacity, [m.load for m in flight.members] if flight else [])
@@ -118,14 +118,14 @@ def drive(
         flight = _Flight.join(flight, entering, space)
         if settle:
             flight = replace(flight, batch=settle(flight.batch, flight.group, [m.group for m in flight.members]))
-        evaluation, faults = evaluate(surface, flight.batch, flight.group)
+        evaluation, faults = evaluate(potential, flight.batch, flight.group)
         if on_evaluation:
             on_evaluation(flight.batch.n_systems)
         if project:
             evaluation = project(flight.batch, evaluation, flight.group, [m.group for m in flight.members])
         seen = flight.seen(space, evaluation)
         flight.start(method, seen)
-        verdicts = flight.judge(space, stop, seen, faults, float(getattr(surface, "cutoff", 0.0)))
+        verdicts = flight.judge(space, stop, seen, faults, float(getattr(potential, "cutoff", 0.0)))
         yield from flight.outcomes(evaluation, verdicts, method.inverse_hessians(flight.state))
         staying = [n for n, v in enumerate(verdicts) if v is None]
         flight = flight.moved(method, space, seen, staying) if staying else None
@@ -274,7 +274,7 @@ class _Flight:
         if not ended:
             return
         systems = self.systems_of(ended)
-        batch, said = on_host(self.batch.take(systems), evaluation.take(self.batch, systems))
+        batch, evaluation = on_host(self.batch.take(systems), evaluation.take(self.batch, systems))
         first = 0
         for n in ended:
             member, verdict, size = self.members[n], verdicts[n], 3 * self.rows.sizes[n]
@@ -284,7 +284,7 @@ class _Flight:
             yield Outcome(
                 key=member.group.key,
                 batch=batch.take(own),
-                evaluation=said.take(batch, own),
+                evaluation=evaluation.take(batch, own),
                 status=verdict[0],
                 message=verdict[1],
                 steps=member.steps,

@@ -24,7 +24,7 @@ from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity, evaluate_all
 from atomsim.constraints.projectors import confined, free_axes
 from atomsim.errors import InputError
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 
 DISPLACEMENT = 0.02
 """Length of a displacement, Å: large enough for forces in single precision."""
@@ -67,12 +67,12 @@ class Hessian:
         return torch.cat([torch.cat([atoms, mixed], dim=1), torch.cat([mixed.T, strain], dim=1)])
 
 
-def hessian(atoms: Atoms, surface: Surface, *, capacity: Capacity | None = None) -> Hessian:
+def hessian(atoms: Atoms, potential: EnergyModel, *, capacity: Capacity | None = None) -> Hessian:
     """Compute the Hessian of a periodic system that sits near a minimum.
 
     Args:
         atoms: the system; its symmetry is found by spglib through phonopy.
-        surface: the potential.
+        potential: the potential.
         capacity: displaced systems at once; by default one on a CPU and what fits on a device.
 
     Raises:
@@ -89,7 +89,7 @@ def hessian(atoms: Atoms, surface: Surface, *, capacity: Capacity | None = None)
     cells = phonon.supercells_with_displacements or []
     displaced = [_moved(atoms, cell.positions - phonon.supercell.positions) for cell in cells]
     strained = [_strained(atoms, pair, sign * STRAIN) for pair in VOIGT for sign in (1, -1)]
-    found = list(_evaluations([*displaced, *strained], surface, capacity))
+    found = list(_evaluations([*displaced, *strained], potential, capacity))
     phonon.forces = np.array([forces for forces, _ in found[: len(displaced)]])
     phonon.produce_force_constants(show_drift=False)
     constants = torch.from_numpy(np.asarray(phonon.force_constants)).permute(0, 2, 1, 3).contiguous()
@@ -114,11 +114,11 @@ def _strained(atoms: Atoms, pair: tuple[int, int], size: float) -> Atoms:
 
 
 def _evaluations(
-    systems: list[Atoms], surface: Surface, capacity: Capacity | None
+    systems: list[Atoms], potential: EnergyModel, capacity: Capacity | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Forces and V σ of each system."""
-    for batch, said in evaluate_all([_free(a) for a in systems], surface, capacity):
-        forces, virial = torch.split(said.forces, batch.sizes), batch.volume[:, None, None] * said.stress
+    for batch, evaluation in evaluate_all([_free(a) for a in systems], potential, capacity):
+        forces, virial = torch.split(evaluation.forces, batch.sizes), batch.volume[:, None, None] * evaluation.stress
         yield from ((f.numpy(), v.numpy()) for f, v in zip(forces, virial, strict=True))
 
 
@@ -156,7 +156,7 @@ def shell(atoms: Atoms, moving: Sequence[int], radius: float = SHELL_A) -> tuple
 
 
 def partial_hessian(
-    atoms: Atoms, chosen: tuple[int, ...], surface: Surface, capacity: Capacity | None = None
+    atoms: Atoms, chosen: tuple[int, ...], potential: EnergyModel, capacity: Capacity | None = None
 ) -> tuple[np.ndarray, int]:
     """Second derivatives with respect to some atoms, all others held; eV/Å², (3 n, 3 n), and its force calls.
 
@@ -168,8 +168,10 @@ def partial_hessian(
     steps = [(a, sign * DISPLACEMENT * axis) for a in chosen for axis in axes[a] for sign in (1, -1)]
     index = torch.as_tensor(chosen)
     forces: list[Tensor] = []
-    for batch, said in evaluate_all([_displaced(atoms, a, step.numpy()) for a, step in steps], surface, capacity):
-        forces += list(said.forces.view(batch.n_systems, -1, 3)[:, index].flatten(1))
+    for batch, evaluation in evaluate_all(
+        [_displaced(atoms, a, step.numpy()) for a, step in steps], potential, capacity
+    ):
+        forces += list(evaluation.forces.view(batch.n_systems, -1, 3)[:, index].flatten(1))
     if not forces:
         return np.zeros((3 * len(chosen), 3 * len(chosen))), 0
     found = torch.stack(forces)

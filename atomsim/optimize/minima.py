@@ -10,7 +10,7 @@ from typing import Any
 from atomsim.batch import Batch, Evaluation, to_host
 from atomsim.batching.capacity import Capacity
 from atomsim.batching.memory import Load
-from atomsim.models.interface import Surface, device_of
+from atomsim.models.interface import EnergyModel, device_of
 from atomsim.optimize.drive import Group, Outcome
 from atomsim.optimize.modes import lowest_modes
 from atomsim.optimize.products import Products
@@ -34,7 +34,7 @@ UNSETTLED = "found no mode of negative curvature and could not exclude one"
 def to_minima(
     groups: Iterable[Group],
     descend: Callable[[Iterable[Group]], Iterator[Outcome]],
-    surface: Surface,
+    potential: EnergyModel,
     space: Space,
     capacity: Capacity,
     seed: int,
@@ -46,7 +46,7 @@ def to_minima(
     Args:
         groups: single systems.
         descend: ``drive`` with all but its groups.
-        surface: the potential.
+        potential: the potential.
         space: what moves.
         capacity: how many systems to look at together.
         seed: of the search for the mode.
@@ -54,7 +54,7 @@ def to_minima(
     earlier: dict[Hashable, Outcome] = {}
     for restart in range(RESTARTS + 1):
         kicked: list[Group] = []
-        for found, onward in _looked_at(descend(groups), surface, space, capacity, seed):
+        for found, onward in _looked_at(descend(groups), potential, space, capacity, seed):
             outcome = continued(found, earlier.get(found.key))
             if outcome.status == "saddle" and restart < RESTARTS:
                 earlier[outcome.key] = outcome
@@ -67,7 +67,7 @@ def to_minima(
 
 
 def _looked_at(
-    outcomes: Iterable[Outcome], surface: Surface, space: Space, capacity: Capacity, seed: int
+    outcomes: Iterable[Outcome], potential: EnergyModel, space: Space, capacity: Capacity, seed: int
 ) -> Iterator[tuple[Outcome, Group]]:
     """Pass outcomes on, those that converged with what was seen of their curvature, and where each would go on from."""
     waiting: list[Outcome] = []
@@ -78,20 +78,20 @@ def _looked_at(
             continue
         more = capacity.load(outcome.batch)
         if waiting and not capacity.admits(load + more):
-            yield from _look(waiting, surface, space, seed)
+            yield from _look(waiting, potential, space, seed)
             waiting, load = [], Load()
         waiting, load = [*waiting, outcome], load + more
     if waiting:
-        yield from _look(waiting, surface, space, seed)
+        yield from _look(waiting, potential, space, seed)
 
 
-def _look(outcomes: list[Outcome], surface: Surface, space: Space, seed: int) -> Iterator[tuple[Outcome, Group]]:
-    device = device_of(surface)
+def _look(outcomes: list[Outcome], potential: EnergyModel, space: Space, seed: int) -> Iterator[tuple[Outcome, Group]]:
+    device = device_of(potential)
     batch = Batch.join([o.batch for o in outcomes]).to(device)
     guesses = [_curvature(o, space).to(device) for o in outcomes]
     layout = space.layout(batch)
     force = space.force(batch, Evaluation.join([o.evaluation for o in outcomes]).to(device), layout)
-    modes = lowest_modes(Products(batch, force, surface, space), guesses, negative=NEGATIVE, seed=seed)
+    modes = lowest_modes(Products(batch, force, potential, space), guesses, negative=NEGATIVE, seed=seed)
     rows = Rows.of_sizes(layout.row_sizes, device)
     kick = KICK / rows.largest(modes.mode)
     kicked = space.move(batch, kick[rows.group, None] * modes.mode, layout)

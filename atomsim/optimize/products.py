@@ -14,7 +14,7 @@ from torch import Tensor
 
 from atomsim.batch import Batch
 from atomsim.batching.capacity import evaluate
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 from atomsim.optimize.rows import Rows
 from atomsim.optimize.space import Layout, Space
 
@@ -32,7 +32,7 @@ class Products:
     batch: Batch
     force: Tensor
     """At the points themselves, (n_rows, 3), as ``space`` gives it."""
-    surface: Surface
+    potential: EnergyModel
     space: Space
     in_a_field: bool = False
     """A lone atom does not feel its translations, unless it is in a field that knows its place."""
@@ -103,7 +103,7 @@ class Products:
         return torch.where(chosen[:, None], products, 0.0)
 
     def _force(self, steps: Tensor, chosen: Tensor) -> Tensor:
-        """Force after a step of the chosen systems, padded; NaN where the surface failed, and for the others."""
+        """Force after a step of the chosen systems, padded; NaN where the potential failed, and for the others."""
         some = [n for n, is_chosen in enumerate(chosen.tolist()) if is_chosen]
         found = torch.full_like(steps, torch.nan)
         if not some:
@@ -115,8 +115,8 @@ class Products:
         index = torch.tensor(some, device=batch.device)
         moved = self.space.move(batch, rows.unpad(steps[index, : 3 * rows.width]), layout)
         each = torch.arange(len(some), device=batch.device)
-        said, _ = evaluate(self.surface, moved, each)  # a fault in one system stays there
-        found[index, : 3 * rows.width] = rows.pad(self.space.force(moved, said, layout))
+        evaluation, _ = evaluate(self.potential, moved, each)  # a fault in one system stays there
+        found[index, : 3 * rows.width] = rows.pad(self.space.force(moved, evaluation, layout))
         found[index, 3 * rows.width :] = 0.0
         return found
 

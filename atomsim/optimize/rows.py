@@ -191,6 +191,5 @@ class Method(Protocol[S]):
         ...
 
     def inverse_hessians(self, state: S) -> Any:
-        """Inverse Hessians that the method has learned, Å²/eV, (n_groups, 3 × width, 3 × width), or ``Springs`` of
-        each, or None."""
+        """Learned inverse Hessians, Å²/eV, (n_groups, 3 × width, 3 × width), or ``Springs`` of each, or None."""
         ...

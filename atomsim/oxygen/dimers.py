@@ -11,7 +11,7 @@ from ase import Atoms
 from atomsim.analysis.oxygen import oxygen_pairs, species_of
 from atomsim.batching.capacity import Capacity, capacity_for
 from atomsim.errors import InputError
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 from atomsim.oxygen.place import in_void
 from atomsim.oxygen.result import Minimum, PairSearch
 from atomsim.oxygen.saddle import paths_between
@@ -49,7 +49,7 @@ class _Candidate:
 
 def find_dimers(
     requests: Sequence[Request],
-    surface: Surface,
+    potential: EnergyModel,
     settings: DimerSettings | None = None,
     *,
     capacity: Capacity | None = None,
@@ -60,7 +60,7 @@ def find_dimers(
 
     Args:
         requests: structures and pairs.
-        surface: the potential.
+        potential: the potential.
         settings: how.
         capacity: how much to evaluate at once.
 
@@ -74,25 +74,25 @@ def find_dimers(
     for request in requests:
         require_pair(request.pair)
         require_target(chosen.target_A, request.pair.length_A, request.pair.name)
-    room = capacity or capacity_for(surface, [r.atoms for r in requests])
-    found = _intact(requests, surface, chosen, room)
+    room = capacity or capacity_for(potential, [r.atoms for r in requests])
+    found = _intact(requests, potential, chosen, room)
     scans = [Scan(s.key, s.intact.atoms, s.intact.energy, s.pair) for s in found.values() if s.status == "converged"]
-    profiles = run_scans(scans, surface, chosen, room)
+    profiles = run_scans(scans, potential, chosen, room)
     for scan in scans:
         found[scan.key] = _with_profile(found[scan.key], profiles[scan.key])
-    _release(found, surface, chosen, room)
-    _bounds(found, scans, surface)
+    _release(found, potential, chosen, room)
+    _bounds(found, scans, potential)
     if chosen.saddle and not chosen.cell:
-        found |= paths_between(list(found.values()), surface, chosen, room)
+        found |= paths_between(list(found.values()), potential, chosen, room)
     return [found[r.key] for r in requests]
 
 
 def _intact(
-    requests: Sequence[Request], surface: Surface, settings: DimerSettings, room: Capacity
+    requests: Sequence[Request], potential: EnergyModel, settings: DimerSettings, room: Capacity
 ) -> dict[Hashable, PairSearch]:
     """Relax each distinct structure once, and measure the pairs in it."""
     distinct: dict[bytes, Atoms] = {_bytes(r.atoms): r.atoms for r in requests}
-    relaxed = dict(iter_relax(distinct.values(), surface, _tight(settings), capacity=room))
+    relaxed = dict(iter_relax(distinct.values(), potential, _tight(settings), capacity=room))
     by_atoms = dict(zip(distinct, (relaxed[n] for n in range(len(distinct))), strict=True))
     found: dict[Hashable, PairSearch] = {}
     for request in requests:
@@ -153,10 +153,12 @@ def _with_profile(search: PairSearch, profile: Sequence[ScanPoint]) -> PairSearc
     return found
 
 
-def _release(found: dict[Hashable, PairSearch], surface: Surface, settings: DimerSettings, room: Capacity) -> None:
+def _release(
+    found: dict[Hashable, PairSearch], potential: EnergyModel, settings: DimerSettings, room: Capacity
+) -> None:
     """Let go what may be near a minimum, all in one batch, and merge what comes out."""
     candidates = [c for s in found.values() if s.status == "converged" for c in _candidates(s, settings)]
-    relaxed = dict(iter_relax([c.atoms for c in candidates], surface, _tight(settings), capacity=room))
+    relaxed = dict(iter_relax([c.atoms for c in candidates], potential, _tight(settings), capacity=room))
     for key, search in found.items():
         own = [(c, relaxed[n]) for n, c in enumerate(candidates) if c.key == key]
         calls = dict(search.force_calls)
@@ -208,12 +210,12 @@ def _merged(minima: Sequence[Minimum]) -> list[Minimum]:
     return kept
 
 
-def _bounds(found: dict[Hashable, PairSearch], scans: Sequence[Scan], surface: Surface) -> None:
+def _bounds(found: dict[Hashable, PairSearch], scans: Sequence[Scan], potential: EnergyModel) -> None:
     """The highest energy that each scan has passed before the point that led to its lowest dimer."""
     for scan in scans:
         search = found[scan.key]
         if not search.way:
             continue
-        bridges = bridge(scan, search.way, surface)
+        bridges = bridge(scan, search.way, potential)
         calls = {**search.force_calls, "bound": BRIDGE_IMAGES * len(bridges)}
         found[scan.key] = replace(search, bound_eV=bound(search.way, bridges), force_calls=calls)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ase import Atoms
 
 from atomsim.analysis.oxygen import Species
-from atomsim.mep.path import Path
+from atomsim.mep.path import ReactionPath
 from atomsim.oxygen.scan import ScanPoint
 from atomsim.relaxation import Relaxation
 from atomsim.structures.pairs import Pair
@@ -70,7 +70,7 @@ class PairSearch:
     """The lowest first, those that are one merged."""
     bound_eV: float | None = None
     """Upper bound of the barrier to ``driven``, from the top of the scan; None where no scan led to a dimer."""
-    path: Path | None = field(default=None, repr=False)
+    path: ReactionPath | None = field(default=None, repr=False)
     """From the intact cell to ``driven``, over the saddle that was found, if one was."""
     status: str = "converged"
     """``converged``, or why the intact cell or the scan could not be computed."""

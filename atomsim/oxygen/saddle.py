@@ -9,10 +9,10 @@ import numpy as np
 
 from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity
-from atomsim.mep.path import Ends, PathSettings, travellers
-from atomsim.mep.search import climb_on
-from atomsim.mep.state import Climb
-from atomsim.models.interface import Surface, device_of
+from atomsim.mep.path import Endpoints, PathSettings, travellers
+from atomsim.mep.search import continue_searches
+from atomsim.mep.state import SaddleSearch
+from atomsim.models.interface import EnergyModel, device_of
 from atomsim.oxygen.result import PairSearch
 from atomsim.oxygen.settings import DimerSettings
 from atomsim.types import FloatArray
@@ -24,13 +24,13 @@ UNPROVEN = "no saddle of first order was found from the top of the scan: the bar
 
 
 def paths_between(
-    searches: Sequence[PairSearch], surface: Surface, settings: DimerSettings, room: Capacity
+    searches: Sequence[PairSearch], potential: EnergyModel, settings: DimerSettings, room: Capacity
 ) -> dict[Hashable, PairSearch]:
     """Join each intact cell and the lowest dimer that its scan led to by the saddle."""
     by_key = {s.key: s for s in searches if s.bound_eV is not None}
-    climbs = [_climb(s, surface) for s in by_key.values()]
+    climbs = [_climb(s, potential) for s in by_key.values()]
     how = PathSettings(images=IMAGES, fmax_eV_per_A=PATH_FMAX, seed=settings.seed)
-    climb_on(climbs, surface, how, room)
+    continue_searches(climbs, potential, how, room)
     found: dict[Hashable, PairSearch] = {}
     for climb in climbs:
         search = by_key[climb.key[0]]
@@ -41,17 +41,17 @@ def paths_between(
     return found
 
 
-def _climb(search: PairSearch, surface: Surface) -> Climb:
+def _climb(search: PairSearch, potential: EnergyModel) -> SaddleSearch:
     assert search.driven is not None
     start, end = search.intact.atoms.copy(), search.driven.relaxation.atoms
     start.calc = None
     moved = end.positions - start.positions
-    ends = Ends(search.key, start, moved, search.intact.energy, search.driven.relaxation.energy, travellers(moved))
+    ends = Endpoints(search.key, start, moved, search.intact.energy, search.driven.relaxation.energy, travellers(moved))
     way = search.way
     top = max(range(len(way)), key=lambda n: way[n].energy_eV)
     at = way[top].atoms
     before = way[top - 1].atoms.positions if top else start.positions
     after = way[top + 1].atoms.positions if top + 1 < len(way) else end.positions
     tangent: FloatArray = after - before
-    forces = surface(Batch.pack([at], device_of(surface))).forces.cpu().numpy()
-    return Climb((search.key, 0), ends, at.positions, forces, tangent / np.linalg.norm(tangent))
+    forces = potential(Batch.pack([at], device_of(potential))).forces.cpu().numpy()
+    return SaddleSearch((search.key, 0), ends, at.positions, forces, tangent / np.linalg.norm(tangent))

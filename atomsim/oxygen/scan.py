@@ -14,7 +14,7 @@ from torch import Tensor
 
 from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity, evaluate_all
-from atomsim.models.interface import Surface, device_of
+from atomsim.models.interface import EnergyModel, device_of
 from atomsim.optimize.constraints import FixedDistance, FixedDistances
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
 from atomsim.optimize.newton import Newton
@@ -86,10 +86,10 @@ def lengths(start: float, target: float, points: int) -> list[float]:
 
 
 def run_scans(
-    scans: Sequence[Scan], surface: Surface, settings: DimerSettings, capacity: Capacity
+    scans: Sequence[Scan], potential: EnergyModel, settings: DimerSettings, capacity: Capacity
 ) -> dict[Hashable, list[ScanPoint]]:
     """Drive all pairs in step: one length of every scan is relaxed in one batch, then the next."""
-    device = device_of(surface)
+    device = device_of(potential)
     plans = {s.key: lengths(s.pair.length_A, settings.target_A, settings.points) for s in scans}
     by_key = {s.key: s for s in scans}
     points: dict[Hashable, list[ScanPoint]] = {s.key: [] for s in scans}
@@ -98,7 +98,7 @@ def run_scans(
     for n in range(2 * settings.points - 1):
         held = FixedDistances({key: _held(by_key[key].pair, plans[key][n]) for key in groups})
         now = list(groups.values())
-        found = drive(now, surface, Newton(), Space(), stop, capacity, project=held, settle=held.settle)
+        found = drive(now, potential, Newton(), Space(), stop, capacity, project=held, settle=held.settle)
         groups = {}
         for outcome in found:
             scan = by_key[outcome.key]
@@ -129,18 +129,18 @@ def _point(scan: Scan, outcome: Outcome, length: float, inward: bool, held: Fixe
     atoms = scan.atoms.copy()
     atoms.calc = None
     atoms.positions = moved.positions
-    said = outcome.evaluation
+    evaluation = outcome.evaluation
     bonds, shortest = metal_bonds(atoms, scan.pair.first, scan.pair.second)
     others = np.setdiff1d(np.arange(len(atoms)), [scan.pair.first, scan.pair.second])
     way = np.linalg.norm(atoms.positions - before.positions, axis=1)[others]
     return ScanPoint(
         length_A=length,
         inward=inward,
-        energy_eV=float(said.energy[0]) - scan.energy_eV,
+        energy_eV=float(evaluation.energy[0]) - scan.energy_eV,
         mean_force_eV_per_A=held.mean_force[scan.key],
         converged=outcome.status == "converged",
         atoms=atoms,
-        magmoms=None if said.magmoms is None else said.magmoms.cpu().numpy(),
+        magmoms=None if evaluation.magmoms is None else evaluation.magmoms.cpu().numpy(),
         metal_bonds=bonds,
         shortest_metal_A=shortest,
         jump_A=float(way.max(initial=0.0)),
@@ -231,7 +231,7 @@ def bound(points: Sequence[ScanPoint], bridges: Mapping[int, float]) -> float:
     return top
 
 
-def bridge(scan: Scan, points: Sequence[ScanPoint], surface: Surface) -> dict[int, float]:
+def bridge(scan: Scan, points: Sequence[ScanPoint], potential: EnergyModel) -> dict[int, float]:
     """Highest energies on straight lines across the jumps of a scan, by the number of the later point.
 
     In eV above the intact cell; ``BRIDGE_IMAGES`` force calls each.
@@ -245,5 +245,7 @@ def bridge(scan: Scan, points: Sequence[ScanPoint], surface: Surface) -> dict[in
         for f in np.linspace(0, 1, BRIDGE_IMAGES + 2)[1:-1]:
             between.append(first.copy())
             between[-1].positions = first.positions + f * (last.positions - first.positions)
-        found[n] = max(float(said.energy.max()) for _, said in evaluate_all(between, surface)) - scan.energy_eV
+        found[n] = (
+            max(float(evaluation.energy.max()) for _, evaluation in evaluate_all(between, potential)) - scan.energy_eV
+        )
     return found

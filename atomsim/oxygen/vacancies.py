@@ -11,7 +11,7 @@ from ase import Atoms
 from atomsim.analysis.thermochemistry import require_molecule
 from atomsim.batching.capacity import Capacity
 from atomsim.errors import AtomsimError
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 from atomsim.models.shared import Shared
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 from atomsim.structures.prototypes import load_prototype
@@ -58,11 +58,11 @@ class VacancyEnergy:
         return self.relaxation.status
 
 
-def oxygen_molecule(surface: Surface, atoms: Atoms | None = None, shared: Shared | None = None) -> Oxygen:
+def oxygen_molecule(potential: EnergyModel, atoms: Atoms | None = None, shared: Shared | None = None) -> Oxygen:
     """Relax O2 in a box with a potential.
 
     Args:
-        surface: the potential.
+        potential: the potential.
         atoms: one molecule in a box; the prototype if not given.
         shared: where it is remembered.
 
@@ -74,10 +74,10 @@ def oxygen_molecule(surface: Surface, atoms: Atoms | None = None, shared: Shared
     how = RelaxSettings(fmax_eV_per_A=OXYGEN_FMAX, cell=False)
 
     def relaxed() -> Relaxation:
-        return next(iter_relax([given], surface, how))[1]
+        return next(iter_relax([given], potential, how))[1]
 
     key = ("O2", given.positions.tobytes(), given.cell.array.tobytes())
-    found = relaxed() if shared is None else shared.get(surface, key, relaxed)
+    found = relaxed() if shared is None else shared.get(potential, key, relaxed)
     if not found.converged:
         raise AtomsimError(f"O2 did not relax ({found.status}: {found.message}); use another potential")
     bond = float(found.atoms.get_distance(0, 1, mic=True))
@@ -90,7 +90,7 @@ def oxygen_molecule(surface: Surface, atoms: Atoms | None = None, shared: Shared
 def vacancy_energies(
     intact: Relaxation,
     vacancies: Sequence[tuple[Hashable, Vacancy]],
-    surface: Surface,
+    potential: EnergyModel,
     oxygen: Oxygen,
     settings: RelaxSettings,
     capacity: Capacity | None = None,
@@ -102,13 +102,13 @@ def vacancy_energies(
     Args:
         intact: the crystal, relaxed with the same settings.
         vacancies: key and vacancy of each.
-        surface: the potential.
+        potential: the potential.
         oxygen: its molecule.
         settings: how to relax; ``cell`` decides whether the cell may follow.
         capacity: how much to evaluate at once.
     """
     systems = [v.made_in(intact.atoms) for _, v in vacancies]
-    relaxed = dict(iter_relax(systems, surface, settings, capacity=capacity))
+    relaxed = dict(iter_relax(systems, potential, settings, capacity=capacity))
     found = []
     for n, (key, vacancy) in enumerate(vacancies):
         zero = intact.energy - len(vacancy.sites) * oxygen.per_atom

@@ -255,7 +255,7 @@ class Part:
         return total
 
     def _same_file(self, headers: Any, offset: int, total: int | None) -> bool:
-        """True if a partial answer continues the file that is here: a server may ignore If-Range (RFC 9110, 15.3.7.3)."""
+        """True if a partial answer continues the file that is here: servers may ignore If-Range (RFC 9110, 15.3.7.3)."""
         found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", "").strip())
         if found is None or int(found[1]) != offset:
             return False

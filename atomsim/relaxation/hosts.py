@@ -29,7 +29,7 @@ from atomsim.relaxation.settings import RelaxSettings
 from atomsim.structures.hosts import left_sites
 
 if TYPE_CHECKING:
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
 
 HOST_FMAX = 0.01
 """To what force the host is relaxed before its Hessian is taken, eV/Å."""
@@ -98,7 +98,7 @@ def _rounded(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
 
 
 def inherited(
-    children: Sequence[Atoms], surface: Surface, settings: RelaxSettings, shared: Shared | None = None
+    children: Sequence[Atoms], potential: EnergyModel, settings: RelaxSettings, shared: Shared | None = None
 ) -> dict[int, Inherited]:
     """Return what is known of every structure that has a host, by its place; empty where ``settings`` do not use it.
 
@@ -106,7 +106,7 @@ def inherited(
 
     Args:
         children: what is to be relaxed.
-        surface: the potential.
+        potential: the potential.
         settings: of the children. Only ``cell`` and ``pressure_GPa`` reach the host.
         shared: where hosts' Hessians are kept between calls.
     """
@@ -116,13 +116,13 @@ def inherited(
     found: dict[int, Inherited] = {}
     for n, child in enumerate(children):
         host = None if is_large(len(child)) else host_of(child)  # a large cell keeps no matrix
-        whole = _of_host(host, surface, settings, shared) if host else None
+        whole = _of_host(host, potential, settings, shared) if host else None
         if host is not None and whole is not None:
             found[n] = Inherited(whole.of_child(host.child_index), host.key[:16])
     return found
 
 
-def _of_host(host: Host, surface: Surface, settings: RelaxSettings, shared: Shared) -> Hessian | None:
+def _of_host(host: Host, potential: EnergyModel, settings: RelaxSettings, shared: Shared) -> Hessian | None:
     """Relax the host, in ways of its own, and take its Hessian; None if it does not relax."""
     own = RelaxSettings(
         fmax_eV_per_A=HOST_FMAX,
@@ -133,15 +133,15 @@ def _of_host(host: Host, surface: Surface, settings: RelaxSettings, shared: Shar
     )
 
     def computed() -> Hessian | None:
-        ((_, relaxed),) = iter_relax([host.atoms], surface, own)
+        ((_, relaxed),) = iter_relax([host.atoms], potential, own)
         if relaxed.status in ("invalid", "too_large", "not_a_number"):
             raise AtomsimError(relaxed.message)  # perhaps the device's fault, so it is not kept
         if not relaxed.converged:
             return None
-        found = hessian(relaxed.atoms, surface)
+        found = hessian(relaxed.atoms, potential)
         return replace(found, force_calls=found.force_calls + relaxed.force_calls)
 
     try:
-        return shared.get(surface, ("host", host.key, own), computed)
+        return shared.get(potential, ("host", host.key, own), computed)
     except AtomsimError:
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from atomsim.batching.capacity import Capacity
 from atomsim.errors import InputError
 from atomsim.models.interface import Potential
-from atomsim.models.load import as_surface
+from atomsim.models.load import as_energy_model
 from atomsim.relaxation.hosts import inherited
 from atomsim.relaxation.result import Relaxation, refusal
 from atomsim.relaxation.run import iter_relax
@@ -50,12 +50,12 @@ def relax(
     chosen = with_overrides(settings, overrides)
     if not isinstance(capacity, Capacity | None):
         raise InputError(f"capacity: found {type(capacity).__name__}, wanted a Capacity, such as Capacity(systems=8)")
-    surface = as_surface(potential, device)
+    model = as_energy_model(potential, device)
     given = list(given_structures(systems))
     sound = [n for n, g in enumerate(given) if not g.problem]
     found = {n: refusal(g.atoms, g.problem) for n, g in enumerate(given) if g.problem}
     atoms = [given[n].atoms for n in sound]
-    known = {n: k.hessian for n, k in inherited(atoms, surface, chosen).items()}
-    for k, relaxation in iter_relax(atoms, surface, chosen, capacity=capacity, hessians=known):
+    known = {n: k.hessian for n, k in inherited(atoms, model, chosen).items()}
+    for k, relaxation in iter_relax(atoms, model, chosen, capacity=capacity, hessians=known):
         found[sound[k]] = relaxation
     return [replace(found[n], source=g.source) for n, g in enumerate(given)]

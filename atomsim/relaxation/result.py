@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomsim.io.metadata import as_it_came, with_geometry
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 from atomsim.optimize.drive import Outcome
 from atomsim.structures.sanity import handedness, lone_atoms
 
@@ -82,14 +82,18 @@ def refusal(atoms: Atoms, message: str) -> Relaxation:
     )
 
 
-def result_of(outcome: Outcome, source: Atoms, surface: Surface) -> Relaxation:
+def result_of(outcome: Outcome, source: Atoms, potential: EnergyModel) -> Relaxation:
     """Return how the relaxation of ``source`` ended."""
     (moved,) = outcome.batch.to("cpu").split()
     cell = moved.cell.array * handedness(source)
     atoms = with_geometry(source, moved.positions, cell)
-    said = outcome.evaluation
-    energy, forces, stress = float(said.energy[0]), said.forces.cpu().numpy(), said.stress[0].cpu().numpy()
-    magmoms = None if said.magmoms is None else said.magmoms.cpu().numpy()
+    evaluation = outcome.evaluation
+    energy, forces, stress = (
+        float(evaluation.energy[0]),
+        evaluation.forces.cpu().numpy(),
+        evaluation.stress[0].cpu().numpy(),
+    )
+    magmoms = None if evaluation.magmoms is None else evaluation.magmoms.cpu().numpy()
     results = {"energy": energy, "forces": forces, "stress": stress}
     atoms.calc = SinglePointCalculator(atoms, **results, **({} if magmoms is None else {"magmoms": magmoms}))
     atoms.info.pop("vacancies", None)  # what has moved fits its host's sites no more
@@ -100,7 +104,7 @@ def result_of(outcome: Outcome, source: Atoms, surface: Surface) -> Relaxation:
         stress=stress,
         magmoms=magmoms,
         status=outcome.status,
-        message="; ".join(filter(None, (outcome.message, lone_atoms(atoms, surface)))),
+        message="; ".join(filter(None, (outcome.message, lone_atoms(atoms, potential)))),
         steps=outcome.steps,
         force_calls=outcome.force_calls,
         fmax=outcome.residual,

@@ -14,11 +14,11 @@ from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity, device_capacity, in_one_line
 from atomsim.constraints.rules import symmetry_of, without_symmetry
 from atomsim.errors import InputError
-from atomsim.models.interface import Surface, device_of
+from atomsim.models.interface import EnergyModel, device_of
 from atomsim.models.precision import finishing
 from atomsim.optimize.drive import Group, Outcome, Stop, drive
-from atomsim.optimize.entry import Entry, packs
 from atomsim.optimize.fire import Fire
+from atomsim.optimize.group_builder import GroupBuilder, packs
 from atomsim.optimize.hessian import Hessian
 from atomsim.optimize.lbfgs import Lbfgs
 from atomsim.optimize.limited import LimitedNewton
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 def iter_relax(
     systems: Iterable[Atoms],
-    surface: Surface,
+    potential: EnergyModel,
     settings: RelaxSettings,
     *,
     capacity: Capacity | None = None,
@@ -54,7 +54,7 @@ def iter_relax(
 
     Args:
         systems: what to relax.
-        surface: the potential.
+        potential: the potential.
         settings: how to relax.
         capacity: how much to evaluate at once.
         hessians: what is known of some systems, by index, for ``newton`` to start from.
@@ -63,7 +63,7 @@ def iter_relax(
     symmetric = {n: c for n, c in enumerate(map(symmetry_of, systems)) if c is not None}
     others = [n for n in range(len(systems)) if n not in symmetric]
     if others or not symmetric:
-        found = _by_size([systems[n] for n in others], surface, settings, capacity, _taken(known, others))
+        found = _by_size([systems[n] for n in others], potential, settings, capacity, _taken(known, others))
         yield from ((others[k], relaxation) for k, relaxation in found)
     kept: list[int] = []
     for n, constraint in symmetric.items():
@@ -75,7 +75,7 @@ def iter_relax(
     if kept:
         plain = [without_symmetry(systems[n]) for n in kept]
         how = replace(settings, keep_symmetry=True)
-        for k, relaxation in _by_size(plain, surface, how, capacity, _taken(known, kept)):
+        for k, relaxation in _by_size(plain, potential, how, capacity, _taken(known, kept)):
             relaxation.atoms.set_constraint([*relaxation.atoms.constraints, symmetric[kept[k]]])
             yield kept[k], relaxation
 
@@ -87,7 +87,7 @@ def _taken(known: Mapping[int, Hessian], chosen: Sequence[int]) -> dict[int, Hes
 
 def _by_size(
     systems: Sequence[Atoms],
-    surface: Surface,
+    potential: EnergyModel,
     settings: RelaxSettings,
     capacity: Capacity | None,
     hessians: Mapping[int, Hessian],
@@ -97,32 +97,32 @@ def _by_size(
     for large in sorted(set(sizes)) or [False]:
         some = [n for n, size in enumerate(sizes) if size == large]
         known = _taken(hessians, some)
-        found = _iter_alike([systems[n] for n in some], surface, settings, capacity, known, large=large)
+        found = _iter_alike([systems[n] for n in some], potential, settings, capacity, known, large=large)
         yield from ((some[k], relaxation) for k, relaxation in found)
 
 
 def _iter_alike(
     systems: Sequence[Atoms],
-    surface: Surface,
+    potential: EnergyModel,
     settings: RelaxSettings,
     capacity: Capacity | None,
     hessians: Mapping[int, Hessian],
     *,
     large: bool,
 ) -> Iterator[tuple[int, Relaxation]]:
-    surface = finishing(surface, settings.fmax_eV_per_A) if settings.finish_in_double else surface
-    device = device_of(surface)
-    room = capacity or default_capacity(surface, systems, device)
+    potential = finishing(potential, settings.fmax_eV_per_A) if settings.finish_in_double else potential
+    device = device_of(potential)
+    room = capacity or default_capacity(potential, systems, device)
     space = Space(cell=settings.cell, pressure=settings.pressure_GPa * GPA)
     stop = Stop(fmax=settings.fmax_eV_per_A, max_steps=settings.max_steps)
     symmetry = KeepSymmetry() if settings.keep_symmetry else None
     refused: list[tuple[int, Relaxation]] = []
     newton = settings.method == "newton"
-    entry = Entry(space, device, newton, settings.noise_A, settings.seed, settings.starts, symmetry)
-    groups: Iterable[Group] = _groups(systems, surface, entry, hessians, refused)
+    builder = GroupBuilder(space, device, newton, settings.noise_A, settings.seed, settings.starts, symmetry)
+    groups: Iterable[Group] = _groups(systems, potential, builder, hessians, refused)
     descend = partial(
         drive,
-        surface=surface,
+        potential=potential,
         method=_method(settings.method, large),
         space=space,
         capacity=room,
@@ -134,26 +134,26 @@ def _iter_alike(
         groups = _noted(lowest_starts(groups, coarse, settings.starts, space), spent)
     finely = partial(descend, stop=stop)
     look = settings.check_minimum and not settings.keep_symmetry
-    outcomes = to_minima(groups, finely, surface, space, room, settings.seed) if look else finely(groups)
+    outcomes = to_minima(groups, finely, potential, space, room, settings.seed) if look else finely(groups)
     for outcome in outcomes:
         n = int(str(outcome.key))
-        yield n, result_of(continued(outcome, spent.pop(outcome.key, None)), systems[n], surface)
+        yield n, result_of(continued(outcome, spent.pop(outcome.key, None)), systems[n], potential)
     yield from refused
 
 
-def default_capacity(surface: Surface, systems: Sequence[Atoms], device: torch.device) -> Capacity:
+def default_capacity(potential: EnergyModel, systems: Sequence[Atoms], device: torch.device) -> Capacity:
     """One system at a time on a CPU, so that results never depend on their neighbours; what fits on a GPU."""
     if device.type == "cpu" or not systems:
         return Capacity(systems=1)
-    by_size = sorted((s for s in systems if _is_sound(s, surface) and packs(s)), key=len)
+    by_size = sorted((s for s in systems if _is_sound(s, potential) and packs(s)), key=len)
     if not by_size:
         return Capacity(systems=1)
-    return device_capacity(surface, Batch.pack([by_size[-1], by_size[len(by_size) // 2]], device))
+    return device_capacity(potential, Batch.pack([by_size[-1], by_size[len(by_size) // 2]], device))
 
 
-def _is_sound(atoms: Atoms, surface: Surface) -> bool:
+def _is_sound(atoms: Atoms, potential: EnergyModel) -> bool:
     try:
-        require_sound(atoms, surface)
+        require_sound(atoms, potential)
     except Exception:  # whatever is wrong with it is told where it is set up
         return False
     return True
@@ -170,16 +170,16 @@ def _method(name: str, large: bool) -> Method[Any]:
 
 def _groups(
     systems: Sequence[Atoms],
-    surface: Surface,
-    entry: Entry,
+    potential: EnergyModel,
+    builder: GroupBuilder,
     known: Mapping[int, Hessian],
     refused: list[tuple[int, Relaxation]],
 ) -> Iterator[Group]:
     """Set up systems as the driver asks for them; one that cannot be set up goes to ``refused``."""
     for n, atoms in enumerate(systems):
         try:
-            require_sound(atoms, surface)
-            groups = entry.groups(n, right_handed(atoms), known.get(n))
+            require_sound(atoms, potential)
+            groups = builder.groups(n, right_handed(atoms), known.get(n))
         except Exception as error:  # raised inside the driver, it would end all that are in flight
             refused.append((n, refusal(atoms, in_one_line(error))))
         else:

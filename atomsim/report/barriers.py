@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from atomsim.hopping.summary import changed_symmetry, host_summaries, levels, missing_hops
+from atomsim.hopping.summary import changed_symmetry, host_summaries, missing_hops, state_energies
 from atomsim.report.barriers_charts import histogram_chart, profile_charts, threshold_chart, x_chart
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Table
 from atomsim.report.parts import Part
@@ -182,7 +182,7 @@ def jump_table(records: Sequence[Record]) -> Table:
     for r in records:
         if not r.good:
             continue
-        start, saddle, end = levels(r)
+        start, saddle, end = state_energies(r)
         barriers = [saddle - start, saddle - end, r.values.get("prefactor_Hz")]
         rows += [[r.tags["host"], r.tags["hop"], *copy, *barriers] for copy in r.tags.get("copies", [])]
     names = "host hop from_site to_site cell_a cell_b cell_c barrier_eV reverse_barrier_eV attempt_Hz"

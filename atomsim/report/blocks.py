@@ -132,14 +132,14 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Source:
+class Listing:
     """Text kept line by line: a campaign file."""
 
     title: str
     text: str
 
 
-Block: TypeAlias = Chart | Table | Notice | Text | Source
+Block: TypeAlias = Chart | Table | Notice | Text | Listing
 
 
 @dataclass(frozen=True)

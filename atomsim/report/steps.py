@@ -14,7 +14,7 @@ from ase.data import chemical_symbols, covalent_radii
 from ase.neighborlist import neighbor_list
 
 from atomsim.errors import InputError
-from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Source, Table
+from atomsim.report.blocks import Block, Cell, Column, Listing, Notice, Number, Section, Table
 from atomsim.report.parts import Part
 from atomsim.store.records import Record, total_calls
 from atomsim.tasks import find_kind
@@ -172,7 +172,7 @@ def provenance_section(info: Mapping[str, Any], records: Mapping[str, Sequence[R
     facts = Table("provenance", "", [Column("What"), Column("Value")], [row for row in rows if row[1] is not None])
     blocks: list[Block] = [facts]
     if info.get("campaign_toml"):
-        blocks.append(Source("Campaign file", str(info["campaign_toml"])))
+        blocks.append(Listing("Campaign file", str(info["campaign_toml"])))
     hashes: list[list[Cell]] = [
         [r.step, r.label, r.task, r.status, r.provenance.get("inputs_sha256"), ", ".join(r.parents)] for r in everything
     ]

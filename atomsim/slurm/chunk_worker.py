@@ -19,7 +19,7 @@ from atomsim.execution.dispatch import run_job
 from atomsim.execution.job import Engine, Job
 from atomsim.slurm.client import Slurm
 from atomsim.slurm.journal import Journal
-from atomsim.slurm.place import Place
+from atomsim.slurm.place import ChunkAssignment
 from atomsim.slurm.profile import Cluster
 from atomsim.slurm.settings import Settings, engine_of
 from atomsim.slurm.waking import wake
@@ -59,7 +59,7 @@ class RefusedError(AtomsimError):
     """Refusal to compute: the work is not what was planned, and no work is better than wrong work."""
 
 
-def work(place: Place, slurm: Slurm) -> int:
+def work(place: ChunkAssignment, slurm: Slurm) -> int:
     """Take a chunk; return the process's exit code.
 
     Raises:
@@ -92,7 +92,13 @@ def work(place: Place, slurm: Slurm) -> int:
 
 
 def _guarded(
-    place: Place, journal: Journal, settings: Settings, header: Manifest, attempt: Attempt, watch: Watch, slurm: Slurm
+    place: ChunkAssignment,
+    journal: Journal,
+    settings: Settings,
+    header: Manifest,
+    attempt: Attempt,
+    watch: Watch,
+    slurm: Slurm,
 ) -> int:
     """Run the chunk; whatever ends it is written down."""
     try:
@@ -127,7 +133,7 @@ def _guarded(
     return 0
 
 
-def _nothing_to_do(place: Place, journal: Journal) -> str:
+def _nothing_to_do(place: ChunkAssignment, journal: Journal) -> str:
     """Return why this chunk needs no work of this process; empty if it does."""
     closed = journal.closed()
     if closed is not None and closed["why"] == "cancelled":
@@ -153,7 +159,7 @@ def _fresh(beat: Path) -> bool:
         return False
 
 
-def _watch(place: Place, attempt: Attempt, cluster: Cluster) -> Watch:
+def _watch(place: ChunkAssignment, attempt: Attempt, cluster: Cluster) -> Watch:
     deadline = time.time() + cluster.work_s
     if place.ends is not None:
         deadline = min(deadline, max(place.ends - cluster.worker.stop_before_s, time.time() + 1.0))
@@ -167,7 +173,9 @@ def _watch(place: Place, attempt: Attempt, cluster: Cluster) -> Watch:
     )
 
 
-def _run(place: Place, journal: Journal, settings: Settings, header: Manifest, attempt: Attempt, watch: Watch) -> None:
+def _run(
+    place: ChunkAssignment, journal: Journal, settings: Settings, header: Manifest, attempt: Attempt, watch: Watch
+) -> None:
     """Run the tasks of a chunk that have no record yet."""
     try:
         chunk = next(c for c in read_chunks(place.folder, place.round) if c.number == place.chunk)
@@ -220,7 +228,7 @@ def _writer(attempt: int) -> str:
     return f"a{attempt:03d}"
 
 
-def _keep(record: Record, cost: float, ledger: Ledger, place: Place, attempt: Attempt, watch: Watch) -> None:
+def _keep(record: Record, cost: float, ledger: Ledger, place: ChunkAssignment, attempt: Attempt, watch: Watch) -> None:
     """Write a record, unless it is not to be believed or nobody would read it."""
     watch.check()
     if not record.good and any(words in record.message for words in DEVICE_FAULTS):
@@ -266,7 +274,7 @@ def context_from(header: Manifest) -> Context:
     return Context.from_json(header.job["context"])
 
 
-def _put_back(place: Place, journal: Journal, slurm: Slurm, watch: Watch) -> bool:
+def _put_back(place: ChunkAssignment, journal: Journal, slurm: Slurm, watch: Watch) -> bool:
     """Have the job run again if its time was up, it got on, and nobody wants it gone."""
     got_on = watch.progress or watch.tally.counts
     if not (watch.why == "walltime" and place.job and got_on and journal.closed() is None):

@@ -202,8 +202,10 @@ def job_id(stdout: str) -> str:
     """
     found = [match[1] for line in stdout.splitlines() if (match := JOB_ID.match(line.strip()))]
     if not found:
-        said = " ".join(stdout.split())[:80] or "nothing"
-        raise SlurmUnreachableError(f"sbatch gave no job id (it said: {said}); 'atomsim resume' looks for the job")
+        evaluation = " ".join(stdout.split())[:80] or "nothing"
+        raise SlurmUnreachableError(
+            f"sbatch gave no job id (it said: {evaluation}); 'atomsim resume' looks for the job"
+        )
     return found[-1]
 
 

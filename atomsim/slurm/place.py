@@ -11,7 +11,7 @@ from atomsim.store.rounds import read_header
 
 
 @dataclass(frozen=True)
-class Place:
+class ChunkAssignment:
     """Which chunk a process is to take, and where it runs."""
 
     run: Path
@@ -37,7 +37,7 @@ class Place:
 
 def place_of(
     run: Path, step: str, number: int, first: int, chunks: int, token: str, env: Mapping[str, str]
-) -> Place | None:
+) -> ChunkAssignment | None:
     """Find this process's chunk from what Slurm has put into the environment; None if there is none."""
     element, process = int(env.get("SLURM_ARRAY_TASK_ID", "0")), int(env.get("SLURM_PROCID", "0"))
     parallel = read_header(run / "steps" / step, number).workers_per_element
@@ -46,7 +46,7 @@ def place_of(
         return None
     array = env.get("SLURM_ARRAY_JOB_ID", "")
     ends = env.get("SLURM_JOB_END_TIME", "")
-    return Place(
+    return ChunkAssignment(
         run=run,
         step=step,
         round=number,

@@ -23,7 +23,7 @@ from atomsim.slurm.advance import Planner, advance, advance_under, open_desk
 from atomsim.slurm.client import Slurm, SlurmUnreachableError
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.notify import notify
-from atomsim.slurm.outlook import Outlook
+from atomsim.slurm.plan_report import PlanReport
 from atomsim.slurm.policy import History
 from atomsim.slurm.profile import Cluster
 from atomsim.slurm.rounds import open_round
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 def start(
     campaign: Campaign, out: Path, engine: Engine, cluster: Cluster, slurm: Slurm, potential: Potential | None = None
-) -> Outlook:
+) -> PlanReport:
     """Submit a campaign: plan its first steps into job arrays and leave.
 
     Args:
@@ -80,7 +80,7 @@ def _refuse_submitted(journal: Journal) -> None:
     journal.settings().refuse_others(out)
 
 
-def resume(out: Path, slurm: Slurm, *, token: str = "", accept_versions: bool = False) -> Outlook:
+def resume(out: Path, slurm: Slurm, *, token: str = "", accept_versions: bool = False) -> PlanReport:
     """Go on with a submitted campaign, from whatever is on disk and in the queue.
 
     Args:
@@ -95,7 +95,7 @@ def resume(out: Path, slurm: Slurm, *, token: str = "", accept_versions: bool = 
     """
     journal = Journal(out)
     if token and journal.closed() is not None:
-        return Outlook(notes=["this campaign is closed"])
+        return PlanReport(notes=["this campaign is closed"])
     settings = journal.settings()
     if token:
         return _resume_in_job(out, slurm, settings, token)
@@ -106,7 +106,7 @@ def resume(out: Path, slurm: Slurm, *, token: str = "", accept_versions: bool = 
     return advance(planner)
 
 
-def _resume_in_job(out: Path, slurm: Slurm, settings: Settings, token: str) -> Outlook:
+def _resume_in_job(out: Path, slurm: Slurm, settings: Settings, token: str) -> PlanReport:
     """Go on where nobody reads what is printed: what goes wrong is left for ``atomsim status`` to say."""
     journal = Journal(out)
     try:
@@ -124,7 +124,7 @@ def _resume_in_job(out: Path, slurm: Slurm, settings: Settings, token: str) -> O
         raise
 
 
-def retry(out: Path, slurm: Slurm, statuses: Sequence[str] = (), steps: Sequence[str] | None = None) -> Outlook:
+def retry(out: Path, slurm: Slurm, statuses: Sequence[str] = (), steps: Sequence[str] | None = None) -> PlanReport:
     """Run tasks again whose records are not good; what took from them is planned anew.
 
     Args:
@@ -143,8 +143,8 @@ def retry(out: Path, slurm: Slurm, statuses: Sequence[str] = (), steps: Sequence
         raise InputError(f"{out} has nothing to try again: every record asked for is good or not there yet")
     run = planner.run
     with planner.journal.planning() as lease:
-        desk = open_desk(planner, lease)
-        if desk.queued:
+        plan = open_desk(planner, lease)
+        if plan.queued:
             raise InputError(f"jobs of {out} are in the queue; wait for them, or 'atomsim cancel {out}' first")
         # first: what is planned before a person asks is planned anew, and a closed campaign with work looks finished
         planner.journal.reopen()
@@ -156,7 +156,7 @@ def retry(out: Path, slurm: Slurm, statuses: Sequence[str] = (), steps: Sequence
                 context = context_of(run.campaign, step, run.potential, trust_file=run.engine.trust_file)
                 number = max(rounds(folder), default=0) + 1
                 open_round(
-                    desk, folder, step, tasks, context, History(), number, discards=chosen[step.folder], why="retry"
+                    plan, folder, step, tasks, context, History(), number, discards=chosen[step.folder], why="retry"
                 )
             (folder / "structures.extxyz").unlink(missing_ok=True)
     return advance(planner)

@@ -14,7 +14,7 @@ from atomsim.slurm import policy
 from atomsim.slurm.chunking import PLANNERS, arrays, plan_chunks
 from atomsim.slurm.client import Queued, RejectedError, Slurm
 from atomsim.slurm.journal import Journal, Lease, Submission
-from atomsim.slurm.outlook import Outlook, Submitted
+from atomsim.slurm.plan_report import PlanReport, Submitted
 from atomsim.slurm.script import ArrayJob, array_script, elements
 from atomsim.slurm.settings import Settings
 from atomsim.store.claims import Attempt, attempts, claim, seals_for_next
@@ -32,7 +32,7 @@ UNANSWERED = 50
 
 
 @dataclass(frozen=True)
-class Desk:
+class PlanContext:
     """Inputs of every decision of a planner."""
 
     journal: Journal
@@ -44,121 +44,123 @@ class Desk:
     submissions: Sequence[Submission]
     asked: float
     """When a person last had a stopped campaign go on, ``time.time()``; what failed before does not count."""
-    outlook: Outlook
+    report: PlanReport
 
     def room(self) -> int:
         """Array elements that may still be submitted."""
         planners = {s.token for s in self.submissions if s.kind == "planner"}
         lines = [line for token, lines in self.queued.items() if token not in planners for line in lines]
         taken = sum(max(1, len(line.elements)) for line in lines)
-        taken += sum(int(s.what.split()[0]) for s in self.outlook.submitted)
+        taken += sum(int(s.what.split()[0]) for s in self.report.submitted)
         return self.settings.profile.limits.max_submitted - PLANNERS - taken
 
 
-def go_on(desk: Desk, folder: Path, step: Step, tasks: Sequence[Task], done: set[str], context: Context) -> None:
+def advance_step(
+    plan: PlanContext, folder: Path, step: Step, tasks: Sequence[Task], done: set[str], context: Context
+) -> None:
     """Bring a step one decision further: wait, submit, or open the next round."""
     numbers = rounds(folder)
     tried = attempts(folder)
     if numbers:
         header = read_header(folder, numbers[-1])
-        state = [_piece_state(desk, header, step.folder, piece, tried) for piece in header.pieces]
+        state = [_piece_state(plan, header, step.folder, piece, tried) for piece in header.pieces]
         # what was planned before a person asked was perhaps for another profile or other packages
-        if header.opened < desk.asked or not known_chunks(folder, header.round):
+        if header.opened < plan.asked or not known_chunks(folder, header.round):
             state = ["live" if each == "live" else "over" for each in state]
         if "live" in state or "new" in state or "lost" in state:
-            _submit(desk, step.folder, header, state)
-            desk.outlook.waiting.append(step.name)
+            _submit_pieces(plan, step.folder, header, state)
+            plan.report.waiting.append(step.name)
             return
         if "never" in state:
-            desk.outlook.problems[step.name] = (
+            plan.report.problems[step.name] = (
                 f"workers of round {header.round} were submitted {SUBMISSIONS} times and never started "
                 f"(or {UNANSWERED} times without an answer of sbatch); "
-                f"see {desk.journal.path / 'logs'} and 'atomsim clusters check'"
+                f"see {plan.journal.path / 'logs'} and 'atomsim clusters check'"
             )
             return
     history = _history(folder, numbers, tried, done)
-    _open_next(desk, folder, step, [t for t in tasks if t.id not in done], context, history)
+    _open_next(plan, folder, step, [t for t in tasks if t.id not in done], context, history)
 
 
 def _piece_state(
-    desk: Desk, header: Manifest, step: str, piece: tuple[int, int], tried: Mapping[str, Sequence[Attempt]]
+    plan: PlanContext, header: Manifest, step: str, piece: tuple[int, int], tried: Mapping[str, Sequence[Attempt]]
 ) -> str:
     """Return live, new (never submitted), lost (submitted, not there, never started), never or over."""
     first, count = piece
-    mine = [s for s in desk.submissions if s.is_piece(step, header.round, first)]
-    if any(s.token in desk.queued for s in mine):
+    mine = [s for s in plan.submissions if s.is_piece(step, header.round, first)]
+    if any(s.token in plan.queued for s in mine):
         return "live"
     if not mine:
         return "new"
-    if any(s.job and desk.slurm.knows(s.job, s.token) for s in mine):
+    if any(s.job and plan.slurm.knows(s.job, s.token) for s in mine):
         return "live"
     if any(key_of(header.round, n) in tried for n in range(first, first + count)):
         return "over"
-    recent = [s for s in mine if s.time > desk.asked]
+    recent = [s for s in mine if s.time > plan.asked]
     taken = sum(bool(s.job) for s in recent)
     return "lost" if taken < SUBMISSIONS and len(recent) - taken < UNANSWERED else "never"
 
 
-def _submit(desk: Desk, step: str, header: Manifest, state: Sequence[str]) -> None:
+def _submit_pieces(plan: PlanContext, step: str, header: Manifest, state: Sequence[str]) -> None:
     """Submit the pieces that are not in the queue, as far as there is room."""
     for piece, each in zip(header.pieces, state, strict=True):
         count = elements(piece[1], header.workers_per_element)
         if each not in {"new", "lost"}:
             continue
-        if count > desk.room():
-            desk.outlook.notes.append(f"{count} more jobs of {step} wait until the limit of submitted jobs allows them")
+        if count > plan.room():
+            plan.report.notes.append(f"{count} more jobs of {step} wait until the limit of submitted jobs allows them")
             return
         try:
-            token, job_id = _hand_in_piece(desk, step, header, piece)
+            token, job_id = _submit_piece(plan, step, header, piece)
         except RejectedError as error:
-            if not error.by_limit or not (desk.outlook.submitted or desk.queued):
+            if not error.by_limit or not (plan.report.submitted or plan.queued):
                 raise
-            desk.outlook.notes.append(f"{error}; the rest of {step} is submitted later")
+            plan.report.notes.append(f"{error}; the rest of {step} is submitted later")
             return
         if each == "lost":
-            desk.outlook.notes.append(f"a job array of {step} was lost or never started; it was submitted again")
-        desk.outlook.submitted.append(Submitted(token, job_id, f"{count} jobs of step {step}, round {header.round}"))
+            plan.report.notes.append(f"a job array of {step} was lost or never started; it was submitted again")
+        plan.report.submitted.append(Submitted(token, job_id, f"{count} jobs of step {step}, round {header.round}"))
 
 
-def _hand_in_piece(desk: Desk, step: str, header: Manifest, piece: tuple[int, int]) -> tuple[str, str]:
+def _submit_piece(plan: PlanContext, step: str, header: Manifest, piece: tuple[int, int]) -> tuple[str, str]:
     """Submit a piece, away from bad nodes if there are others; return its token and the job's id."""
     avoided = tuple(header.job.get("exclude", ()))
     try:
-        return _hand_in_array(desk, step, header, piece, avoided)
+        return _submit_array(plan, step, header, piece, avoided)
     except RejectedError as error:
         if error.by_limit or not avoided:
             raise
-        desk.outlook.notes.append(f"{error}; submitted again without keeping away from {', '.join(avoided)}")
-        return _hand_in_array(desk, step, header, piece, ())
+        plan.report.notes.append(f"{error}; submitted again without keeping away from {', '.join(avoided)}")
+        return _submit_array(plan, step, header, piece, ())
 
 
-def _hand_in_array(
-    desk: Desk, step: str, header: Manifest, piece: tuple[int, int], exclude: tuple[str, ...]
+def _submit_array(
+    plan: PlanContext, step: str, header: Manifest, piece: tuple[int, int], exclude: tuple[str, ...]
 ) -> tuple[str, str]:
     number = header.pieces.index(piece)
-    token = f"as-{desk.settings.run}-{step[:2]}r{header.round:03d}p{number:03d}-{secrets.token_hex(3)}"
+    token = f"as-{plan.settings.run}-{step[:2]}r{header.round:03d}p{number:03d}-{secrets.token_hex(3)}"
     job = ArrayJob(token, step, header.round, *piece, exclude)
-    script = array_script(desk.settings.profile, job, desk.journal.run.resolve())
-    return token, hand_in(desk, token, job, script)
+    script = array_script(plan.settings.profile, job, plan.journal.run.resolve())
+    return token, submit(plan, token, job, script)
 
 
-def hand_in(desk: Desk, token: str, job: Any, script: str) -> str:
+def submit(plan: PlanContext, token: str, job: Any, script: str) -> str:
     """Write the intent, submit, write the answer; a refused job leaves no intent.
 
     Raises:
         RejectedError: if Slurm refuses.
         AtomsimError: if the campaign was cancelled meanwhile.
     """
-    desk.lease.renew()
-    if (desk.journal.closed() or {"why": ""})["why"] == "cancelled":
-        raise AtomsimError(f"{desk.journal.run} was cancelled meanwhile; nothing more is submitted")
-    path = desk.journal.intend(token, job, script)
+    plan.lease.renew()
+    if (plan.journal.closed() or {"why": ""})["why"] == "cancelled":
+        raise AtomsimError(f"{plan.journal.run} was cancelled meanwhile; nothing more is submitted")
+    path = plan.journal.intend(token, job, script)
     try:
-        job_id = desk.slurm.submit(path)
+        job_id = plan.slurm.submit(path)
     except RejectedError:
         path.with_suffix(".json").unlink()
         raise
-    desk.journal.accepted(token, job_id)
+    plan.journal.accepted(token, job_id)
     return job_id
 
 
@@ -172,45 +174,47 @@ def _history(
 
 
 def _open_next(
-    desk: Desk, folder: Path, step: Step, pending: Sequence[Task], context: Context, history: policy.History
+    plan: PlanContext, folder: Path, step: Step, pending: Sequence[Task], context: Context, history: policy.History
 ) -> None:
     """Give up what killed its workers, and open a round for the rest."""
     numbers = rounds(folder)
     last = max(numbers, default=0)
-    recent = [n for n in numbers if read_header(folder, n).opened > desk.asked]
+    recent = [n for n in numbers if read_header(folder, n).opened > plan.asked]
     problem = policy.refusal(history, last) if last in recent else ""
     if problem:
-        desk.outlook.problems[step.name] = f"workers refused to work: {problem}"
+        plan.report.problems[step.name] = f"workers refused to work: {problem}"
         return
     lost = policy.given_up(history)
     if not lost and min(policy.idle_rounds(history, last), len(recent)) >= policy.IDLE_ROUNDS:
-        desk.outlook.problems[step.name] = (
-            f"{policy.IDLE_ROUNDS} rounds one after another brought nothing; see {desk.journal.path / 'logs'}, "
+        plan.report.problems[step.name] = (
+            f"{policy.IDLE_ROUNDS} rounds one after another brought nothing; see {plan.journal.path / 'logs'}, "
             "then 'atomsim resume'"
         )
         return
-    _record_given_up(desk, folder, last, [t for t in pending if t.id in lost], lost)
+    _record_given_up(plan, folder, last, [t for t in pending if t.id in lost], lost)
     left = [task for task in pending if task.id not in lost]
     if not left:
         return
     why = "first" if not last else f"{len(left)} tasks were left by round {last}"
-    open_round(desk, folder, step, left, context, history, last + 1, why=why)
+    open_round(plan, folder, step, left, context, history, last + 1, why=why)
     header = read_header(folder, last + 1)
-    _submit(desk, step.folder, header, ["new"] * len(header.pieces))
-    desk.outlook.waiting.append(step.name)
+    _submit_pieces(plan, step.folder, header, ["new"] * len(header.pieces))
+    plan.report.waiting.append(step.name)
 
 
-def _record_given_up(desk: Desk, folder: Path, last: int, tasks: Sequence[Task], reasons: Mapping[str, str]) -> None:
+def _record_given_up(
+    plan: PlanContext, folder: Path, last: int, tasks: Sequence[Task], reasons: Mapping[str, str]
+) -> None:
     if not tasks:
         return
     mine = claim(folder, key_of(last, policy.PLANNERS_CHUNK), {"token": "planner", "host": ""})
     for task in tasks:
         Ledger(folder / mine.ledger).append(record_of(task, "crashed", reasons[task.id]))
-        desk.outlook.notes.append(f"{task.label} is given up: {reasons[task.id]}")
+        plan.report.notes.append(f"{task.label} is given up: {reasons[task.id]}")
 
 
 def open_round(
-    desk: Desk,
+    plan: PlanContext,
     folder: Path,
     step: Step,
     tasks: Sequence[Task],
@@ -226,7 +230,7 @@ def open_round(
     Raises:
         AtomsimError: if another planner has just done so.
     """
-    cluster = desk.settings.profile
+    cluster = plan.settings.profile
     settings = step.settings.model_dump(mode="json")
     rate = measured_rate(folder) or cluster.worker.seconds_per_atom
     spans = task_spans(folder)
@@ -236,7 +240,7 @@ def open_round(
         "kind": step.kind,
         "settings": settings,
         "context": context.to_json(),
-        "versions": desk.settings.versions,
+        "versions": plan.settings.versions,
         "exclude": policy.excluded(history, number - 1),
         "seconds_per_atom": rate,
     }
@@ -251,7 +255,7 @@ def open_round(
         why=why,
         opened=time.time(),
     )
-    desk.lease.renew()
+    plan.lease.renew()
     if not write_manifest(folder, manifest, chunks):
         raise AtomsimError(f"another planner has just opened round {number} of {step.name}; run 'atomsim status'")
 

@@ -98,7 +98,7 @@ def read_cluster_status(run: Path, slurm: Slurm | None) -> ClusterStatus:
     """
     journal, folder = Journal(run), RunFolder(run)
     settings = journal.settings()
-    queued, said = _ask(slurm, settings)
+    queued, evaluation = _ask(slurm, settings)
     silent: list[str] = []
     dead: list[Attempt] = []
     steps = [_step(folder, about, queued, settings, silent, dead) for about in folder.read_info()["steps"]]
@@ -115,7 +115,7 @@ def read_cluster_status(run: Path, slurm: Slurm | None) -> ClusterStatus:
         silent=silent,
         died=[] if state == "cancelled" else _died(dead),  # whoever cancels knows what they died of
         unsure=unsure,
-        slurm=said,
+        slurm=evaluation,
         time=time.time(),
     )
 
@@ -153,10 +153,10 @@ def _ask(slurm: Slurm | None, settings: Settings) -> tuple[dict[str, list[Queued
 
 
 def _died(dead: Sequence[Attempt]) -> list[str]:
-    said = causes(dead)
+    evaluation = causes(dead)
     return [
         f"{a.claim['job']} on {a.claim['host']} (chunk {a.key}, attempt {a.number}): "
-        f"{said.get((a.key, a.number), 'no accounts of it')}"
+        f"{evaluation.get((a.key, a.number), 'no accounts of it')}"
         for a in dead
     ]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from atomsim.slurm.client import Queued, Slurm
 from atomsim.slurm.journal import Journal
-from atomsim.slurm.place import Place
+from atomsim.slurm.place import ChunkAssignment
 from atomsim.slurm.settings import Settings
 from atomsim.slurm.watchdog import BEAT_S
 from atomsim.store.claims import attempts
@@ -99,7 +99,9 @@ class Aside:
         return self.slurm.longest_s(partition)
 
 
-def wake(place: Place, journal: Journal, settings: Settings, slurm: Slurm, say: Callable[[str], None]) -> None:
+def wake(
+    place: ChunkAssignment, journal: Journal, settings: Settings, slurm: Slurm, say: Callable[[str], None]
+) -> None:
     """See to it that somebody goes on after this worker; what fails here is left to a person."""
     if journal.closed() is not None or not settings.profile.planner.submits:
         return
@@ -123,7 +125,7 @@ def wake(place: Place, journal: Journal, settings: Settings, slurm: Slurm, say: 
         say(f"nobody was woken: {error}")
 
 
-def ended_elements(place: Place) -> set[str]:
+def ended_elements(place: ChunkAssignment) -> set[str]:
     """Return the array elements of the round whose workers have all said their last word."""
     ended: set[str] = set()
     alive: set[str] = set()
@@ -135,7 +137,7 @@ def ended_elements(place: Place) -> set[str]:
     return ended - alive
 
 
-def others_at_work(place: Place) -> bool:
+def others_at_work(place: ChunkAssignment) -> bool:
     """True if another worker of the round is alive by its heartbeat."""
     for each in attempts(place.folder).values():
         last = each[-1]

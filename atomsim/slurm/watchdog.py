@@ -29,7 +29,7 @@ class Stopped(BaseException):
 
 
 @dataclass
-class Tally:
+class AttemptTally:
     """Achievements of an attempt; written as its ``beat`` and its ``end``."""
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Watch:
     hang_s: float
     grace_s: float
     """Time for the work to stop after the flag."""
-    tally: Tally = field(default_factory=Tally)
+    tally: AttemptTally = field(default_factory=AttemptTally)
     why: str = ""
     """Reason to stop; empty while there is none."""
     started: float = field(default_factory=time.time)

@@ -13,7 +13,7 @@ from ase import Atoms
 from atomsim.batching.capacity import in_one_line
 from atomsim.errors import InputError, nearest
 from atomsim.io.metadata import as_it_came, as_read
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 from atomsim.structures.sanity import check_structure
 
 WANTED = "wanted ASE Atoms, a pymatgen Structure or Molecule, a file or the name of a prototype"
@@ -46,13 +46,13 @@ def given_structures(systems: Any) -> Iterator[Given]:
             yield Given(Atoms(), source, in_one_line(error))
 
 
-def require_sound(atoms: Atoms, surface: Surface) -> None:
+def require_sound(atoms: Atoms, potential: EnergyModel) -> None:
     """Refuse a structure that this potential cannot say anything sensible about.
 
     Raises:
         InputError: as ``check_structure`` does.
     """
-    check_structure(atoms, getattr(surface, "elements", None))
+    check_structure(atoms, getattr(potential, "elements", None))
 
 
 def _each(systems: Any) -> Iterable[Any]:

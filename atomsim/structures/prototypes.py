@@ -31,7 +31,7 @@ class SpaceGroup:
 
 
 @dataclass(frozen=True)
-class Citation:
+class StructureReference:
     """Where the data are from."""
 
     authors: str
@@ -59,7 +59,7 @@ class Prototype:
     positions: str
     """``published``: lattice and coordinates are; ``relaxed``: the lattice is published, the
     coordinates are relaxed in it; ``derived``: neither is published, the notes say how they were made."""
-    citation: Citation
+    citation: StructureReference
     notes: str
     sublattices: tuple[str, ...] = field(repr=False)
     """Name of the sublattice of each site; the element where a site is not disordered."""
@@ -166,7 +166,7 @@ def _load(name: str) -> Prototype:
         density_g_cm3=data.get("density_g_cm3"),
         density_from=data.get("density_from"),
         positions=data["positions"],
-        citation=Citation(**data["citation"]),
+        citation=StructureReference(**data["citation"]),
         notes=data["notes"].strip(),
         sublattices=sublattices,
         _atoms=average,

@@ -17,7 +17,7 @@ PACKED = 0.80
 """Least distance of a random packing, in sums of covalent radii."""
 
 
-def shuffled(atoms: Atoms, elements: Sequence[str], rng: np.random.Generator) -> Atoms:
+def permute_species(atoms: Atoms, elements: Sequence[str], rng: np.random.Generator) -> Atoms:
     """Return a copy with the atoms of some elements permuted over their common sites.
 
     Raises:

@@ -67,9 +67,9 @@ def right_handed(atoms: Atoms) -> Atoms:
     return turned
 
 
-def lone_atoms(atoms: Atoms, surface: object) -> str:
+def lone_atoms(atoms: Atoms, potential: object) -> str:
     """Say which atoms have no other within the potential's cutoff, and so no force; empty if there is none."""
-    cutoff = float(getattr(surface, "cutoff", 0.0))
+    cutoff = float(getattr(potential, "cutoff", 0.0))
     if cutoff <= 0 or not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
         return ""
     reached = np.zeros(len(atoms), dtype=bool)

@@ -21,7 +21,7 @@ from atomsim.tasks.kind import cost_per_atom
 if TYPE_CHECKING:
     from atomsim.hopping.hops import Hop
     from atomsim.hopping.survey import Survey, SurveySettings
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
     from atomsim.models.shared import Shared
 
 KIND = "barriers"
@@ -236,7 +236,7 @@ def run(
     settings: Settings,
     inputs: Inputs,
     context: Context,
-    surface: Surface | None = None,
+    potential: EnergyModel | None = None,
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Find all paths in one flight; yield each hop's record as its path is done."""
@@ -245,18 +245,18 @@ def run(
     from atomsim.tasks.barriers_record import failed_values, path_record
 
     del inputs
-    assert surface is not None
+    assert potential is not None
     how = survey_settings(settings, context.seed)
     requests = [
         HopRequest(n, task_id(task.structure), atoms_from_json(task.structure or {}), task.tags["hop"])
         for n, task in enumerate(tasks)
     ]
-    for result in compute(requests, settings.ion, how, surface, prefactors=settings.prefactors, shared=shared):
+    for result in compute(requests, settings.ion, how, potential, prefactors=settings.prefactors, shared=shared):
         task = tasks[result.key]
         if result.path is None:
             yield record_of(task, result.status, result.message, values=failed_values(result, task.tags))
         else:
-            yield path_record(task, result, settings.check_with, surface, context)
+            yield path_record(task, result, settings.check_with, potential, context)
 
 
 def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from atomsim.errors import AtomsimError, InputError
 from atomsim.registry.cards import MODEL_FILES, from_folder, load_card
 
 if TYPE_CHECKING:
-    from atomsim.mep.path import Path
-    from atomsim.models.interface import Potential, Surface
+    from atomsim.mep.path import ReactionPath
+    from atomsim.models.interface import EnergyModel, Potential
     from atomsim.tasks.base import Context
 
 
@@ -35,7 +35,7 @@ def known_elements(name: str, context: Context) -> frozenset[int]:
     return card.numbers
 
 
-def checked(path: Path, check_with: Sequence[str], surface: Surface, context: Context) -> dict[str, Any]:
+def checked(path: ReactionPath, check_with: Sequence[str], potential: EnergyModel, context: Context) -> dict[str, Any]:
     """The barrier along the same images by other potentials, and how much all of them differ.
 
     A check that fails is told as such: it must not cost the hop that it was to check.
@@ -43,12 +43,12 @@ def checked(path: Path, check_with: Sequence[str], surface: Surface, context: Co
     from atomsim.batching.capacity import evaluate_all
     from atomsim.models.interface import device_of
 
-    device = str(device_of(surface))
+    device = str(device_of(potential))
     found, failed = {}, {}
     for name in check_with:
         try:
             other = further_potential(from_folder(name, context.base_dir), device, context.trust_file)
-            energy = np.concatenate([said.energy.numpy() for _, said in evaluate_all(path.images, other)])
+            energy = np.concatenate([evaluation.energy.numpy() for _, evaluation in evaluate_all(path.images, other)])
         except AtomsimError as error:
             failed[name] = str(error)
             continue

@@ -10,7 +10,7 @@ import numpy as np
 from atomsim.hopping.compute import HopResult
 from atomsim.hopping.summary import equivalent_ends
 from atomsim.io.atoms_json import atoms_to_json
-from atomsim.mep.find import Path
+from atomsim.mep.find import ReactionPath
 from atomsim.mep.flags import moment_change, path_flags
 from atomsim.mep.rates import DEFAULT_PREFACTOR, rate
 from atomsim.store.records import Record, Task, record_of
@@ -18,7 +18,7 @@ from atomsim.tasks.barriers_checks import checked
 from atomsim.units import ROOM_K
 
 if TYPE_CHECKING:
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
     from atomsim.tasks.base import Context
 
 BROKEN_EV = 0.005
@@ -38,7 +38,9 @@ def supercell_flags(tags: Mapping[str, Any]) -> list[str]:
     return [f"images {found:.2f} Å apart, {wanted:g} Å were asked for: raise max_atoms"]
 
 
-def path_record(task: Task, result: HopResult, check_with: Sequence[str], surface: Surface, context: Context) -> Record:
+def path_record(
+    task: Task, result: HopResult, check_with: Sequence[str], potential: EnergyModel, context: Context
+) -> Record:
     """Return the record of a hop; its structure is the highest image."""
     path = result.path
     assert path is not None
@@ -48,7 +50,7 @@ def path_record(task: Task, result: HopResult, check_with: Sequence[str], surfac
         arrays["magmoms"] = path.magmoms[top]
     values = _values(path, result) | _rates(path, result) | _redox(path)
     if check_with and path.status == "converged":
-        values |= checked(path, check_with, surface, context)
+        values |= checked(path, check_with, potential, context)
     values["flags"] = flags(path, result, values, alike=equivalent_ends(task.tags)) + supercell_flags(task.tags)
     structure = atoms_to_json(path.images[top], arrays) if np.isfinite(path.energies).all() else None
     return record_of(task, path.status, path.message, values=values, structure=structure)
@@ -58,7 +60,7 @@ def _shared(result: HopResult) -> dict[str, Any]:
     return {"hessian": result.hessian_calls, "ends": result.end_calls}
 
 
-def _values(path: Path, result: HopResult) -> dict[str, Any]:
+def _values(path: ReactionPath, result: HopResult) -> dict[str, Any]:
     values: dict[str, Any] = {
         "n_atoms": len(path.images[0]),
         "n_images": len(path.images),
@@ -77,7 +79,7 @@ def _values(path: Path, result: HopResult) -> dict[str, Any]:
         "fmax_eV_per_A": float(path.residual),
         "saddle_image": path.highest,
         "path": _full_path(path),
-        "legs": [{"barrier_eV": p.barrier, "reverse_barrier_eV": p.reverse_barrier} for p in result.legs],
+        "legs": [{"barrier_eV": p.barrier, "reverse_barrier_eV": p.reverse_barrier} for p in result.segments],
     }
     if path.proof is not None:
         values["negative_modes"] = path.proof.negative_modes
@@ -86,7 +88,7 @@ def _values(path: Path, result: HopResult) -> dict[str, Any]:
     return values
 
 
-def _full_path(path: Path) -> dict[str, Any]:
+def _full_path(path: ReactionPath) -> dict[str, Any]:
     moments = None if path.magmoms is None else [None if np.isnan(m).any() else m.tolist() for m in path.magmoms]
     return {
         "length_A": path.lengths.tolist(),
@@ -98,7 +100,7 @@ def _full_path(path: Path) -> dict[str, Any]:
     }
 
 
-def _rates(path: Path, result: HopResult) -> dict[str, Any]:
+def _rates(path: ReactionPath, result: HopResult) -> dict[str, Any]:
     if path.status != "converged":
         return {}
     attempt = result.attempt_Hz or DEFAULT_PREFACTOR
@@ -110,7 +112,7 @@ def _rates(path: Path, result: HopResult) -> dict[str, Any]:
     }
 
 
-def _redox(path: Path) -> dict[str, Any]:
+def _redox(path: ReactionPath) -> dict[str, Any]:
     """The metal whose moment changes most between the images."""
     found = moment_change(path)
     if found is None:
@@ -118,12 +120,12 @@ def _redox(path: Path) -> dict[str, Any]:
     return {"largest_moment_change_muB": found[0], "largest_moment_change_atom": found[1]}
 
 
-def flags(path: Path, result: HopResult, values: dict[str, Any], *, alike: bool) -> list[str]:
+def flags(path: ReactionPath, result: HopResult, values: dict[str, Any], *, alike: bool) -> list[str]:
     """Caveats to read before using the barrier; empty where nothing is wrong.
 
     ``alike``: the host's symmetry makes the ends equivalent.
     """
-    found = path_flags(path, result.legs)
+    found = path_flags(path, result.segments)
     apart = abs(values.get("reaction_energy_eV", 0.0))
     if alike and apart > BROKEN_EV:
         told = f"equivalent ends differ by {apart:.3f} eV"

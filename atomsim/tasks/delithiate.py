@@ -18,7 +18,7 @@ from atomsim.tasks.kind import cost_per_atom
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
     from atomsim.models.shared import Shared
     from atomsim.structures.delithiation import Delithiation
     from atomsim.structures.symmetrise import Symmetrised
@@ -94,11 +94,11 @@ def run(
     settings: Settings,
     inputs: Inputs,
     context: Context,
-    surface: Surface | None = None,
+    potential: EnergyModel | None = None,
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Pass every ordering on as a record."""
-    del settings, inputs, context, surface, shared
+    del settings, inputs, context, potential, shared
     for task in tasks:
         assert task.structure is not None
         yield record_of(task, "done", structure=task.structure, values={"n_atoms": len(task.structure["numbers"])})

@@ -18,7 +18,7 @@ from atomsim.tasks.base import Context, Inputs, Origin, StepSettings, Structures
 from atomsim.tasks.kind import cost_per_atom
 
 if TYPE_CHECKING:
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
     from atomsim.models.shared import Shared
     from atomsim.oxygen.settings import DimerSettings
     from atomsim.structures.pairs import Pair
@@ -141,7 +141,7 @@ def run(
     settings: Settings,
     inputs: Inputs,
     context: Context,
-    surface: Surface | None = None,
+    potential: EnergyModel | None = None,
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Drive all pairs; on a CPU one after the other, so that records come as they end."""
@@ -150,13 +150,13 @@ def run(
     from atomsim.tasks.dimerize_record import search_record
 
     del inputs, shared
-    assert surface is not None
+    assert potential is not None
     how = dimer_settings(settings, context.seed)
-    one_by_one = device_of(surface).type == "cpu"
+    one_by_one = device_of(potential).type == "cpu"
     for part in [[t] for t in tasks] if one_by_one else [list(tasks)]:
         requests = [Request(t.id, atoms_from_json(t.structure or {}), _pair_of(t)) for t in part]
-        for task, search in zip(part, find_dimers(requests, surface, how), strict=True):
-            yield search_record(task, search, settings.check_with, surface, context)
+        for task, search in zip(part, find_dimers(requests, potential, how), strict=True):
+            yield search_record(task, search, settings.check_with, potential, context)
 
 
 def _pair_of(task: Task) -> Pair:

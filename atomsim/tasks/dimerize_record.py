@@ -13,7 +13,7 @@ from atomsim.io.atoms_json import atoms_to_json
 from atomsim.store.records import Record, Task, record_of
 
 if TYPE_CHECKING:
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
     from atomsim.oxygen.result import Minimum, PairSearch
     from atomsim.oxygen.scan import ScanPoint
     from atomsim.tasks.base import Context
@@ -23,7 +23,7 @@ SPREAD_EV = 0.3
 
 
 def search_record(
-    task: Task, search: PairSearch, check_with: Sequence[str], surface: Surface, context: Context
+    task: Task, search: PairSearch, check_with: Sequence[str], potential: EnergyModel, context: Context
 ) -> Record:
     """Return the record of a search; its structure is the lowest dimer's, or the intact one."""
     values: dict[str, Any] = {
@@ -33,7 +33,7 @@ def search_record(
     }
     if search.status != "converged":
         return record_of(task, search.status, search.message, values=values, structure=task.structure)
-    spreads, failed = _checked(search, check_with, surface, context)
+    spreads, failed = _checked(search, check_with, potential, context)
     values |= _outcome(search) | {
         "intact_energy_eV": search.intact.energy,
         "length_A": search.pair.length_A,
@@ -128,7 +128,7 @@ def _flags(search: PairSearch, spreads: dict[int, dict[str, Any]], failed: dict[
 
 
 def _checked(
-    search: PairSearch, check_with: Sequence[str], surface: Surface, context: Context
+    search: PairSearch, check_with: Sequence[str], potential: EnergyModel, context: Context
 ) -> tuple[dict[int, dict[str, Any]], dict[str, str]]:
     """Energies of the same minima by other potentials, and how much all differ."""
     from atomsim.batching.capacity import evaluate_all
@@ -141,8 +141,10 @@ def _checked(
     geometries = [search.intact.atoms, *(m.relaxation.atoms for m in search.minima)]
     for name in check_with:
         try:
-            other = further_potential(from_folder(name, context.base_dir), str(device_of(surface)), context.trust_file)
-            energy = [float(e) for _, said in evaluate_all(geometries, other) for e in said.energy]
+            other = further_potential(
+                from_folder(name, context.base_dir), str(device_of(potential)), context.trust_file
+            )
+            energy = [float(e) for _, evaluation in evaluate_all(geometries, other) for e in evaluation.energy]
         except AtomsimError as error:
             failed[name] = str(error)
             continue

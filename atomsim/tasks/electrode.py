@@ -16,7 +16,7 @@ from atomsim.tasks.kind import cost_per_atom
 
 if TYPE_CHECKING:
     from atomsim.analysis.electrode import Entry
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
     from atomsim.models.shared import Shared
 
 KIND = "electrode"
@@ -120,7 +120,7 @@ def run(
     settings: Settings,
     inputs: Inputs,
     context: Context,
-    surface: Surface | None = None,
+    potential: EnergyModel | None = None,
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Analyse; one record with everything as JSON in ``values``.
@@ -128,7 +128,7 @@ def run(
     Raises:
         InputError: as ``expand`` does.
     """
-    del surface, shared
+    del potential, shared
     for task in tasks:
         yield _analyse(task, settings, inputs, context)
 

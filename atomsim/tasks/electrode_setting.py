@@ -13,7 +13,7 @@ from atomsim.store.records import Record
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from atomsim.analysis.describe import Setting
+    from atomsim.analysis.describe import ParentSetting
 
 SYMPREC_A = 0.01
 """Tolerance of the host's symmetry where no step says which it found, Å."""
@@ -71,7 +71,7 @@ def _filled(record: Record) -> Atoms:
     return atoms
 
 
-def setting_of(tags: Mapping[str, Any], atoms: Atoms, reflection: Sequence[int] | None) -> Setting | None:
+def setting_of(tags: Mapping[str, Any], atoms: Atoms, reflection: Sequence[int] | None) -> ParentSetting | None:
     """Return the way from a child's cell to the prototype's, or else to the cell that ``supercell`` counts.
 
     Args:
@@ -79,7 +79,7 @@ def setting_of(tags: Mapping[str, Any], atoms: Atoms, reflection: Sequence[int] 
         atoms: the child.
         reflection: of the layers, as the user gave it; None takes the prototype's where it is known.
     """
-    from atomsim.analysis.describe import Setting
+    from atomsim.analysis.describe import ParentSetting
     from atomsim.analysis.published import layer_reflection
 
     if "supercell" not in tags:
@@ -90,13 +90,13 @@ def setting_of(tags: Mapping[str, Any], atoms: Atoms, reflection: Sequence[int] 
     cell_map = np.asarray(tags["supercell"], float)
     prototype = _prototype(name) if name else None
     if prototype is None:
-        return Setting(cell_map, hkl)
+        return ParentSetting(cell_map, hkl)
     published = prototype.cell.array
     counted = np.asarray(tags.get("parent_cell", published), float)  # e.g. the primitive cell, in the same setting
     cell_map = cell_map @ counted @ np.linalg.inv(published)
     hosts = [sum(s != tags["ion"] for s in structure.symbols) for structure in (atoms, prototype)]
     # Without this the supercell counts another cell than the prototype's: no lattice is better than a wrong one.
-    return Setting(cell_map, hkl) if abs(abs(np.linalg.det(cell_map)) * hosts[1] - hosts[0]) < 1e-3 else None
+    return ParentSetting(cell_map, hkl) if abs(abs(np.linalg.det(cell_map)) * hosts[1] - hosts[0]) < 1e-3 else None
 
 
 def _prototype(name: str) -> Atoms | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from atomsim.batch import Batch, Evaluation
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
     from atomsim.models.shared import Shared
 
 KIND = "evaluate"
@@ -47,7 +47,7 @@ def run(
     settings: Settings,
     inputs: Inputs,
     context: Context,
-    surface: Surface | None = None,
+    potential: EnergyModel | None = None,
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Evaluate, as many structures together as the device holds; what fails costs no other its result."""
@@ -58,23 +58,23 @@ def run(
     from atomsim.relaxation import default_capacity
 
     del settings, inputs, context, shared
-    assert surface is not None
-    device = getattr(surface, "device", torch.device("cpu"))
+    assert potential is not None
+    device = getattr(potential, "device", torch.device("cpu"))
     systems = [atoms_from_json(task.structure or {}) for task in tasks]
-    capacity = default_capacity(surface, systems, device)
+    capacity = default_capacity(potential, systems, device)
     first = 0
     while first < len(systems):
         last = first + 1
         while last < len(systems) and capacity.admits(capacity.load(Batch.pack(systems[first : last + 1], device))):
             last += 1
         batch = Batch.pack(systems[first:last], device)
-        said, faults = evaluate(surface, batch, torch.arange(last - first, device=device))
+        evaluation, faults = evaluate(potential, batch, torch.arange(last - first, device=device))
         for n in range(last - first):
             task = tasks[first + n]
             if n in faults:
                 yield record_of(task, faults[n].status, faults[n].message, values={"force_calls": 1})
             else:
-                yield _record(task, systems[first + n], said, batch, n)
+                yield _record(task, systems[first + n], evaluation, batch, n)
         first = last
 
 
@@ -84,20 +84,20 @@ def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
     return {"statuses": count_statuses(records), "force_calls": total_calls(records)}
 
 
-def _record(task: Task, atoms: Atoms, said: Evaluation, batch: Batch, n: int) -> Record:
+def _record(task: Task, atoms: Atoms, evaluation: Evaluation, batch: Batch, n: int) -> Record:
     mine = (batch.system == n).nonzero().flatten()
-    forces = said.forces[mine].cpu().numpy()
-    stress = said.stress[n].cpu().numpy() / GPA
-    energy = float(said.energy[n])
+    forces = evaluation.forces[mine].cpu().numpy()
+    stress = evaluation.stress[n].cpu().numpy() / GPA
+    energy = float(evaluation.energy[n])
     if not (np.isfinite(forces).all() and np.isfinite(energy) and np.isfinite(stress).all()):
         return record_of(task, "not_a_number", "a result is not a finite number", values={"force_calls": 1})
     arrays = {"forces": forces}
-    if said.magmoms is not None:
-        arrays["magmoms"] = said.magmoms[mine].cpu().numpy()
+    if evaluation.magmoms is not None:
+        arrays["magmoms"] = evaluation.magmoms[mine].cpu().numpy()
     values = {
         "energy_eV": energy,
         "energy_per_atom_eV": energy / len(atoms),
-        "fmax_eV_per_A": float(np.linalg.norm(batch.free_part(said.forces)[mine].cpu().numpy(), axis=1).max()),
+        "fmax_eV_per_A": float(np.linalg.norm(batch.free_part(evaluation.forces)[mine].cpu().numpy(), axis=1).max()),
         "pressure_GPa": -float(np.trace(stress)) / 3,
         "stress_GPa": [float(stress[i, j]) for i, j in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))],
         "volume_A3": float(atoms.cell.volume),

@@ -6,7 +6,7 @@ A kind is a module with
 * ``Settings``: the keys of its ``[[step]]``, a ``StepSettings``;
 * ``expand(settings, inputs, context) -> list[Task]``: what is to be done, without a force call.
   ``inputs`` are the records of the earlier steps that the settings name;
-* ``run(tasks, settings, inputs, context, surface, shared) -> Iterator[Record]``: one record per task, in
+* ``run(tasks, settings, inputs, context, potential, shared) -> Iterator[Record]``: one record per task, in
   any order. A kind that needs a potential must find all it needs in the task itself, as tasks go
   to other processes and machines; it gets no ``inputs``. What several tasks need it computes through
   ``shared``, which decides nothing but how often that is done;
@@ -34,7 +34,7 @@ from pydantic import BaseModel
 from atomsim.store.records import Record, Task
 
 if TYPE_CHECKING:
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
     from atomsim.models.shared import Shared
     from atomsim.tasks.base import Context, Inputs
 
@@ -56,7 +56,7 @@ class StepKind(Protocol):
         settings: Any,
         inputs: Inputs,
         context: Context,
-        surface: Surface | None = None,
+        potential: EnergyModel | None = None,
         shared: Shared | None = None,
     ) -> Iterator[Record]:
         """Do it: one record per task."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from atomsim.dynamics.integrators import Integrator
     from atomsim.dynamics.run import Member
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
     from atomsim.models.shared import Shared
 
 KIND = "md"
@@ -165,15 +165,15 @@ def run(
     settings: Settings,
     inputs: Inputs,
     context: Context,
-    surface: Surface | None = None,
+    potential: EnergyModel | None = None,
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Run trajectories, those together that the device holds; each goes on from its saved state."""
     from atomsim.dynamics.run import run as run_members
 
     del inputs, shared
-    assert surface is not None
-    model = surface
+    assert potential is not None
+    model = potential
     logs: dict[str, Log] = {}
 
     def members() -> Iterator[Member]:
@@ -182,7 +182,7 @@ def run(
             yield member
 
     look = next(n for n in range(min(SAVE_STEPS, settings.every), 0, -1) if settings.every % n == 0)
-    for snapshot in run_members(members(), surface, integrator(settings), every=look):
+    for snapshot in run_members(members(), potential, integrator(settings), every=look):
         log = logs[str(snapshot.key)]
         step = int(snapshot.state.step)
         if snapshot.status in ("running", "done") and step % settings.every == 0:
@@ -194,7 +194,7 @@ def run(
             log.save(snapshot.state)
 
 
-def _begin(task: Task, settings: Settings, context: Context, surface: Surface) -> tuple[Log, Member]:
+def _begin(task: Task, settings: Settings, context: Context, potential: EnergyModel) -> tuple[Log, Member]:
     """Return the log and the member of a task, at its start or where it was interrupted."""
     from atomsim.batch import Batch
     from atomsim.dynamics.run import Member
@@ -204,14 +204,14 @@ def _begin(task: Task, settings: Settings, context: Context, surface: Surface) -
     from atomsim.models.interface import device_of
 
     atoms, temperature = atoms_from_json(task.structure or {}), float(task.tags["temperature_K"])
-    device = device_of(surface)
+    device = device_of(potential)
     log = Log(task, atoms, settings, context)
     saved = log.load()
     if saved is not None:
         state = MDState.from_arrays(saved, device)
     else:
         seed = seed_of(atoms, temperature, int(task.tags["replica"]), context.seed)
-        state = start(Batch.pack([atoms], device), surface, temperature, [seed])
+        state = start(Batch.pack([atoms], device), potential, temperature, [seed])
         log.record(state)
     schedule = Schedule.constant(temperature, settings.steps, settings.pressure_GPa or 0.0)
     return log, Member(task.id, state, schedule)

@@ -17,7 +17,7 @@ from atomsim.tasks.base import Context, Inputs, Origin, Parent, StepSettings, ma
 if TYPE_CHECKING:
     from atomsim.mep.path import PathSettings
     from atomsim.mep.result import MinimumEnergyPath
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
     from atomsim.models.shared import Shared
 
 KIND = "neb"
@@ -107,19 +107,19 @@ def run(
     settings: Settings,
     inputs: Inputs,
     context: Context,
-    surface: Surface | None = None,
+    potential: EnergyModel | None = None,
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Find each path."""
     from atomsim.mep.neb import neb
 
     del inputs, shared
-    assert surface is not None
+    assert potential is not None
     for task in tasks:
         path = neb(
             atoms_from_json(task.structure or {}),
             atoms_from_json(task.tags["end"]),
-            surface,
+            potential,
             relax_ends=settings.relax_ends,
             order=settings.order,
             prefactor=settings.prefactor,

@@ -21,7 +21,7 @@ from atomsim.tasks.kind import cost_per_atom
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
     from atomsim.models.shared import Shared
     from atomsim.oxygen.vacancies import Oxygen
     from atomsim.relaxation import Relaxation, RelaxSettings
@@ -169,34 +169,34 @@ def run(
     settings: Settings,
     inputs: Inputs,
     context: Context,
-    surface: Surface | None = None,
+    potential: EnergyModel | None = None,
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Relax crystals, references and what vacancies leave."""
     from atomsim.relaxation import RelaxSettings
 
     del inputs
-    assert surface is not None
+    assert potential is not None
     how = RelaxSettings(
         fmax_eV_per_A=settings.fmax_eV_per_A, max_steps=settings.max_steps, cell=settings.cell, seed=context.seed
     )
     for task in tasks:
         role = task.tags["role"]
         if role == "oxygen":
-            yield _of_oxygen(task, surface)
+            yield _of_oxygen(task, potential)
         elif role == "vacancy":
-            yield _of_vacancy(task, settings, how, surface, shared)
+            yield _of_vacancy(task, settings, how, potential, shared)
         else:
             of_role = how if role == "host" else replace(how, cell=True, fmax_eV_per_A=min(0.01, how.fmax_eV_per_A))
-            found = _relaxed(atoms_from_json(task.structure or {}), of_role, surface)
+            found = _relaxed(atoms_from_json(task.structure or {}), of_role, potential)
             values = _energies(found) | {"force_calls": found.force_calls}
             yield record_of(task, found.status, found.message, values=values, structure=atoms_to_json(found.atoms))
 
 
-def _relaxed(atoms: Atoms, how: RelaxSettings, surface: Surface) -> Relaxation:
+def _relaxed(atoms: Atoms, how: RelaxSettings, potential: EnergyModel) -> Relaxation:
     from atomsim.relaxation import iter_relax
 
-    return next(iter_relax([atoms], surface, how))[1]
+    return next(iter_relax([atoms], potential, how))[1]
 
 
 def _energies(found: Relaxation) -> dict[str, Any]:
@@ -204,12 +204,12 @@ def _energies(found: Relaxation) -> dict[str, Any]:
     return {k: v for k, v in values.items() if np.isfinite(v)} | {"n_atoms": len(found.atoms)}
 
 
-def _of_oxygen(task: Task, surface: Surface) -> Record:
+def _of_oxygen(task: Task, potential: EnergyModel) -> Record:
     from atomsim.errors import AtomsimError
     from atomsim.oxygen.vacancies import oxygen_molecule
 
     try:
-        found = oxygen_molecule(surface, atoms_from_json(task.structure or {}))
+        found = oxygen_molecule(potential, atoms_from_json(task.structure or {}))
     except AtomsimError as error:
         return record_of(task, "invalid", str(error), structure=task.structure)
     return record_of(task, "converged", values=_molecule_values(found), structure=task.structure)
@@ -225,20 +225,22 @@ def _molecule_values(found: Oxygen) -> dict[str, Any]:
     return values if found.moment is None else values | {"moment_muB": found.moment}
 
 
-def _of_vacancy(task: Task, settings: Settings, how: RelaxSettings, surface: Surface, shared: Shared | None) -> Record:
+def _of_vacancy(
+    task: Task, settings: Settings, how: RelaxSettings, potential: EnergyModel, shared: Shared | None
+) -> Record:
     """Energies without the gas: against ½E(O2) they are counted in the summary, from one record of O2."""
     from atomsim.models.shared import Shared
 
     atoms = atoms_from_json(task.structure or {})
     remember = shared or Shared()
     what = ("intact", task.structure and repr(sorted(task.structure.items())), settings.model_dump_json())
-    intact: Relaxation = remember.get(surface, what, lambda: _relaxed(atoms, how, surface))
+    intact: Relaxation = remember.get(potential, what, lambda: _relaxed(atoms, how, potential))
     of_host = {"intact_force_calls": intact.force_calls}
     if not intact.converged:
         why = f"the intact cell did not relax ({intact.status}: {intact.message})"
         return record_of(task, intact.status, why, values=of_host | {"force_calls": 0}, structure=task.structure)
     vacancy = _vacancy_of(task)
-    found = _relaxed(vacancy.made_in(intact.atoms), how, surface)
+    found = _relaxed(vacancy.made_in(intact.atoms), how, potential)
     values: dict[str, Any] = _energies(found) | of_host | {"force_calls": found.force_calls}
     if np.isfinite(found.initial_energy):
         values["unrelaxed_without_gas_eV"] = float(found.initial_energy - intact.energy)

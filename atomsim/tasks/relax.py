@@ -29,7 +29,7 @@ from atomsim.units import GPA
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
     from atomsim.models.shared import Shared
     from atomsim.relaxation import Relaxation, RelaxSettings
     from atomsim.relaxation.hosts import Inherited
@@ -111,7 +111,7 @@ def run(
     settings: Settings,
     inputs: Inputs,
     context: Context,
-    surface: Surface | None = None,
+    potential: EnergyModel | None = None,
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Relax, yielding records as structures finish."""
@@ -119,11 +119,11 @@ def run(
     from atomsim.relaxation.hosts import inherited
 
     del inputs
-    assert surface is not None
+    assert potential is not None
     systems = [atoms_from_json(task.structure) for task in tasks if task.structure is not None]
     how = _relax_settings(settings, context.seed)
-    known = inherited([structure_of(task) for task in tasks], surface, how, shared)
-    for n, relaxation in iter_relax(systems, surface, how, hessians={n: k.hessian for n, k in known.items()}):
+    known = inherited([structure_of(task) for task in tasks], potential, how, shared)
+    for n, relaxation in iter_relax(systems, potential, how, hessians={n: k.hessian for n, k in known.items()}):
         yield _record(tasks[n], relaxation, known.get(n))
 
 

@@ -13,7 +13,7 @@ from atomsim.errors import InputError
 from atomsim.units import GPA
 
 
-def said(atoms: Atoms, energy: float, push: float = 0.0, stress: float = 0.0) -> Atoms:
+def evaluation(atoms: Atoms, energy: float, push: float = 0.0, stress: float = 0.0) -> Atoms:
     atoms = atoms.copy()
     forces = np.zeros((len(atoms), 3))
     forces[0, 0] = push
@@ -25,19 +25,19 @@ OXIDE = bulk("LiO", "rocksalt", a=4.2, cubic=True)
 
 
 def test_one_structure():
-    row = agreement("oxide", said(OXIDE, -16.0, 0.1), said(OXIDE, -15.2, 0.4, 2.0))
+    row = agreement("oxide", evaluation(OXIDE, -16.0, 0.1), evaluation(OXIDE, -15.2, 0.4, 2.0))
     assert (row.label, row.formula, row.n_atoms) == ("oxide", "Li4O4", 8)
     assert row.energy_b_eV_per_atom - row.energy_a_eV_per_atom == pytest.approx(0.1)
     assert row.forces_largest_eV_per_A == pytest.approx(0.3)
     assert row.forces_MAE_eV_per_A == pytest.approx(0.3 / 24)
     assert row.stress_MAE_GPa == pytest.approx(2.0)
     with pytest.raises(InputError, match="wanted one structure twice"):
-        agreement("oxide", said(OXIDE, 0.0), said(OXIDE[:4], 0.0))
+        agreement("oxide", evaluation(OXIDE, 0.0), evaluation(OXIDE[:4], 0.0))
 
 
 def test_many_structures_and_another_zero_of_energy():
     """A constant offset of a formula's energies is no disagreement within the formula."""
-    rows = [agreement(str(k), said(OXIDE, -k), said(OXIDE, -k + 0.8 + 0.08 * (k % 2))) for k in range(4)]
+    rows = [agreement(str(k), evaluation(OXIDE, -k), evaluation(OXIDE, -k + 0.8 + 0.08 * (k % 2))) for k in range(4)]
     found = summarise(rows)
     assert found.structures == 4
     assert found.energy_offset_meV_per_atom == pytest.approx(105.0)
@@ -49,7 +49,7 @@ def test_many_structures_and_another_zero_of_energy():
 
 def test_forces_are_pooled_over_components_and_the_mean_of_structures_is_another_number():
     one, many = OXIDE[:1], OXIDE.repeat((2, 1, 1))
-    rows = [agreement(str(len(a)), said(a, 0.0), said(a, 0.0, 0.3)) for a in (one, many)]
+    rows = [agreement(str(len(a)), evaluation(a, 0.0), evaluation(a, 0.0, 0.3)) for a in (one, many)]
     found = summarise(rows)
     assert found.forces_MAE_meV_per_A == pytest.approx(600 / (3 * 17))
     assert found.forces_MAE_mean_of_structures_meV_per_A == pytest.approx((100 + 300 / 48) / 2)

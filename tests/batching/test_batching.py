@@ -53,7 +53,7 @@ class Device:
         parts = [1.0, load.atoms, load.edges, load.angles, load.atoms * load.neighbors]
         return float(self.coefficients @ np.array(parts))
 
-    def __call__(self, surface, batch: Batch) -> float:
+    def __call__(self, potential, batch: Batch) -> float:
         self.calls += 1
         return self.true(count_load(batch, CUTOFF, SHORT)) * (1 + self.rng.uniform(-self.noise, self.noise))
 
@@ -100,7 +100,7 @@ def test_the_driver_packs_by_predicted_memory():
     capacity = Capacity(systems=10_000, memory=learned(device), limit_bytes=limit)
     taken = []
 
-    def surface(batch: Batch) -> Evaluation:
+    def potential(batch: Batch) -> Evaluation:
         taken.append((device.true(count_load(batch, CUTOFF, SHORT)), batch.n_systems))
         if taken[-1][0] > 1.1 * limit:
             raise torch.OutOfMemoryError("out of memory")
@@ -108,7 +108,7 @@ def test_the_driver_packs_by_predicted_memory():
         return Evaluation(zero[: batch.n_systems, 0].clone(), zero, torch.zeros_like(batch.cell))
 
     groups = [Group(n, batch) for n, batch in enumerate(assortment(80, seed=3))]
-    found = list(drive(groups, surface, Fire(), Space(cell=False), Stop(), capacity))
+    found = list(drive(groups, potential, Fire(), Space(cell=False), Stop(), capacity))
     assert sorted(o.key for o in found) == list(range(80))
     assert {o.status for o in found} == {"converged"}
     assert max(n for _, n in taken) > 3
@@ -120,11 +120,11 @@ def test_one_group_is_always_admitted():
     groups = [Group(n, batch) for n, batch in enumerate(assortment(3))]
     sizes = []
 
-    def surface(batch: Batch) -> Evaluation:
+    def potential(batch: Batch) -> Evaluation:
         sizes.append(batch.n_systems)
         return LennardJones()(batch)
 
-    assert len(list(drive(groups, surface, Fire(), Space(cell=False), Stop(max_steps=0), capacity))) == 3
+    assert len(list(drive(groups, potential, Fire(), Space(cell=False), Stop(max_steps=0), capacity))) == 3
     assert set(sizes) == {1}
 
 
@@ -147,17 +147,17 @@ def test_angles_are_counted_as_chgnet_makes_them():
 def test_probes_that_do_not_fit_are_left_out():
     device = Device(noise=0.0)
 
-    def small(surface, batch: Batch) -> float:
+    def small(potential, batch: Batch) -> float:
         if batch.n_atoms > 60:
             raise torch.OutOfMemoryError("out of memory")
-        return device(surface, batch)
+        return device(potential, batch)
 
     probes = probe_batches(Batch.pack([crystal(4.2, 6, seed=1)]))
     memory = calibrate(LennardJones(), probes, small, CUTOFF, SHORT)
     load = count_load(probes[-1], CUTOFF, SHORT)
     assert memory.predict(load) == pytest.approx(device.true(load), rel=0.15)
 
-    def none(surface, batch: Batch) -> float:
+    def none(potential, batch: Batch) -> float:
         raise torch.OutOfMemoryError("out of memory")
 
     with pytest.raises(AtomsimError, match="nothing to calibrate"):
@@ -183,11 +183,11 @@ def test_prediction_on_a_gpu():
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), InputError("does not know X")])
 def test_a_sample_that_cannot_be_evaluated_raises_nothing(error):
-    def surface(batch: Batch) -> Evaluation:
+    def potential(batch: Batch) -> Evaluation:
         raise error
 
     on_a_gpu = SimpleNamespace(device=torch.device("cuda"))
-    assert device_capacity(surface, on_a_gpu) == Capacity(systems=1)
+    assert device_capacity(potential, on_a_gpu) == Capacity(systems=1)
 
 
 def test_angles_are_counted_in_two_precisions_too():

@@ -9,17 +9,17 @@ from ase import Atoms
 from ase.build import bulk
 
 from atomsim.batch import Batch
-from atomsim.distill.active import least_known, spread, worst
+from atomsim.distill.active import force_std, select_by_disagreement, select_by_error
 from atomsim.distill.labelling import Recorder, evenly, label, largest_force, read_frames, write_frames
 from atomsim.distill.recipe import load_recipe
-from atomsim.distill.sampling import frames_of, jobs_of
+from atomsim.distill.sampling import frame_sources, frames_of
 from atomsim.distill.structures import structures_of
 from atomsim.dynamics import Langevin
 from atomsim.dynamics.trajectory import snapshots, stable
 from atomsim.errors import InputError
 from atomsim.models.load import load_potential
 from atomsim.models.pair import LennardJones
-from atomsim.structures.random import compressed, dimers, displaced, nearest_pair, packing, shuffled
+from atomsim.structures.random import compressed, dimers, displaced, nearest_pair, packing, permute_species
 
 RECIPE = """
 [distill]
@@ -63,16 +63,16 @@ def recipe(tmp_path):
 
 def test_all_sources_give_labelled_frames_of_their_domain(recipe):
     teacher = load_potential("lj-test", "cpu")
-    jobs = {job.name: job for job in jobs_of(recipe)}
+    jobs = {job.name: job for job in frame_sources(recipe)}
     assert {j.split for j in jobs.values()} == {"train", "test"}
     for name, job in jobs.items():
         frames = frames_of(job, recipe, teacher)
         assert frames, name
         again = frames_of(job, recipe, teacher)
         assert all(np.array_equal(a.positions, b.positions) for a, b in zip(frames, again, strict=True)), name
-        said = teacher(Batch.pack(frames[:1]))
-        assert frames[0].get_potential_energy() == pytest.approx(float(said.energy[0]), abs=1e-9)
-        np.testing.assert_allclose(frames[0].get_forces(), said.forces.numpy(), atol=1e-9)
+        evaluation = teacher(Batch.pack(frames[:1]))
+        assert frames[0].get_potential_energy() == pytest.approx(float(evaluation.energy[0]), abs=1e-9)
+        np.testing.assert_allclose(frames[0].get_forces(), evaluation.forces.numpy(), atol=1e-9)
         assert {f.info["config_type"] for f in frames} == {job.domain}
         assert max(map(largest_force, frames)) < 30.0
 
@@ -80,7 +80,7 @@ def test_all_sources_give_labelled_frames_of_their_domain(recipe):
 def test_held_out_frames_are_others(recipe):
     teacher = load_potential("lj-test", "cpu")
     by_split = {}
-    for job in jobs_of(recipe):
+    for job in frame_sources(recipe):
         if job.kind in ("rattle", "md"):
             by_split.setdefault(job.split, []).extend(frames_of(job, recipe, teacher))
     known = {f.positions.tobytes() for f in by_split["train"]}
@@ -114,12 +114,12 @@ def test_a_compressed_pair_is_as_near_as_asked():
 
 def test_shuffling_keeps_sites_and_composition(recipe):
     crystal = bulk("LiO", "rocksalt", a=4.2, cubic=True)
-    exchanged = shuffled(crystal, ["Li", "O"], np.random.default_rng(3))
+    exchanged = permute_species(crystal, ["Li", "O"], np.random.default_rng(3))
     np.testing.assert_array_equal(exchanged.positions, crystal.positions)
     assert sorted(exchanged.numbers) == sorted(crystal.numbers)
     assert not np.array_equal(exchanged.numbers, crystal.numbers)
     with pytest.raises(InputError, match="no Ru"):
-        shuffled(crystal, ["Li", "Ru"], np.random.default_rng(3))
+        permute_species(crystal, ["Li", "Ru"], np.random.default_rng(3))
     delithiated = structures_of(recipe.systems[0], np.random.default_rng(0))
     assert all(a.symbols.count("Li") == a.symbols.count("O") for a in delithiated)
 
@@ -143,8 +143,8 @@ def test_frames_come_back_from_their_file(tmp_path):
 def test_a_recorder_keeps_what_was_asked():
     recorder = Recorder(load_potential("lj-test", "cpu"))
     batch = Batch.pack([bulk("LiO", "rocksalt", a=a, cubic=True) for a in (4.2, 4.3)])
-    said = recorder(batch)
-    assert [f.get_potential_energy() for f in recorder.frames] == said.energy.tolist()
+    evaluation = recorder(batch)
+    assert [f.get_potential_energy() for f in recorder.frames] == evaluation.energy.tolist()
     assert [f[0] for f in map(evenly, [list(range(10))] * 2, [3, 20])] == [0, 0]
     assert evenly(list(range(10)), 3) == [0, 4, 9]
 
@@ -166,10 +166,10 @@ def test_a_committee_points_at_what_its_members_disagree_on():
     frames = [bulk("LiO", "rocksalt", a=a, cubic=True) for a in (5.0, 4.2, 4.6)]
     for k, frame in enumerate(frames):
         frame.rattle(0.1, seed=k)
-    found = spread(frames, [near, far])
+    found = force_std(frames, [near, far])
     assert found.argmax() == 1  # the densest
-    assert least_known(frames, [near, far], 1)[0] is frames[1]
-    assert spread(frames, [near, near]).max() == 0.0
+    assert select_by_disagreement(frames, [near, far], 1)[0] is frames[1]
+    assert force_std(frames, [near, near]).max() == 0.0
 
 
 def test_the_worst_frames_are_chosen_and_labelled_by_the_teacher():
@@ -177,7 +177,7 @@ def test_the_worst_frames_are_chosen_and_labelled_by_the_teacher():
     frames = [bulk("LiO", "rocksalt", a=a, cubic=True) for a in (5.0, 4.2, 4.6)]
     for k, frame in enumerate(frames):
         frame.rattle(0.1, seed=k)
-    (found,) = worst(frames, student, teacher, 1, 1e3)
+    (found,) = select_by_error(frames, student, teacher, 1, 1e3)
     assert found.cell.volume == pytest.approx(4.2**3)
     assert found.get_potential_energy() == pytest.approx(float(teacher(Batch.pack([frames[1]])).energy[0]))
     assert torch.isfinite(torch.tensor(found.get_forces())).all()

@@ -24,11 +24,11 @@ ENSEMBLES = {
 }
 
 
-def conserved(state, integrator, surface, steps):
+def conserved(state, integrator, potential, steps):
     """(steps, n_systems) in eV."""
     found = []
     for _ in range(steps):
-        state = integrator.step(state, surface)
+        state = integrator.step(state, potential)
         found.append(state.conserved.numpy())
     return np.array(found)
 
@@ -67,11 +67,11 @@ def test_momentum_stays_zero(name):
     assert float((momentum / scale).max()) < 1e-10
 
 
-def kinetic_energies(integrator, state, surface, every, samples):
+def kinetic_energies(integrator, state, potential, every, samples):
     found = []
     for _ in range(samples):
         for _ in range(every):
-            state = integrator.step(state, surface)
+            state = integrator.step(state, potential)
         found.append(state.kinetic_energy.numpy())
     return np.array(found)
 

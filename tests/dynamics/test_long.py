@@ -14,10 +14,10 @@ from atomsim.units import GPA, KB
 pytestmark = pytest.mark.soak
 
 
-def volumes(state, integrator, surface, steps, skip, every):
+def volumes(state, integrator, potential, steps, skip, every):
     found = []
     for step in range(steps):
-        state = integrator.step(state, surface)
+        state = integrator.step(state, potential)
         if step >= skip and step % every == 0:
             found.append(state.volume.numpy())
     return np.array(found)

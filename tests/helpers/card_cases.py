@@ -119,10 +119,10 @@ def test_hessians_labels_and_dynamics_are_those_of_the_cpu(card: Counts) -> None
     for ours, theirs in zip(label([argon(1), argon(2)], there), label([argon(1), argon(2)], here), strict=True):
         np.testing.assert_allclose(ours.get_forces(), theirs.get_forces(), atol=1e-9)
     ends = []
-    for surface, where in ((there, device()), (here, torch.device("cpu"))):
-        state = start(Batch.pack([argon(1), argon(2)], where), surface, 40.0, [1, 2])
+    for potential, where in ((there, device()), (here, torch.device("cpu"))):
+        state = start(Batch.pack([argon(1), argon(2)], where), potential, 40.0, [1, 2])
         members = [Member(n, state.take([n]), Schedule.constant(40.0, 5)) for n in range(2)]
-        last = run(members, surface, Langevin(2.0), every=100, capacity=Capacity(systems=2))
+        last = run(members, potential, Langevin(2.0), every=100, capacity=Capacity(systems=2))
         ends.append(np.concatenate([s.state.batch.positions.cpu().numpy() for s in last]))
     np.testing.assert_allclose(*ends, atol=1e-9)
 
@@ -130,13 +130,13 @@ def test_hessians_labels_and_dynamics_are_those_of_the_cpu(card: Counts) -> None
 def test_a_batch_is_packed_by_what_the_device_says_of_its_memory(
     card: Counts, caplog: pytest.LogCaptureFixture
 ) -> None:
-    surface = LennardJones(device=device())
+    potential = LennardJones(device=device())
     sample = Batch.pack([argon(1)], device())
-    capacity = device_capacity(surface, sample)
+    capacity = device_capacity(potential, sample)
     assert capacity.memory is not None
     assert capacity.admits(capacity.load(sample))
     assert not caplog.records
-    assert sum(batch.n_systems for batch, _ in evaluate_all([argon(n) for n in range(4)], surface)) == 4
+    assert sum(batch.n_systems for batch, _ in evaluate_all([argon(n) for n in range(4)], potential)) == 4
 
     def broken(batch: Batch) -> None:
         raise ValueError("no such kernel")
@@ -146,12 +146,12 @@ def test_a_batch_is_packed_by_what_the_device_says_of_its_memory(
 
 
 def counted(card: Counts, chgnet: Chgnet, method: str, count: int) -> StepCounts:
-    surface = OnCard(on_card(chgnet), card)
+    potential = OnCard(on_card(chgnet), card)
     settings = RelaxSettings(
         method=method, max_steps=14, fmax_eV_per_A=0.001, check_minimum=False, finish_in_double=False
     )
     systems = [salt(n, 5.5) for n in range(count)]
-    return count_steps(systems, surface, settings, card)
+    return count_steps(systems, potential, settings, card)
 
 
 @pytest.mark.parametrize(("method", "of_optimizer"), [("fire", 80), ("newton", 150)])

@@ -30,9 +30,9 @@ class OnCard:
 
     def __call__(self, batch: Batch) -> Evaluation:
         self.before.append(self._now())
-        said = self.potential(batch)
+        evaluation = self.potential(batch)
         self.after.append(self._now())
-        return said
+        return evaluation
 
     def _now(self) -> tuple[int, int, int]:
         return self.counts.n_operations, self.counts.n_kernels, self.counts.n_waits
@@ -58,14 +58,17 @@ class StepCounts:
     """Mean over all steps, the first and the last included."""
 
 
-def count_steps(systems: Sequence[Atoms], surface: OnCard, settings: RelaxSettings, counts: Counts) -> StepCounts:
+def count_steps(systems: Sequence[Atoms], potential: OnCard, settings: RelaxSettings, counts: Counts) -> StepCounts:
     """Relax all systems in one flight and count."""
     counts.reset()
-    for _ in iter_relax(systems, surface, settings, capacity=Capacity(systems=len(systems))):
+    for _ in iter_relax(systems, potential, settings, capacity=Capacity(systems=len(systems))):
         pass
-    inside = [[b - a for a, b in zip(*pair, strict=True)] for pair in zip(surface.before, surface.after, strict=True)]
+    inside = [
+        [b - a for a, b in zip(*pair, strict=True)] for pair in zip(potential.before, potential.after, strict=True)
+    ]
     between = [
-        [b - a for a, b in zip(*pair, strict=True)] for pair in zip(surface.after[:-1], surface.before[1:], strict=True)
+        [b - a for a, b in zip(*pair, strict=True)]
+        for pair in zip(potential.after[:-1], potential.before[1:], strict=True)
     ]
     waits = [i[2] + o[2] for i, o in zip(inside[1:], between, strict=True)]
     return StepCounts(

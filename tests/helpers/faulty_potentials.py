@@ -37,10 +37,10 @@ class Faulty:
             raise ZeroDivisionError("no such number")
         if SLOW in numbers:
             time.sleep(DELAY_S)
-        said = self.inner(batch)
+        evaluation = self.inner(batch)
         if NAN in numbers:
-            return replace(said, energy=said.energy * torch.nan, forces=said.forces * torch.nan)
-        return said
+            return replace(evaluation, energy=evaluation.energy * torch.nan, forces=evaluation.forces * torch.nan)
+        return evaluation
 
 
 def load(name: str, device: str = "auto", dtype: str | None = None, trust_file: bool = False) -> Faulty:

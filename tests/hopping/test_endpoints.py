@@ -27,10 +27,10 @@ SETTINGS = SurveySettings(max_length_A=4.0, supercell_min_A=7.0, max_atoms=32, e
 
 
 def test_ends_had_by_symmetry_are_minima_of_the_same_energy():
-    view, surface = survey(alloy(), "Cu", SETTINGS), AsePotential(EMT())
+    view, potential = survey(alloy(), "Cu", SETTINGS), AsePotential(EMT())
     ends = needed_ends(view.placed, view.cell)
     assert len(ends) == 1  # one kind of vacancy, whatever the hop
-    (relaxed,) = relax_ends(ends, view, SETTINGS, surface)
+    (relaxed,) = relax_ends(ends, view, SETTINGS, potential)
     assert relaxed.status == "converged"
     assert len(view.placed) >= 2
     for placed in view.placed:
@@ -40,9 +40,9 @@ def test_ends_had_by_symmetry_are_minima_of_the_same_energy():
         start, moved = pair_of(placed, shifts[0], shifts[1], view.cell, "Cu")
         end = start.copy()
         end.positions += moved
-        said = surface(Batch.pack([start, end]))
-        np.testing.assert_allclose(said.energy.numpy(), relaxed.energy, atol=1e-6)
-        assert float(said.forces.norm(dim=1).max()) < 2 * SETTINGS.end_fmax_eV_per_A
+        evaluation = potential(Batch.pack([start, end]))
+        np.testing.assert_allclose(evaluation.energy.numpy(), relaxed.energy, atol=1e-6)
+        assert float(evaluation.forces.norm(dim=1).max()) < 2 * SETTINGS.end_fmax_eV_per_A
         assert np.linalg.norm(moved[-1]) == pytest.approx(placed.hop.length_A, abs=0.5)
 
 
@@ -100,11 +100,11 @@ def test_hops_between_empty_sites_add_an_ion():
 def test_ends_that_relax_into_one_minimum_are_reported(monkeypatch):
     from atomsim.hopping import survey as module
 
-    view, surface = survey(alloy(), "Cu", SETTINGS), AsePotential(EMT())
-    relaxed = {e.end: e for e in relax_ends(needed_ends(view.placed[:1], view.cell), view, SETTINGS, surface)}
-    host = module.host_hessian(view, surface)
+    view, potential = survey(alloy(), "Cu", SETTINGS), AsePotential(EMT())
+    relaxed = {e.end: e for e in relax_ends(needed_ends(view.placed[:1], view.cell), view, SETTINGS, potential)}
+    host = module.host_hessian(view, potential)
     assert not isinstance(module.ends_of(view.placed[0], view, relaxed, host), str)
     monkeypatch.setattr(module, "SAME_MINIMUM_A", 10.0)
-    said = module.ends_of(view.placed[0], view, relaxed, host)
-    assert isinstance(said, str)
-    assert "one minimum" in said
+    evaluation = module.ends_of(view.placed[0], view, relaxed, host)
+    assert isinstance(evaluation, str)
+    assert "one minimum" in evaluation

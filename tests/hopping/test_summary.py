@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from atomsim.hopping.summary import edges, jumps, site_energies, summary, told_threshold
+from atomsim.hopping.summary import format_threshold, hop_edges, jumps, site_energies, summary
 from atomsim.report import write_report
 from atomsim.report.barriers import barriers_part
 from atomsim.store.records import Record
@@ -100,7 +100,7 @@ def test_the_energy_of_a_vacancy_is_that_without_the_ion_there():
 @pytest.mark.parametrize("tags", [{"reversible": True}, {"to": "Li-a"}])
 def test_equivalent_ends_have_one_energy_whatever_the_supercell_makes_of_them(tags):
     record = hop("across", CUBIC, 0.35, change=0.1, **tags)
-    assert [e.barrier for e in edges([record])] == pytest.approx([0.3] * 3)
+    assert [e.barrier for e in hop_edges([record])] == pytest.approx([0.3] * 3)
     assert [j.barrier for j in jumps([record], site_energies([record], 1))] == pytest.approx([0.3] * 6)
     assert summary("host", [record])["threshold_3D_eV"] == pytest.approx(0.3)
 
@@ -108,10 +108,10 @@ def test_equivalent_ends_have_one_energy_whatever_the_supercell_makes_of_them(ta
 def test_hops_without_a_barrier_make_thresholds_upper_bounds_or_unknown():
     good, failed = hop("good", CUBIC[:1], 0.3), replace(hop("failed", CUBIC[1:], 0.1), status="max_steps")
     found = summary("host", [good, failed])
-    assert told_threshold(found, 1) == "0.300 eV (upper bound: 1 of 2 hops has no barrier)"
-    assert told_threshold(found, 2) == "unknown: 1 of 2 hops has no barrier"
-    assert told_threshold(summary("host", [good]), 2) == "not reached"
-    assert told_threshold(summary("host", [failed]), 1) == "unknown: 1 of 1 hops has no barrier"
+    assert format_threshold(found, 1) == "0.300 eV (upper bound: 1 of 2 hops has no barrier)"
+    assert format_threshold(found, 2) == "unknown: 1 of 2 hops has no barrier"
+    assert format_threshold(summary("host", [good]), 2) == "not reached"
+    assert format_threshold(summary("host", [failed]), 1) == "unknown: 1 of 1 hops has no barrier"
     for records, words in (([good, failed], "upper bound"), ([failed, hop("ring", [], 0.3)], None)):
         part = barriers_part("hops", records)
         (table,) = [b for b in part.sections[0].blocks if getattr(b, "key", "") == "percolation"][:1]
@@ -123,12 +123,12 @@ def test_hops_that_were_left_out_count_as_unknown_and_what_was_looked_for_is_sai
     blocked = ["long", "the straight line runs into Li1", "vacancy"]
     tags = {"max_length_A": 4.0, "most_dimensions": {"vacancy": 2}}
     whole, part = (summary("host", [hop("good", CUBIC[:1], 0.3, left_out=left, **tags)]) for left in ([], [blocked]))
-    assert told_threshold(whole["networks"][0], 1) == "0.300 eV"
-    assert told_threshold(whole["networks"][0], 2) == "not reached with hops up to 4 Å"
-    assert told_threshold(part["networks"][0], 1) == "0.300 eV (upper bound: 1 further hop was not computed)"
-    assert told_threshold(part["networks"][0], 2) == "unknown: 1 further hop was not computed"
+    assert format_threshold(whole["networks"][0], 1) == "0.300 eV"
+    assert format_threshold(whole["networks"][0], 2) == "not reached with hops up to 4 Å"
+    assert format_threshold(part["networks"][0], 1) == "0.300 eV (upper bound: 1 further hop was not computed)"
+    assert format_threshold(part["networks"][0], 2) == "unknown: 1 further hop was not computed"
     # all hops together connect no more than two dimensions: no barrier can change that
-    assert told_threshold(part["networks"][0], 3) == told_threshold(part, 3) == "not reached with hops up to 4 Å"
+    assert format_threshold(part["networks"][0], 3) == format_threshold(part, 3) == "not reached with hops up to 4 Å"
     other = [[*blocked[:2], "divacancy"]]
     assert summary("host", [hop("good", CUBIC[:1], 0.3, left_out=other, **tags)])["left_out"] == 0
 

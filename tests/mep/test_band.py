@@ -58,11 +58,11 @@ def model_band(key, first: int, last: int, n_images: int = 9, bulge: float = 0.0
     )
 
 
-def run(bands, surface=mueller_brown, method=None, capacity=100, **stop):
+def run(bands, potential=mueller_brown, method=None, capacity=100, **stop):
     limits = Stop(**({"fmax": 0.002, "max_steps": 2000} | stop))
     chosen = method or Newton(radius=0.05, conservative=False)
     project = ElasticBand(spring=3.0)
-    outcomes = drive(bands, surface, chosen, Space(), limits, Capacity(capacity), project=project)
+    outcomes = drive(bands, potential, chosen, Space(), limits, Capacity(capacity), project=project)
     return {o.key: o for o in outcomes}
 
 
@@ -80,13 +80,13 @@ def test_images_of_a_relaxed_band_feel_no_force_across_it():
     (found,) = run([model_band(0, 1, 2)]).values()
     band = model_band(0, 1, 2)
     group = torch.zeros(found.batch.n_systems, dtype=torch.int64)
-    said = mueller_brown(found.batch)
-    near = neighbourhood(found.batch, said.energy, group, [band])
-    tangent = improved_tangent(found.batch, said.energy, near)
-    across = said.forces - (said.forces * tangent).sum(dim=1, keepdim=True) * tangent
+    evaluation = mueller_brown(found.batch)
+    near = neighbourhood(found.batch, evaluation.energy, group, [band])
+    tangent = improved_tangent(found.batch, evaluation.energy, near)
+    across = evaluation.forces - (evaluation.forces * tangent).sum(dim=1, keepdim=True) * tangent
     assert float(across.norm(dim=1).max()) < 0.01
     spacing = near.before.norm(dim=1)
-    climbing = int(said.energy.argmax())
+    climbing = int(evaluation.energy.argmax())
     for part in (spacing[: climbing + 1], near.after.norm(dim=1)[climbing:]):
         assert float(part.max() / part.min()) < 1.1  # evenly spaced on either side of the climbing image
 
@@ -109,9 +109,9 @@ def test_bands_are_refilled_in_flight_without_a_change():
 
 def test_one_band_that_explodes_changes_no_other():
     def treacherous(batch: Batch) -> Evaluation:
-        said = mueller_brown(batch)
+        evaluation = mueller_brown(batch)
         bad = batch.numbers == 2
-        return replace(said, forces=torch.where(bad[:, None], 1e9, said.forces))
+        return replace(evaluation, forces=torch.where(bad[:, None], 1e9, evaluation.forces))
 
     bad = model_band("bad", 0, 1)
     bad = replace(bad, batch=replace(bad.batch, numbers=torch.full_like(bad.batch.numbers, 2)))
@@ -126,12 +126,12 @@ def test_one_band_that_explodes_changes_no_other():
 
 def test_the_projection_leaves_energies_and_its_inputs_alone():
     band = model_band(0, 0, 1)
-    said = mueller_brown(band.batch)
-    forces, energy = said.forces.clone(), said.energy.clone()
+    evaluation = mueller_brown(band.batch)
+    forces, energy = evaluation.forces.clone(), evaluation.energy.clone()
     group = torch.zeros(9, dtype=torch.int64)
-    projected = ElasticBand()(band.batch, said, group, [band])
+    projected = ElasticBand()(band.batch, evaluation, group, [band])
     torch.testing.assert_close(projected.energy, energy, rtol=0, atol=0)
-    torch.testing.assert_close(said.forces, forces, rtol=0, atol=0)
+    torch.testing.assert_close(evaluation.forces, forces, rtol=0, atol=0)
     top = int(energy.argmax())
     tangent = improved_tangent(band.batch, energy, neighbourhood(band.batch, energy, group, [band]))
     # the climbing image: the component along the band turned round, nothing else changed

@@ -15,18 +15,18 @@ from atomsim.structures.prototypes import load_prototype
 @pytest.mark.slow
 def test_the_oxygen_dumbbell_hop_of_licoo2_is_the_same_saddle_from_two_noisy_starts():
     torch.set_num_threads(1)
-    surface = load_potential("chgnet-0.3.0", device="cpu")
-    (host,) = relax([load_prototype("LiCoO2").primitive], surface, fmax_eV_per_A=0.01)
+    potential = load_potential("chgnet-0.3.0", device="cpu")
+    (host,) = relax([load_prototype("LiCoO2").primitive], potential, fmax_eV_per_A=0.01)
     settings = SurveySettings(max_length_A=3.2, supercell_min_A=5.0, max_atoms=36)
     view = survey(host.atoms, "Li", settings)
     assert len(view.placed) == 1  # one hop between neighbours in the layer
-    hessian = host_hessian(view, surface)
-    ends = {e.end: e for e in relax_ends(needed_ends(view.placed, view.cell), view, settings, surface)}
+    hessian = host_hessian(view, potential)
+    ends = {e.end: e for e in relax_ends(needed_ends(view.placed, view.cell), view, settings, potential)}
     hop = ends_of(view.placed[0], view, ends, hessian)
     assert not isinstance(hop, str)
     found = []
     for seed in (0, 1):
-        (path,) = find_paths([hop], surface, PathSettings(seed=seed))
+        (path,) = find_paths([hop], potential, PathSettings(seed=seed))
         assert path.status == "converged"
         assert path.proof is not None
         assert path.proof.negative_modes == 1

@@ -11,7 +11,7 @@ from ase import Atoms
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.batching.capacity import Capacity
-from atomsim.mep.find import Ends, PathSettings, find_paths
+from atomsim.mep.find import Endpoints, PathSettings, find_paths
 from atomsim.mep.follow import Follow, held, informed, with_lowest
 from atomsim.optimize.drive import Group, Stop, drive
 from atomsim.optimize.hessian import partial_hessian
@@ -59,14 +59,14 @@ def leps_saddle() -> tuple[float, float, float]:
 
 
 @pytest.fixture(scope="module")
-def reaction() -> Ends:
+def reaction() -> Endpoints:
     points = [Atoms("H", positions=[p]) for p in ([0.75, 1.3, 0.1], [3.0, -1.3, -0.1])]
     first, last = relax(points, Leps(), cell=False, fmax_eV_per_A=1e-3, check_minimum=False)
     assert first.converged
     assert last.converged
     moved = last.atoms.positions - first.atoms.positions
     known, _ = partial_hessian(first.atoms, (0,), Leps())
-    return Ends("LEPS", first.atoms, moved, first.energy, last.energy, (0,), torch.from_numpy(known))
+    return Endpoints("LEPS", first.atoms, moved, first.energy, last.energy, (0,), torch.from_numpy(known))
 
 
 @pytest.mark.parametrize("how", ["follow", "band"])

@@ -14,7 +14,7 @@ from test_paths import gold_on_aluminium
 
 from atomsim.constraints.projectors import free_axes, free_directions
 from atomsim.errors import InputError
-from atomsim.mep.find import Path, PathSettings
+from atomsim.mep.find import PathSettings, ReactionPath
 from atomsim.mep.neb import path_of, question_of
 from atomsim.mep.pairing import paired
 from atomsim.mep.rates import frequencies, full_prefactor, vineyard
@@ -32,10 +32,10 @@ def held(site: str) -> Atoms:
     return slab
 
 
-def found_path(settings: PathSettings) -> Path:
-    surface = AsePotential(EMT())
-    question = question_of(paired(held("hollow"), held("next")), surface, settings, relax=True)
-    return path_of(question, surface)[0].path
+def found_path(settings: PathSettings) -> ReactionPath:
+    potential = AsePotential(EMT())
+    question = question_of(paired(held("hollow"), held("next")), potential, settings, relax=True)
+    return path_of(question, potential)[0].path
 
 
 def barrier_by_ase() -> float:

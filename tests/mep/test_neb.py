@@ -60,10 +60,10 @@ def test_every_hop_of_a_path_over_several_humps_has_its_own_barrier(humps, wells
 def test_forces_at_ends_and_at_minima_between_them_are_those_of_the_potential():
     chain = Chain((0.1, 0.3), (0, 0.1, 0))
     path = atomsim.neb(at(0), at(2), chain, images=3)
-    said = chain(Batch.pack(list(path.images)))
+    evaluation = chain(Batch.pack(list(path.images)))
     for n, image in enumerate(path.images):
-        assert image.get_potential_energy() == pytest.approx(float(said.energy[n]), abs=1e-9)
-        np.testing.assert_allclose(image.get_forces()[0], said.forces[n], atol=1e-9)
+        assert image.get_potential_energy() == pytest.approx(float(evaluation.energy[n]), abs=1e-9)
+        np.testing.assert_allclose(image.get_forces()[0], evaluation.forces[n], atol=1e-9)
 
 
 def vacancy(displaced_A: float = 0.0, seed: int = 0) -> tuple[Atoms, Atoms, LennardJones]:
@@ -83,9 +83,9 @@ def test_ends_that_were_not_relaxed_are_no_minima_and_are_not_taken_for_some():
     assert not path.ok
     assert "no minimum: force" in path.message
     assert "no minimum: force" in " ".join(path.flags)
-    said = argon(Batch.pack([start, end]))
+    evaluation = argon(Batch.pack([start, end]))
     for n, image in ((0, path.images[0]), (1, path.images[-1])):
-        np.testing.assert_allclose(image.get_forces(), said.forces.reshape(2, -1, 3)[n], atol=1e-9)
+        np.testing.assert_allclose(image.get_forces(), evaluation.forces.reshape(2, -1, 3)[n], atol=1e-9)
         assert path.end_fmax_eV_per_A[n] == pytest.approx(float(np.linalg.norm(image.get_forces(), axis=1).max()))
 
 

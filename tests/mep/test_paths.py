@@ -16,10 +16,10 @@ from ase.optimize import BFGS
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import InputError
-from atomsim.mep.find import Ends, PathSettings, find_paths
+from atomsim.mep.find import Endpoints, PathSettings, find_paths
 from atomsim.mep.interpolate import displacement, idpp, linear, roughened
-from atomsim.mep.legs import dips, resolve
 from atomsim.mep.path import path_tangents
+from atomsim.mep.segments import dips, resolve
 from atomsim.models.ase import AsePotential
 from atomsim.models.pair import LennardJones
 from atomsim.relaxation import relax
@@ -37,15 +37,15 @@ def gold_on_aluminium(site: str) -> Atoms:
 
 
 @pytest.fixture(scope="module")
-def hop() -> Ends:
-    surface = AsePotential(EMT())
-    ends = relax([gold_on_aluminium("hollow"), gold_on_aluminium("next")], surface, cell=False, fmax_eV_per_A=0.01)
+def hop() -> Endpoints:
+    potential = AsePotential(EMT())
+    ends = relax([gold_on_aluminium("hollow"), gold_on_aluminium("next")], potential, cell=False, fmax_eV_per_A=0.01)
     assert all(e.converged for e in ends)
     start, end = (e.atoms for e in ends)
-    return Ends("Au", start, displacement(start, end), ends[0].energy, ends[1].energy, (len(start) - 1,))
+    return Endpoints("Au", start, displacement(start, end), ends[0].energy, ends[1].energy, (len(start) - 1,))
 
 
-def ase_barrier(hop: Ends) -> float:
+def ase_barrier(hop: Endpoints) -> float:
     images = [hop.start.copy() for _ in range(4)] + [hop.end.copy()]
     for image in images:
         image.calc = EMT()
@@ -71,8 +71,8 @@ def test_the_gold_hop_has_the_barrier_that_ase_finds(hop):
 
 
 def test_following_a_mode_finds_the_saddle_of_a_climbing_band_in_fewer_calls(hop):
-    surface, settings = AsePotential(EMT()), PathSettings(images=5, fmax_eV_per_A=0.02)
-    followed, banded = (next(find_paths([hop], surface, replace(settings, search=how))) for how in ("follow", "band"))
+    potential, settings = AsePotential(EMT()), PathSettings(images=5, fmax_eV_per_A=0.02)
+    followed, banded = (next(find_paths([hop], potential, replace(settings, search=how))) for how in ("follow", "band"))
     assert followed.status == banded.status == "converged"
     assert followed.barrier == pytest.approx(banded.barrier, abs=0.002)
     assert followed.force_calls < banded.force_calls
@@ -92,9 +92,9 @@ def test_calls_are_counted_as_they_are_made(hop):
             return super().__call__(batch)
 
     for how in ("follow", "band"):
-        surface = Counting(EMT())
-        (path,) = find_paths([hop], surface, PathSettings(images=3, search=how))
-        assert path.force_calls == surface.calls
+        potential = Counting(EMT())
+        (path,) = find_paths([hop], potential, PathSettings(images=3, search=how))
+        assert path.force_calls == potential.calls
 
 
 def test_a_symmetric_start_without_noise_on_a_ridge_is_pushed_off_it():
@@ -112,7 +112,7 @@ def test_a_symmetric_start_without_noise_on_a_ridge_is_pushed_off_it():
         return Evaluation(energy, -slope, slope.new_zeros(batch.n_systems, 3, 3))
 
     (left, right) = relax([Atoms("H", positions=[[s, 0, 0]]) for s in (-1, 1)], bump, cell=False, fmax_eV_per_A=1e-4)
-    ends = Ends("bump", left.atoms, right.atoms.positions - left.atoms.positions, left.energy, right.energy, (0,))
+    ends = Endpoints("bump", left.atoms, right.atoms.positions - left.atoms.positions, left.energy, right.energy, (0,))
     settings = PathSettings(images=5, noise_A=0.0, guess="linear", fmax_eV_per_A=0.01)
     (ridge,) = find_paths([ends], bump, replace(settings, retries=0))
     assert ridge.status == "unproven"
@@ -142,7 +142,7 @@ def test_a_path_through_a_minimum_is_reported_as_two_hops(depth, monkeypatch):
 
     wells = relax([Atoms("H", positions=[[s, 0, 0]]) for s in (0.0, 2.0)], three_wells, cell=False, fmax_eV_per_A=1e-4)
     start, end = wells
-    ends = Ends("two", start.atoms, end.atoms.positions - start.atoms.positions, start.energy, end.energy, (0,))
+    ends = Endpoints("two", start.atoms, end.atoms.positions - start.atoms.positions, start.energy, end.energy, (0,))
     settings = PathSettings(images=7, fmax_eV_per_A=0.01)
     (path,) = find_paths([ends], three_wells, settings)
     found = resolve(path, ends, three_wells, settings)
@@ -158,7 +158,7 @@ def test_a_path_through_a_minimum_is_reported_as_two_hops(depth, monkeypatch):
 
     # what is to be known of a part is to be known of the whole
     parts = [replace(leg, message=f"beware of the {leg.key}") for leg in found.legs]
-    monkeypatch.setattr("atomsim.mep.legs.find_paths", lambda *_: parts)
+    monkeypatch.setattr("atomsim.mep.segments.find_paths", lambda *_: parts)
     whole = resolve(path, ends, three_wells, settings).path
     assert whole.status == "converged"
     assert all(part.message in whole.message for part in parts)
@@ -181,7 +181,7 @@ def test_a_flat_top_with_a_dimple_has_the_barrier_of_its_higher_hump(tilt, seed)
         return Evaluation(energy.detach(), -slope, slope.new_zeros(batch.n_systems, 3, 3))
 
     start, end = relax([Atoms("H", positions=[[s, 0, 0]]) for s in (-2.0, 2.0)], mesa, cell=False, fmax_eV_per_A=1e-4)
-    ends = Ends("mesa", start.atoms, end.atoms.positions - start.atoms.positions, start.energy, end.energy, (0,))
+    ends = Endpoints("mesa", start.atoms, end.atoms.positions - start.atoms.positions, start.energy, end.energy, (0,))
     (path,) = find_paths([ends], mesa, PathSettings(images=5, fmax_eV_per_A=0.01, seed=seed))
     assert path.status == "converged"
     assert path.proof is not None
@@ -216,12 +216,12 @@ def test_a_vacancy_in_argon_hops_by_the_first_order_saddle():
     start, step = argon_hop()
     end = start.copy()
     end.positions[0] += step
-    surface = LennardJones(onset_A=4.5, cutoff_A=5.2)
-    ends = relax([start, end], surface, cell=False, fmax_eV_per_A=0.0005)
+    potential = LennardJones(onset_A=4.5, cutoff_A=5.2)
+    ends = relax([start, end], potential, cell=False, fmax_eV_per_A=0.0005)
     assert ends[0].energy == pytest.approx(ends[1].energy, abs=1e-4)
     moved = displacement(ends[0].atoms, ends[1].atoms)
-    hop = Ends("Ar", ends[0].atoms, moved, ends[0].energy, ends[1].energy, (0,))
-    (path,) = find_paths([hop], surface, PathSettings(images=3, fmax_eV_per_A=0.002, spring_eV_per_A2=0.1))
+    hop = Endpoints("Ar", ends[0].atoms, moved, ends[0].energy, ends[1].energy, (0,))
+    (path,) = find_paths([hop], potential, PathSettings(images=3, fmax_eV_per_A=0.002, spring_eV_per_A2=0.1))
     assert path.status == "converged"
     assert path.proof is not None
     assert path.proof.negative_modes == 1
@@ -230,9 +230,9 @@ def test_a_vacancy_in_argon_hops_by_the_first_order_saddle():
 
 
 def test_the_same_seed_gives_the_same_path_whatever_else_is_computed(hop):
-    surface, settings = AsePotential(EMT()), PathSettings(images=3, seed=4)
-    (alone,) = find_paths([hop], surface, settings)
-    paths = {p.key: p for p in find_paths([replace(hop, key="other"), hop], surface, settings)}
+    potential, settings = AsePotential(EMT()), PathSettings(images=3, seed=4)
+    (alone,) = find_paths([hop], potential, settings)
+    paths = {p.key: p for p in find_paths([replace(hop, key="other"), hop], potential, settings)}
     np.testing.assert_array_equal(paths["Au"].energies, alone.energies)
     np.testing.assert_array_equal(paths["other"].energies, alone.energies)
 

@@ -50,22 +50,22 @@ SPECTRA = {
 @pytest.mark.parametrize("seed", range(4))
 def test_negative_modes_are_counted_although_the_host_takes_them_for_stiff(kind, seed):
     low = SPECTRA[kind]
-    surface = Quadratic([*low, *REST], seed)
-    noise = np.random.default_rng(seed).normal(size=surface.modes.shape[1])
-    tangent = surface.modes[0] + 0.5 * noise / np.linalg.norm(noise)  # a path is never quite along the mode
-    host = surface.believed([30.0, 30.0, 30.0, *REST])
-    still = np.zeros((len(surface.atoms), 3))
-    (proof,) = prove([surface.atoms], [still], [tangent.reshape(-1, 3)], [host], surface)
+    potential = Quadratic([*low, *REST], seed)
+    noise = np.random.default_rng(seed).normal(size=potential.modes.shape[1])
+    tangent = potential.modes[0] + 0.5 * noise / np.linalg.norm(noise)  # a path is never quite along the mode
+    host = potential.believed([30.0, 30.0, 30.0, *REST])
+    still = np.zeros((len(potential.atoms), 3))
+    (proof,) = prove([potential.atoms], [still], [tangent.reshape(-1, 3)], [host], potential)
     assert proof.settled
     assert proof.negative_modes == min(2, sum(v < -0.05 for v in low))
     assert proof.first_order == (kind in ("saddle", "flat saddle"))
     assert proof.curvatures[0] > low[0] - 1e-6
     if proof.first_order:
         assert proof.curvatures[0] == pytest.approx(low[0], abs=0.3 * abs(low[0]))
-        assert abs(float(proof.mode.ravel() @ surface.modes[0])) > 0.9
+        assert abs(float(proof.mode.ravel() @ potential.modes[0])) > 0.9
     if proof.negative_modes == 2:  # the way off
         second = proof.second_mode.ravel()
-        assert second @ surface.hessian @ second < 0
+        assert second @ potential.hessian @ second < 0
 
 
 class Field(Quadratic):
@@ -79,8 +79,8 @@ class Field(Quadratic):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("surface", [Field(), Quadratic([-1.0, 0.5, 2.0], 0)], ids=["one atom", "two atoms"])
 @pytest.mark.parametrize("believed", [0.0, -0.3])
-def test_a_host_without_a_stiff_mode_hides_nothing(surface, believed):
-    still, host = np.zeros((len(surface.atoms), 3)), surface.believed([believed] * 3)
-    (proof,) = prove([surface.atoms], [still], [surface.modes[0].reshape(-1, 3)], [host], surface)
+def test_a_host_without_a_stiff_mode_hides_nothing(potential, believed):
+    still, host = np.zeros((len(potential.atoms), 3)), potential.believed([believed] * 3)
+    (proof,) = prove([potential.atoms], [still], [potential.modes[0].reshape(-1, 3)], [host], potential)
     assert proof.first_order
     assert proof.curvatures[0] == pytest.approx(-1.0, abs=1e-3)

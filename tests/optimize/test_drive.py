@@ -41,30 +41,30 @@ class Faulty:
     """Lennard-Jones that does something to systems with a xenon atom."""
 
     def __init__(self, fault: Callable[[Evaluation, torch.Tensor], Evaluation] | Exception, after: int = 0) -> None:
-        self.surface, self.fault, self.calls, self.after = LennardJones(), fault, 0, after
+        self.potential, self.fault, self.calls, self.after = LennardJones(), fault, 0, after
         self.batches: list[int] = []
 
     def __call__(self, batch: Batch) -> Evaluation:
         self.calls += 1
         self.batches.append(batch.n_systems)
-        said = self.surface(batch)
+        evaluation = self.potential(batch)
         hit = torch.unique(batch.system[batch.numbers == XENON])
         if len(hit) == 0 or self.calls <= self.after:
-            return said
+            return evaluation
         if isinstance(self.fault, Exception):
             raise self.fault
-        return self.fault(said, hit)
+        return self.fault(evaluation, hit)
 
 
-def nan_energy(said: Evaluation, hit: torch.Tensor) -> Evaluation:
-    said.energy[hit] = torch.nan
-    return said
+def nan_energy(evaluation: Evaluation, hit: torch.Tensor) -> Evaluation:
+    evaluation.energy[hit] = torch.nan
+    return evaluation
 
 
-def run(systems: list[Atoms], surface, method, capacity=8, **stop) -> dict[int, Outcome]:
+def run(systems: list[Atoms], potential, method, capacity=8, **stop) -> dict[int, Outcome]:
     groups = [Group(n, Batch.pack([s])) for n, s in enumerate(systems)]
     limits = Stop(fmax=0.005, **stop)
-    return {o.key: o for o in drive(groups, surface, method, Space(cell=True), limits, Capacity(capacity))}
+    return {o.key: o for o in drive(groups, potential, method, Space(cell=True), limits, Capacity(capacity))}
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
@@ -122,9 +122,11 @@ class Pulling(LennardJones):
         self.pull = pull
 
     def __call__(self, batch: Batch) -> Evaluation:
-        said = super().__call__(batch)
-        energy = said.energy - self.pull * batch.volume
-        return replace(said, energy=energy, stress=said.stress - self.pull * torch.eye(3, dtype=torch.float64))
+        evaluation = super().__call__(batch)
+        energy = evaluation.energy - self.pull * batch.volume
+        return replace(
+            evaluation, energy=energy, stress=evaluation.stress - self.pull * torch.eye(3, dtype=torch.float64)
+        )
 
 
 def test_a_crystal_pulled_apart_is_given_up():
@@ -137,10 +139,10 @@ class Hole(LennardJones):
     """A potential without a repulsion: everything falls into one point."""
 
     def __call__(self, batch: Batch) -> Evaluation:
-        said = super().__call__(batch)
+        evaluation = super().__call__(batch)
         energy = batch.volume
         eye = torch.eye(3, dtype=torch.float64).expand(batch.n_systems, 3, 3)
-        return replace(said, energy=energy, forces=torch.zeros_like(said.forces), stress=eye)
+        return replace(evaluation, energy=energy, forces=torch.zeros_like(evaluation.forces), stress=eye)
 
 
 def test_a_crystal_that_runs_into_itself_is_given_up():
@@ -158,20 +160,20 @@ def test_an_unconverged_group_says_so_with_its_force():
 
 
 def test_the_flight_is_refilled_as_groups_end():
-    surface = Faulty(nan_energy)
+    potential = Faulty(nan_energy)
     systems = [argon(seed) for seed in range(12)]
-    found = run(systems, surface, Lbfgs(), capacity=4)
+    found = run(systems, potential, Lbfgs(), capacity=4)
     assert sorted(found) == list(range(12))
-    assert max(surface.batches) == 4
+    assert max(potential.batches) == 4
     # full until the queue is empty: no more than the last groups fly with free places
-    full = [n for n in surface.batches if n == 4]
-    assert len(full) > 0.6 * len(surface.batches)
+    full = [n for n in potential.batches if n == 4]
+    assert len(full) > 0.6 * len(potential.batches)
 
 
 def test_the_result_belongs_to_the_geometry_that_is_returned():
-    surface = LennardJones()
-    for outcome in run([argon(1), argon(2)], surface, Newton(), max_steps=4).values():
-        again = surface(outcome.batch)
+    potential = LennardJones()
+    for outcome in run([argon(1), argon(2)], potential, Newton(), max_steps=4).values():
+        again = potential(outcome.batch)
         np.testing.assert_allclose(outcome.evaluation.forces, again.forces, atol=1e-12)
 
 

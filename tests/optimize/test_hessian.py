@@ -19,7 +19,7 @@ from atomsim.optimize.springs import spring_guess, spring_hessian
 from atomsim.relaxation import RelaxSettings, iter_relax, relax
 
 
-def brute_force(atoms: Atoms, surface, space: Space, h: float = 1e-3) -> torch.Tensor:
+def brute_force(atoms: Atoms, potential, space: Space, h: float = 1e-3) -> torch.Tensor:
     batch = Batch.pack([atoms])
     layout = space.layout(batch)
     columns = []
@@ -28,7 +28,7 @@ def brute_force(atoms: Atoms, surface, space: Space, h: float = 1e-3) -> torch.T
         step[k] = h
         up = space.move(batch, step.view(-1, 3), layout)
         down = space.move(batch, -step.view(-1, 3), layout)
-        change = space.force(down, surface(down), layout) - space.force(up, surface(up), layout)
+        change = space.force(down, potential(down), layout) - space.force(up, potential(up), layout)
         columns.append(change.flatten() / (2 * h))
     return torch.stack(columns, dim=1)
 

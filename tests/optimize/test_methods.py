@@ -60,9 +60,9 @@ def test_results_do_not_depend_on_what_else_is_in_flight(method):
     systems = [Atoms(s, calculator=None) for s in systems]
     for s in systems:
         s.numbers[:] = 29
-    surface = Morse()
-    alone = relax(systems, surface, method=method, fmax_eV_per_A=0.01, capacity=Capacity(systems=1))
-    together = relax(systems, surface, method=method, fmax_eV_per_A=0.01, capacity=Capacity(systems=3))
+    potential = Morse()
+    alone = relax(systems, potential, method=method, fmax_eV_per_A=0.01, capacity=Capacity(systems=1))
+    together = relax(systems, potential, method=method, fmax_eV_per_A=0.01, capacity=Capacity(systems=3))
     assert {r.status for r in alone} == {"converged"}
     for a, b in zip(alone, together, strict=True):
         assert b.force_calls == a.force_calls
@@ -97,15 +97,15 @@ def test_a_known_hessian_spares_most_force_calls():
     from atomsim.optimize.hessian import hessian
     from atomsim.optimize.springs import invert
 
-    surface, space = LennardJones(), Space(cell=True)
-    (minimum,) = relax(bulk("Ar", "fcc", a=5.2, cubic=True), surface, fmax_eV_per_A=1e-5, max_steps=1000)
+    potential, space = LennardJones(), Space(cell=True)
+    (minimum,) = relax(bulk("Ar", "fcc", a=5.2, cubic=True), potential, fmax_eV_per_A=1e-5, max_steps=1000)
     start = minimum.atoms.copy()
     start.rattle(0.03, seed=2)
     batch = Batch.pack([start])
-    known = invert(hessian(minimum.atoms, surface).matrix(cell=True), batch, space, floor=0.01)
+    known = invert(hessian(minimum.atoms, potential).matrix(cell=True), batch, space, floor=0.01)
     calls = {}
     for name, guess in (("nothing", None), ("hessian", known)):
-        (outcome,) = drive([Group(0, batch, guess)], surface, Newton(), space, Stop(fmax=1e-4), Capacity())
+        (outcome,) = drive([Group(0, batch, guess)], potential, Newton(), space, Stop(fmax=1e-4), Capacity())
         assert outcome.status == "converged"
         calls[name] = outcome.steps + 1
     assert calls["hessian"] < 0.5 * calls["nothing"]

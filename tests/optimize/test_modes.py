@@ -43,14 +43,14 @@ def saddle() -> Atoms:
 
 @pytest.mark.parametrize("cell", [False, True])
 def test_it_finds_negative_modes_as_the_whole_hessian_does(cell):
-    space, surface = Space(cell=cell), STRONG
+    space, potential = Space(cell=cell), STRONG
     systems = [minimum(), saddle()]
     batch = Batch.pack(systems)
     guesses = [spring_guess(Batch.pack([s]), space) for s in systems]
-    force = space.force(batch, surface(batch), space.layout(batch))
-    found = lowest_modes(Products(batch, force, surface, space), guesses)
+    force = space.force(batch, potential(batch), space.layout(batch))
+    found = lowest_modes(Products(batch, force, potential, space), guesses)
     for n, atoms in enumerate(systems):
-        values = torch.linalg.eigvalsh(brute_force(atoms, surface, space))
+        values = torch.linalg.eigvalsh(brute_force(atoms, potential, space))
         # translations (and rotations, as antisymmetric strains) are the zeros
         lowest = float(values[values.abs() > 1e-4][0])
         assert float(found.curvature[n]) > lowest - 0.01 * float(values[-1])
@@ -108,11 +108,11 @@ def test_no_preconditioner_hides_a_negative_mode():
     lows = [-0.2, -0.5, -1.0, -3.0]
     for n in range(20):  # one in two has one to three negative modes
         spectra[2 * n][: 1 + n % 3] = [lows[n % 4]] * (1 + n % 3)
-    surface, space = Quadratic.of(spectra, seed=1), Space()
-    batch = Batch.pack(surface.systems())
-    force = space.force(batch, surface(batch), space.layout(batch))
-    for inverses in ([deceived(h) for h in surface.hessians], [torch.eye(24, dtype=torch.float64)] * 40):
-        found = lowest_modes(Products(batch, force, surface, space), inverses)
+    potential, space = Quadratic.of(spectra, seed=1), Space()
+    batch = Batch.pack(potential.systems())
+    force = space.force(batch, potential(batch), space.layout(batch))
+    for inverses in ([deceived(h) for h in potential.hessians], [torch.eye(24, dtype=torch.float64)] * 40):
+        found = lowest_modes(Products(batch, force, potential, space), inverses)
         assert bool(found.settled.all())
         assert (found.curvature < -0.1).tolist() == [min(v) < -0.1 for v in spectra]
         for n, values in enumerate(spectra):
@@ -204,15 +204,15 @@ class Fragile:
         self.fault = fault
 
     def __call__(self, batch: Batch) -> Evaluation:
-        said = STRONG(batch)
-        pulled = batch.system[said.forces.norm(dim=1) > 1e-3]
+        evaluation = STRONG(batch)
+        pulled = batch.system[evaluation.forces.norm(dim=1) > 1e-3]
         bad = torch.isin(batch.system, pulled) & (batch.numbers == KRYPTON)
         if bad.any() and self.fault == "raises":
             raise ValueError("no self-consistency")
         if self.fault == "out of memory" and batch.n_systems > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
         nan = bad & (self.fault == "nan")
-        return replace(said, forces=torch.where(nan[:, None], torch.nan, said.forces))
+        return replace(evaluation, forces=torch.where(nan[:, None], torch.nan, evaluation.forces))
 
 
 @pytest.mark.parametrize("at_once", [1, 4])

@@ -12,9 +12,9 @@ from ase.build import bulk
 from scipy.spatial.transform import Rotation
 
 from atomsim.mep.find import first_guess
-from atomsim.mep.path import Ends, PathSettings
+from atomsim.mep.path import Endpoints, PathSettings
 from atomsim.models.load import load_potential
-from atomsim.optimize.entry import noisy
+from atomsim.optimize.group_builder import noisy
 from atomsim.optimize.noise import seeded_noise
 from atomsim.relaxation import RelaxSettings, iter_relax
 
@@ -100,10 +100,13 @@ def test_a_molecule_carries_its_noise_along():
 
 
 def test_a_turned_permuted_or_filed_crystal_relaxes_to_the_same_end():
-    surface, settings = load_potential("lj-test", "cpu"), RelaxSettings(0.01, cell=False, noise_A=0.1, seed=2, starts=2)
+    potential, settings = (
+        load_potential("lj-test", "cpu"),
+        RelaxSettings(0.01, cell=False, noise_A=0.1, seed=2, starts=2),
+    )
     order = np.random.default_rng(1).permutation(8)
     systems = [crystal(), turned(crystal(), ROTATION), crystal()[order], filed(crystal()), crystal()]
-    found = dict(iter_relax(systems, surface, settings))
+    found = dict(iter_relax(systems, potential, settings))
     for n in range(1, 5):
         assert found[n].initial_energy == pytest.approx(found[0].initial_energy, abs=1e-5)
         assert found[n].energy == pytest.approx(found[0].energy, abs=1e-4)
@@ -116,8 +119,9 @@ def test_the_guess_of_a_path_turns_with_the_crystal():
     moved[2] = [1.8, 0.1, 1.8]
     settings = PathSettings(images=3, noise_A=0.05, seed=3)
     guesses = [
-        first_guess(Ends("a", turned(atoms, r), moved @ r, 0.0, 0.0, (2,)), settings, 0) for r in (np.eye(3), ROTATION)
+        first_guess(Endpoints("a", turned(atoms, r), moved @ r, 0.0, 0.0, (2,)), settings, 0)
+        for r in (np.eye(3), ROTATION)
     ]
     np.testing.assert_allclose(guesses[1], guesses[0] @ ROTATION, atol=1e-5)
-    again = first_guess(Ends("a", atoms, moved, 0.0, 0.0, (2,)), settings, 1)
+    again = first_guess(Endpoints("a", atoms, moved, 0.0, 0.0, (2,)), settings, 1)
     assert np.abs(again - guesses[0]).max() > 0.02  # of another start

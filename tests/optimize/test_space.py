@@ -27,16 +27,16 @@ def argon(a: float = 5.1) -> Atoms:
 @pytest.mark.parametrize("pressure", [0.0, 0.01])
 @pytest.mark.parametrize("cell", [False, True])
 def test_forces_are_minus_the_gradient_of_what_is_minimised(cell, pressure):
-    surface, space = LennardJones(), Space(cell=cell, pressure=pressure)
+    potential, space = LennardJones(), Space(cell=cell, pressure=pressure)
     batch = Batch.pack([argon(), argon(5.3)])
     layout = space.layout(batch)
-    force = space.force(batch, surface(batch), layout)
+    force = space.force(batch, potential(batch), layout)
     torch.manual_seed(0)
     direction = torch.randn_like(force)
 
     def along(h: float) -> float:
         moved = space.move(batch, h * direction, layout)
-        return float(space.energy(moved, surface(moved)).sum())
+        return float(space.energy(moved, potential(moved)).sum())
 
     slope = (along(1e-4) - along(-1e-4)) / 2e-4
     if cell:  # an antisymmetric strain is a rotation: it does no work
@@ -73,19 +73,19 @@ def test_the_residual_is_the_one_of_ases_cell_filter():
 
     atoms = argon()
     batch = Batch.pack([atoms])
-    surface = LennardJones()
-    said = surface(batch)
+    potential = LennardJones()
+    evaluation = potential(batch)
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.stress import full_3x3_to_voigt_6_stress
 
     atoms.calc = SinglePointCalculator(
         atoms,
-        energy=float(said.energy),
-        forces=said.forces.numpy(),
-        stress=full_3x3_to_voigt_6_stress(said.stress[0].numpy()),
+        energy=float(evaluation.energy),
+        forces=evaluation.forces.numpy(),
+        stress=full_3x3_to_voigt_6_stress(evaluation.stress[0].numpy()),
     )
     wanted = (FrechetCellFilter(atoms).get_forces() ** 2).sum(axis=1).max() ** 0.5
-    assert float(Space(cell=True).residual(batch, said)) == pytest.approx(wanted, rel=1e-6)
+    assert float(Space(cell=True).residual(batch, evaluation)) == pytest.approx(wanted, rel=1e-6)
 
 
 @pytest.mark.parametrize("pbc", [(True, True, False), False])

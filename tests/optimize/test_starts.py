@@ -43,10 +43,10 @@ def settings(starts: int, seed: int = 0) -> RelaxSettings:
 
 def relaxed(starts: int, seed: int = 0, count: int = 1, at_once: int = 1) -> tuple[list[Relaxation], TwoWells]:
     """Atoms that start on the barrier, which is at 0.08 Å."""
-    surface = TwoWells()
+    potential = TwoWells()
     systems = [Atoms("Ar", positions=[(0.08 + 0.001 * n, 0, 0)]) for n in range(count)]
-    found = dict(iter_relax(systems, surface, settings(starts, seed), capacity=Capacity(systems=at_once)))
-    return [found[n] for n in range(count)], surface
+    found = dict(iter_relax(systems, potential, settings(starts, seed), capacity=Capacity(systems=at_once)))
+    return [found[n] for n in range(count)], potential
 
 
 def test_the_lowest_is_found_where_one_start_misses_it():
@@ -60,8 +60,8 @@ def test_the_lowest_is_found_where_one_start_misses_it():
 
 
 def test_all_that_was_evaluated_is_counted():
-    ((best,), surface) = relaxed(3)
-    assert best.force_calls == surface.calls
+    ((best,), potential) = relaxed(3)
+    assert best.force_calls == potential.calls
 
 
 def test_systems_in_flight_do_not_change_the_choice():
@@ -101,8 +101,8 @@ def test_under_pressure_the_lowest_enthalpy_goes_on():
     zero = torch.zeros(1, 3, dtype=torch.float64)
 
     def ended(number: int, batch: Batch, energy: float) -> Outcome:
-        said = Evaluation(torch.tensor([energy], dtype=torch.float64), zero, torch.zeros_like(batch.cell))
-        return Outcome(Start(0, number), batch, said, "converged", "", 1, 2, 0.0, 0.0)
+        evaluation = Evaluation(torch.tensor([energy], dtype=torch.float64), zero, torch.zeros_like(batch.cell))
+        return Outcome(Start(0, number), batch, evaluation, "converged", "", 1, 2, 0.0, 0.0)
 
     def descend(_groups):
         return iter([ended(0, large, -1.0), ended(1, small, -0.5)])

@@ -40,12 +40,12 @@ class Bonding:
     def __call__(self, batch: Batch) -> Evaluation:
         oxygen = batch.numbers == 8
         n = len(self.home)
-        said = self.bond(_only_oxygen(batch, oxygen))
+        evaluation = self.bond(_only_oxygen(batch, oxygen))
         away = batch.positions.view(-1, n, 3) - self.home
         away = away - away.mean(dim=1, keepdim=True)
         forces = (-self.stiffness * away).reshape(-1, 3)
-        forces[oxygen] += said.forces
-        energy = said.energy + 0.5 * self.stiffness * (away**2).sum(dim=(1, 2))
+        forces[oxygen] += evaluation.forces
+        energy = evaluation.energy + 0.5 * self.stiffness * (away**2).sum(dim=(1, 2))
         return Evaluation(energy, forces, torch.zeros_like(batch.cell))
 
 

@@ -46,7 +46,7 @@ def test_siblings_have_one_host_and_know_their_own_atoms():
 
 def test_which_sibling_came_first_changes_no_bit():
     """Children tell of one host with rounding of their own; a process meets them in any order."""
-    surface = load_potential("lj-test", "cpu")
+    potential = load_potential("lj-test", "cpu")
     tasks = []
     for n, removed in enumerate(([0], [2, 4], [6])):
         task = child(removed, str(n))
@@ -55,7 +55,7 @@ def test_which_sibling_came_first_changes_no_bit():
         tasks.append(task)
     found = []
     for order in ([0, 1, 2], [2, 0, 1]):
-        known = inherited([structure_of(tasks[n]) for n in order], surface, RelaxSettings(cell=False))
+        known = inherited([structure_of(tasks[n]) for n in order], potential, RelaxSettings(cell=False))
         assert len({one.host for one in known.values()}) == 1
         found.append({n: known[place] for place, n in enumerate(order)})
     for n in range(3):
@@ -67,25 +67,25 @@ def test_a_structure_without_vacancies_has_no_host():
 
 
 def test_the_child_inherits_the_curvature_of_its_own_atoms():
-    surface = load_potential("lj-test", "cpu")
+    potential = load_potential("lj-test", "cpu")
     task = child([0], "a")
-    known = inherited([structure_of(task)], surface, RelaxSettings())[0]
+    known = inherited([structure_of(task)], potential, RelaxSettings())[0]
     host = host_of(structure_of(task))
-    (relaxed,) = relax(host.atoms, surface, fmax_eV_per_A=0.01, check_minimum=False)
-    whole = hessian(relaxed.atoms, surface).atoms
+    (relaxed,) = relax(host.atoms, potential, fmax_eV_per_A=0.01, check_minimum=False)
+    whole = hessian(relaxed.atoms, potential).atoms
     np.testing.assert_allclose(
         known.hessian.atoms[2, :, 4], whole[host.child_index[2], :, host.child_index[4]], atol=1e-6
     )
 
 
 def test_with_it_the_same_minimum_is_reached():
-    surface = load_potential("lj-test", "cpu")
+    potential = load_potential("lj-test", "cpu")
     task = child([0], "a")
     settings = RelaxSettings(fmax_eV_per_A=0.002, cell=False, check_minimum=False)  # kicks lead elsewhere
     atoms = structure_of(task)
-    known = inherited([atoms], surface, settings)
-    ((_, with_host),) = iter_relax([atoms], surface, settings, hessians={0: known[0].hessian})
-    ((_, without),) = iter_relax([atoms], surface, settings)
+    known = inherited([atoms], potential, settings)
+    ((_, with_host),) = iter_relax([atoms], potential, settings, hessians={0: known[0].hessian})
+    ((_, without),) = iter_relax([atoms], potential, settings)
     assert with_host.converged
     assert abs(with_host.energy - without.energy) < 1e-3 * len(atoms)
     assert with_host.steps <= without.steps
@@ -93,11 +93,11 @@ def test_with_it_the_same_minimum_is_reached():
 
 def test_the_host_is_relaxed_in_ways_of_its_own():
     """However few steps its child may take, whatever its optimizer's noise and number of starts."""
-    surface, atoms, shared = load_potential("lj-test", "cpu"), structure_of(child([0], "a")), Shared()
-    usual = inherited([atoms], surface, RelaxSettings())[0]
+    potential, atoms, shared = load_potential("lj-test", "cpu"), structure_of(child([0], "a")), Shared()
+    usual = inherited([atoms], potential, RelaxSettings())[0]
     for changes in ({"max_steps": 1}, {"starts": 3, "noise_A": 0.2, "seed": 5}, {"keep_symmetry": True}):
         for owner in (None, shared):  # after a call with other settings, too
-            found = inherited([atoms], surface, RelaxSettings(**changes), owner)[0]
+            found = inherited([atoms], potential, RelaxSettings(**changes), owner)[0]
             assert found.hessian.force_calls == usual.hessian.force_calls
             np.testing.assert_array_equal(found.hessian.atoms, usual.hessian.atoms)
 
@@ -111,9 +111,9 @@ def test_what_decides_the_host_is_told_apart():
         (load_potential("lj-test", "cpu"), {"cell": False}),
         (load_potential("lj-test", "cpu"), {"pressure_GPa": 5.0}),
     ]
-    for surface, changes in cases:
+    for potential, changes in cases:
         settings = RelaxSettings(**changes)
-        kept, anew = (inherited([atoms], surface, settings, owner)[0].hessian for owner in (shared, None))
+        kept, anew = (inherited([atoms], potential, settings, owner)[0].hessian for owner in (shared, None))
         np.testing.assert_array_equal(kept.atoms, anew.atoms)
 
 

@@ -18,7 +18,7 @@ from atomsim.batch import Batch, Evaluation
 from atomsim.errors import AtomsimError
 from atomsim.execution import checkpoint
 from atomsim.execution.checkpoint import Remembering
-from atomsim.execution.job import Counted, Tally
+from atomsim.execution.job import Counted, EvaluationCounter
 from atomsim.models.load import load_potential
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 
@@ -48,8 +48,8 @@ def cells() -> list[Atoms]:
     return [bulk("He", "fcc", a, cubic=True) for a in (3.3, 3.6)]
 
 
-def relax(surface: object, systems: list[Atoms] | None = None) -> list[Relaxation]:
-    found = dict(iter_relax(systems or cells()[:1], surface, SETTINGS))
+def relax(potential: object, systems: list[Atoms] | None = None) -> list[Relaxation]:
+    found = dict(iter_relax(systems or cells()[:1], potential, SETTINGS))
     return [found[n] for n in range(len(found))]
 
 
@@ -182,8 +182,8 @@ class InTwoPrecisions(Counting):
 FINE = replace(SETTINGS, fmax_eV_per_A=0.001)
 
 
-def finely(surface: object) -> Relaxation:
-    ((_, found),) = iter_relax(cells()[:1], surface, FINE)
+def finely(potential: object) -> Relaxation:
+    ((_, found),) = iter_relax(cells()[:1], potential, FINE)
     return found
 
 
@@ -209,23 +209,23 @@ def test_an_answer_in_another_precision_does_not_count(tmp_path: Path) -> None:
     batch = Batch.pack(cells())
     Remembering(InTwoPrecisions(dtype="float64"), tmp_path, 0.0)(batch)
     single = InTwoPrecisions()
-    said = Remembering(single, tmp_path)(batch)
+    evaluation = Remembering(single, tmp_path)(batch)
     assert single.calls == batch.n_systems
-    assert torch.equal(said.forces, single.inner(batch).forces)
+    assert torch.equal(evaluation.forces, single.inner(batch).forces)
 
 
 def test_every_evaluation_is_told_of_in_both_precisions(tmp_path: Path) -> None:
     heard: list[int] = []
-    tally = Tally(heard.append)
+    tally = EvaluationCounter(heard.append)
     potential = InTwoPrecisions()
     finely(Counted(Remembering(potential, tmp_path), tally))
-    tally.settle()
+    tally.flush()
     assert potential.double.calls > 0
     assert sum(heard) == potential.calls + potential.double.calls
 
 
 def test_a_potential_without_double_precision_has_none_when_wrapped(tmp_path: Path) -> None:
-    assert not hasattr(Counted(Remembering(Counting(), tmp_path), Tally(print)), "double")
+    assert not hasattr(Counted(Remembering(Counting(), tmp_path), EvaluationCounter(print)), "double")
 
 
 def test_a_folder_removed_by_whoever_took_over_stops_nobody(tmp_path: Path) -> None:
@@ -242,12 +242,12 @@ def test_a_folder_removed_by_whoever_took_over_stops_nobody(tmp_path: Path) -> N
 def test_what_others_left_is_read_and_never_written(tmp_path: Path) -> None:
     before = Remembering(Counting(), tmp_path / "earlier", 0.0)
     batch = Batch.pack(cells())
-    said = before(batch)
+    evaluation = before(batch)
     (file,) = (tmp_path / "earlier").glob("*.evals")
     content = file.read_bytes()
     counting = Counting()
     later = Remembering(counting, tmp_path / "later", 0.0, [tmp_path / "earlier", tmp_path / "never-was"])
-    assert torch.equal(later(batch).forces, said.forces)
+    assert torch.equal(later(batch).forces, evaluation.forces)
     assert counting.calls == 0
     later(batch.take([0]))
     assert file.read_bytes() == content

@@ -92,8 +92,8 @@ def test_nonsense_said_once_is_not_replayed(submitted: Submitted, reference: Ref
             return guarded(job, task, potential)
 
         def call(self: PairPotential, batch: object) -> object:
-            said = real(self, batch)
-            return replace(said, energy=said.energy * float("nan")) if under == ["s000"] else said
+            evaluation = real(self, batch)
+            return replace(evaluation, energy=evaluation.energy * float("nan")) if under == ["s000"] else evaluation
 
         def dying(self: Memory, *what: object) -> None:
             note(self, *what)
@@ -127,8 +127,8 @@ def test_what_is_not_finite_is_not_remembered(tmp_path: Path) -> None:
         sha256, dtype = potential.sha256, potential.dtype
 
         def __call__(self, batch: Batch) -> object:
-            said = potential(batch)
-            return replace(said, energy=said.energy * torch.tensor([1.0, float("nan")]))
+            evaluation = potential(batch)
+            return replace(evaluation, energy=evaluation.energy * torch.tensor([1.0, float("nan")]))
 
     first = Remembering(Half(), tmp_path)
     first(batch)

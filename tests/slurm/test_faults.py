@@ -23,7 +23,7 @@ from atomsim.slurm.actions import cancel, task_log
 from atomsim.slurm.chunk_worker import work
 from atomsim.slurm.client import RejectedError, SlurmUnreachableError
 from atomsim.slurm.journal import Journal
-from atomsim.slurm.place import Place, place_of
+from atomsim.slurm.place import ChunkAssignment, place_of
 from atomsim.slurm.planner import resume, retry, start
 from atomsim.slurm.watchdog import Watch
 from atomsim.store.claims import attempts, claim, read_step
@@ -41,7 +41,7 @@ class Submitted:
         self.campaign = make_campaign(folder / "in", structures, text)
         self.out = folder / "run"
         self.cluster = Cluster(folder / "slurm", self.out, np.random.default_rng(0))
-        self.outlook = start(self.campaign, self.out, Engine("lj-test"), profile(**changes), self.cluster.slurm)
+        self.report = start(self.campaign, self.out, Engine("lj-test"), profile(**changes), self.cluster.slurm)
 
     @property
     def step(self) -> Path:
@@ -49,11 +49,11 @@ class Submitted:
 
     @property
     def token(self) -> str:
-        return next(s.token for s in self.outlook.submitted if "jobs" in s.what)
+        return next(s.token for s in self.report.submitted if "jobs" in s.what)
 
-    def place(self, chunk: int = 0, **changes: object) -> Place:
+    def place(self, chunk: int = 0, **changes: object) -> ChunkAssignment:
         words = {"token": self.token, "host": "n0", "job": f"1_{chunk}"} | changes
-        return Place(self.out, RELAXED, 1, chunk, **words)
+        return ChunkAssignment(self.out, RELAXED, 1, chunk, **words)
 
     def work(self, chunk: int = 0, **changes: object) -> int:
         return work(self.place(chunk, **changes), self.cluster.slurm)
@@ -248,10 +248,10 @@ def test_workers_that_never_start_end_the_campaign_with_a_reason(submitted: Subm
     for _ in range(10):
         for path in submitted.cluster.root.glob("jobs/*.json"):
             path.unlink()  # lost, all of them, every time
-        outlook = resume(submitted.out, submitted.cluster.slurm)
-        if outlook.problems:
+        report = resume(submitted.out, submitted.cluster.slurm)
+        if report.problems:
             break
-    assert "were submitted 3 times and never started" in outlook.problems["relaxed"]
+    assert "were submitted 3 times and never started" in report.problems["relaxed"]
     assert Journal(submitted.out).closed()["why"] == "stopped"
 
 
@@ -259,8 +259,8 @@ def test_a_reused_id_is_not_taken_for_ours(submitted: Submitted, reference: Refe
     for path in submitted.cluster.root.glob("jobs/*.json"):
         job = json.loads(path.read_text())
         path.write_text(json.dumps(job | {"name": "somebody-else", "array": False, "after": []}))
-    outlook = resume(submitted.out, submitted.cluster.slurm)
-    assert any("lost or never started" in note for note in outlook.notes)
+    report = resume(submitted.out, submitted.cluster.slurm)
+    assert any("lost or never started" in note for note in report.notes)
     for path in submitted.cluster.root.glob("jobs/*.json"):
         if "somebody-else" in path.read_text():
             path.unlink()
@@ -272,9 +272,9 @@ def test_submitter_killed_between_sbatch_and_its_answer(submitted: Submitted) ->
     for path in (submitted.out / "slurm" / "jobs").glob("*.accepted.json"):
         path.unlink()
     before = len(list((submitted.out / "slurm" / "jobs").glob("*.sh")))
-    outlook = resume(submitted.out, submitted.cluster.slurm)
-    assert outlook.submitted == []
-    assert outlook.waiting == ["relaxed"]
+    report = resume(submitted.out, submitted.cluster.slurm)
+    assert report.submitted == []
+    assert report.waiting == ["relaxed"]
     assert len(list((submitted.out / "slurm" / "jobs").glob("*.sh"))) == before
     assert len(list((submitted.out / "slurm" / "jobs").glob("*.accepted.json"))) == before
 
@@ -299,8 +299,8 @@ def test_rejection_part_way(tmp_path: Path, reference: Reference) -> None:
     try:
         chosen = profile(limits=limits, worker={"chunk_s": 2.0})
         slurm = FolderSlurm(cluster.root, max_submitted=5)
-        outlook = start(campaign, out, Engine("lj-test"), chosen, slurm)
-        assert any("QOSMaxSubmitJobPerUserLimit" in note for note in outlook.notes)
+        report = start(campaign, out, Engine("lj-test"), chosen, slurm)
+        assert any("QOSMaxSubmitJobPerUserLimit" in note for note in report.notes)
         for _ in range(40):
             cluster.drain()
             if (Journal(out).closed() or {"why": ""})["why"] == "finished":
@@ -317,12 +317,12 @@ def test_planners_do_not_chase_one_another(tmp_path: Path) -> None:
     out = tmp_path / "run"
     slurm = FolderSlurm(tmp_path / "slurm")
     chosen = profile(limits={"max_array_size": 4, "max_submitted": 6}, worker={"chunk_s": 2.0})
-    outlook = start(campaign, out, Engine("lj-test"), chosen, slurm)
+    report = start(campaign, out, Engine("lj-test"), chosen, slurm)
     assert sum(len(line.elements) for line in slurm.queue()) == 4
     first = next((out / "slurm" / "jobs").glob("*plan*.sh")).read_text()
     assert "--dependency=afterany:1\n" in first
     assert "--begin" not in first
-    assert outlook.planner
+    assert report.planner
     # the array runs on, the planner is gone: another one waits for the same array
     for line in slurm.queue():
         if not line.elements:
@@ -339,8 +339,8 @@ def test_jobs_that_slurm_could_not_start_are_replaced(submitted: Submitted, monk
         return [replace(q, reason="launch failed requeued held") if q.name == submitted.token else q for q in lines]
 
     monkeypatch.setattr(FolderSlurm, "queue", held)
-    outlook = resume(submitted.out, submitted.cluster.slurm)
-    assert any("jobs of step" in s.what for s in outlook.submitted)
+    report = resume(submitted.out, submitted.cluster.slurm)
+    assert any("jobs of step" in s.what for s in report.submitted)
     assert submitted.token not in {line.name for line in submitted.cluster.slurm.queue()}
 
 
@@ -374,8 +374,8 @@ def test_changed_weights_are_refused(submitted: Submitted, monkeypatch: pytest.M
     assert "the weights of lj-test are" in submitted.end()["message"]
     for job in submitted.cluster.root.glob("jobs/*.json"):
         job.unlink()
-    outlook = resume(submitted.out, submitted.cluster.slurm)
-    assert outlook.problems["relaxed"].startswith("workers refused to work: the weights")
+    report = resume(submitted.out, submitted.cluster.slurm)
+    assert report.problems["relaxed"].startswith("workers refused to work: the weights")
     assert Journal(submitted.out).closed()["why"] == "stopped"
 
 
@@ -384,8 +384,8 @@ def test_a_changed_campaign_is_another_one(submitted: Submitted, reference: Refe
     expected = reference(submitted.campaign)
     path = submitted.campaign.path
     path.write_text(path.read_text().replace("0.01", "0.02"))
-    outlook = resume(submitted.out, submitted.cluster.slurm)
-    assert any("mine.toml has changed; this run goes on with its own copy" in note for note in outlook.notes)
+    report = resume(submitted.out, submitted.cluster.slurm)
+    assert any("mine.toml has changed; this run goes on with its own copy" in note for note in report.notes)
     assert submitted.finish() == expected
     with pytest.raises(InputError, match=r"fmax_eV_per_A was 0\.01, now 0\.02"):
         start(load_campaign(path), submitted.out, Engine("lj-test"), profile(), submitted.cluster.slurm)
@@ -452,8 +452,8 @@ def test_logs_of_a_task(submitted: Submitted) -> None:
 
 def test_two_planners_at_once(submitted: Submitted) -> None:
     journal = Journal(submitted.out)
-    said = pytest.raises(InputError, match=f"planned by process {os.getpid()}")
-    with journal.planning(), said, journal.planning(wait_s=0.0):
+    evaluation = pytest.raises(InputError, match=f"planned by process {os.getpid()}")
+    with journal.planning(), evaluation, journal.planning(wait_s=0.0):
         pass
     assert resume(submitted.out, submitted.cluster.slurm).waiting == ["relaxed"]
 

@@ -25,8 +25,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]  # one cluste
 def test_a_campaign_goes_through_by_itself(site: Callable[..., Site]) -> None:
     here = site(3)
     with partition_down():  # it must not have ended before the next two commands
-        said = here.submit()
-        assert "goes on when these have ended" in said
+        evaluation = here.submit()
+        assert "goes on when these have ended" in evaluation
         assert "was submitted already" in here.atomsim(
             "submit", "mine.toml", "-c", "site.toml", "-o", "run", "--loader", "faulty_potentials:load", code=2
         )
@@ -121,8 +121,8 @@ def test_cancel_and_resume_by_a_person(site: Callable[..., Site], monkeypatch: p
     monkeypatch.setenv("FAULTY_DELAY_S", "0.15")  # it must not have ended before it is cancelled
     here = site(3, element="Ne", text=ONE_STEP)
     here.profile(submits="false")
-    said = here.submit()
-    assert "run 'atomsim resume run'" in said
+    evaluation = here.submit()
+    assert "run 'atomsim resume run'" in evaluation
     here.wait(here.running)
     here.atomsim("cancel", "run", code=None)  # a busy machine's jobs may take longer to end than it looks
     here.wait(lambda: not RealSlurm().queue())
@@ -172,8 +172,8 @@ def test_limits_of_the_site_are_kept(site: Callable[..., Site]) -> None:
     """More chunks than may be submitted at once: they come in turns."""
     here = site(4, text=ONE_STEP)
     here.profile(limits="max_array_size = 2\nmax_submitted = 3", chunk=2)
-    said = here.submit()
-    assert "wait until the limit" in said
+    evaluation = here.submit()
+    assert "wait until the limit" in evaluation
     here.finish()
     assert outcomes(here.run) == expected(here)
 
@@ -182,19 +182,19 @@ def test_a_wrong_partition_is_said_in_one_line(site: Callable[..., Site]) -> Non
     here = site(1)
     text = (here.folder / "site.toml").read_text().replace('partition = "gpu"', 'partition = "gqu"', 1)
     (here.folder / "site.toml").write_text(text)
-    said = here.atomsim(
+    evaluation = here.atomsim(
         "submit", "mine.toml", "-c", "site.toml", "-o", "run", "--loader", "faulty_potentials:load", code=1
     )
-    assert "Invalid partition name specified" in said
-    assert "Traceback" not in said
+    assert "Invalid partition name specified" in evaluation
+    assert "Traceback" not in evaluation
     assert "not there; partitions are gpu, short, urgent" in here.atomsim("clusters", "check", "site.toml", code=1)
 
 
 def test_a_dry_run_writes_and_submits_nothing(site: Callable[..., Site]) -> None:
     here = site(2)
-    said = here.atomsim(
+    evaluation = here.atomsim(
         "submit", "mine.toml", "-c", "site.toml", "-o", "run", "--dry-run", "--loader", "faulty_potentials:load"
     )
-    assert said.count("#!/bin/bash") == 2
+    assert evaluation.count("#!/bin/bash") == 2
     assert not here.run.exists()
     assert RealSlurm().queue() == []

@@ -113,8 +113,8 @@ def test_setup_lines_come_before_python() -> None:
         ({"limts": {}}, "unknown table or key 'limts'; did you mean 'limits'"),
     ],
 )
-def test_mistakes_in_profiles(changes: dict, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_mistakes_in_profiles(changes: dict, evaluation: str) -> None:
+    with pytest.raises(InputError, match=evaluation):
         profile(**changes)
 
 

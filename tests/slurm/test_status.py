@@ -66,7 +66,7 @@ class Invented:
             for task, status in zip(self.chunks[chunk].tasks, statuses, strict=False)
         ]
         (self.step / made.ledger).write_text("".join(lines))
-        said = {
+        evaluation = {
             "counts": dict(Counter(statuses)),
             "bytes": sum(map(len, lines)),
             "wall_s": 36.0,
@@ -74,14 +74,14 @@ class Invented:
             "weight": 4.0 * len(statuses),
         }
         if beat == "stale":
-            said |= {"counts": {}, "bytes": 0}
+            evaluation |= {"counts": {}, "bytes": 0}
         path = self.step / f"{made.stem}.beat.json"
         if beat != "none":
-            path.write_text(json.dumps(said))
+            path.write_text(json.dumps(evaluation))
         if beat == "silent":
             os.utime(path, (time.time() - 2 * QUIET_S,) * 2)
         if ended:
-            (self.step / f"{made.stem}.end.json").write_text(json.dumps(said | {"why": ended}))
+            (self.step / f"{made.stem}.end.json").write_text(json.dumps(evaluation | {"why": ended}))
 
     token = "as-abc123-01r001p000-x"
 

@@ -120,8 +120,8 @@ def test_workers_plan_where_planners_never_start(
     cluster = Cluster(tmp_path / "slurm", out, np.random.default_rng(0), starts_planners=False)
     slurm = cluster.slurm
     asked = profile(worker={"chunk_s": 100.0}, planner={"walltime": "02:00:00"})
-    outlook = start(campaign, out, Engine("lj-test"), asked, slurm)
-    assert any("[planner] walltime is 120 min, MaxTime of partition gpu 60 min" in note for note in outlook.notes)
+    report = start(campaign, out, Engine("lj-test"), asked, slurm)
+    assert any("[planner] walltime is 120 min, MaxTime of partition gpu 60 min" in note for note in report.notes)
     deadline = time.monotonic() + 900
     while not Journal(out).closed() or cluster.processes:
         assert time.monotonic() < deadline
@@ -193,16 +193,16 @@ def told(words: list[str], uid: int) -> tuple[int, str]:
     """Run the command line as a user; return its exit code and what it said."""
     from atomsim.cli import main
 
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as evaluation:
         pid = os.fork()
         if pid:
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            said.seek(0)
-            return code, said.read()
+            evaluation.seek(0)
+            return code, evaluation.read()
         code = 1
         try:
-            os.dup2(said.fileno(), 1)
-            os.dup2(said.fileno(), 2)
+            os.dup2(evaluation.fileno(), 1)
+            os.dup2(evaluation.fileno(), 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
             if uid:
                 os.setgroups([])
@@ -260,9 +260,9 @@ def test_an_old_view_of_the_queue_submits_nothing_twice(submitted: Submitted, mo
     jobs = {(line.job, line.name) for line in slurm.queue()}
     monkeypatch.setattr(FolderSlurm, "knows", lambda self, job, name: (job, name) in jobs)
     monkeypatch.setattr(FolderSlurm, "queue", lambda self: [])
-    outlook = resume(submitted.out, slurm)
-    assert [s.what for s in outlook.submitted if "jobs" in s.what] == []
-    assert outlook.waiting == ["relaxed"]
+    report = resume(submitted.out, slurm)
+    assert [s.what for s in report.submitted if "jobs" in s.what] == []
+    assert report.waiting == ["relaxed"]
     assert rounds(submitted.step) == [1]
 
 

@@ -88,9 +88,9 @@ def test_more_than_may_be_submitted_at_once_is_corrected_too(tmp_path: Path) -> 
     with pytest.raises(RejectedError, match="Limit"):
         start(campaign, out, ENGINE, profile(worker={"chunk_s": 2.0}), slurm)
     good = profile(worker={"chunk_s": 2.0}, limits={"max_submitted": 7})
-    outlook = start(campaign, out, ENGINE, good, slurm)
+    report = start(campaign, out, ENGINE, good, slurm)
     assert sum(len(line.elements) for line in slurm.queue()) == 5
-    assert outlook.planner
+    assert report.planner
 
 
 def test_another_shape_of_jobs_is_planned_anew(tmp_path: Path, reference: Reference) -> None:
@@ -127,9 +127,9 @@ def test_the_only_node_is_used_although_its_gpu_failed(tmp_path: Path) -> None:
     assert not here.cluster.call(act, "worker")
     assert here.end()["why"] == "bad_device"
     lose_all(slurm)
-    outlook = resume(here.out, slurm)
-    assert outlook.waiting == ["relaxed"]
-    assert any("without keeping away from n7" in note for note in outlook.notes)
+    report = resume(here.out, slurm)
+    assert report.waiting == ["relaxed"]
+    assert any("without keeping away from n7" in note for note in report.notes)
     assert "--exclude" not in newest_script(here.out)
     assert read_cluster_status(here.out, slurm).unsure == []
 
@@ -201,11 +201,11 @@ def test_an_sbatch_without_an_answer_is_no_worker_that_never_started(tmp_path: P
     assert Journal(out).closed() is None
     for number in itertools.count():  # it does not go on like that for ever
         try:
-            outlook = resume(out, slurm)
+            report = resume(out, slurm)
             break
         except SlurmUnreachableError:
             assert number < UNANSWERED
-    assert f"{UNANSWERED} times without an answer" in outlook.problems["relaxed"]
+    assert f"{UNANSWERED} times without an answer" in report.problems["relaxed"]
     assert resume(out, FolderSlurm(tmp_path / "slurm")).waiting == ["relaxed"]
 
 
@@ -224,21 +224,21 @@ def test_elements_that_slurm_could_not_start_take_no_sibling_along(
 
     (before,) = (line.elements for line in real(here.cluster.slurm) if line.name == here.token)
     monkeypatch.setattr(FolderSlurm, "queue", one_held)
-    outlook = resume(here.out, here.cluster.slurm)
-    assert outlook.submitted == []
-    assert outlook.waiting == ["relaxed"]
+    report = resume(here.out, here.cluster.slurm)
+    assert report.submitted == []
+    assert report.waiting == ["relaxed"]
     (left,) = (line.elements for line in real(here.cluster.slurm) if line.name == here.token)
     assert left == tuple(e for e in before if e != 1)
 
 
 def test_lines_of_the_queue_are_cancelled_by_id_and_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[list[str]] = []
+    evaluation: list[list[str]] = []
 
     class Fine:
         returncode = 0
 
-    monkeypatch.setattr(client, "ask", lambda command: said.append(command[3:]) or Fine())
+    monkeypatch.setattr(client, "ask", lambda command: evaluation.append(command[3:]) or Fine())
     RealSlurm().cancel_lines(
         [Queued("7", "b", "PENDING", (3, 5)), Queued("8", "a", "PENDING"), Queued("9", "b", "", (1,))]
     )
-    assert said == [["--name=a", "8"], ["--name=b", "7_3", "7_5", "9_1"]]
+    assert evaluation == [["--name=a", "8"], ["--name=b", "7_3", "7_5", "9_1"]]

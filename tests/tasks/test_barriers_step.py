@@ -140,8 +140,8 @@ def test_what_hops_share_does_not_depend_on_which_were_computed_together(folder)
 
     from emt_potential import load
 
-    def by_label(chosen, surface):
-        return {r.label: r.outcome() for r in barriers.run(chosen, settings, {}, context, surface)}
+    def by_label(chosen, potential):
+        return {r.label: r.outcome() for r in barriers.run(chosen, settings, {}, context, potential)}
 
     together = by_label(tasks, load("emt"))
     for task in tasks:
@@ -249,27 +249,27 @@ def found_path(folder: Path):
     settings = load_campaign(folder / "copper.toml").steps[0].settings
     (task,) = barriers.expand(settings, {}, Context("hops", base_dir=folder))
     request = HopRequest(0, task_id(task.structure), atoms_from_json(task.structure or {}), task.tags["hop"])
-    surface = load("emt")
-    (result,) = compute([request], "Cu", barriers.survey_settings(settings, 1), surface)
-    return task, result, surface
+    potential = load("emt")
+    (result,) = compute([request], "Cu", barriers.survey_settings(settings, 1), potential)
+    return task, result, potential
 
 
 def test_a_check_that_fails_costs_no_hop_and_unequal_equivalent_ends_are_flagged(folder):
-    task, result, surface = found_path(folder)
-    checked = path_record(task, result, ["mace-li-ru-s-o", "morse"], surface, Context("hops"))
+    task, result, potential = found_path(folder)
+    checked = path_record(task, result, ["mace-li-ru-s-o", "morse"], potential, Context("hops"))
     assert checked.good
     assert set(checked.values["checked_with"]) == {"morse"}
     assert "mace-li-ru-s-o" in checked.values["checks_failed"]
     assert any(f.startswith("not checked with mace-li-ru-s-o") for f in checked.values["flags"])
-    assert "barrier_spread_eV" not in path_record(task, result, ["mace-li-ru-s-o"], surface, Context("hops")).values
+    assert "barrier_spread_eV" not in path_record(task, result, ["mace-li-ru-s-o"], potential, Context("hops")).values
 
-    assert path_record(task, result, [], surface, Context("hops")).values["flags"] == []
+    assert path_record(task, result, [], potential, Context("hops")).values["flags"] == []
     energies = result.path.energies + np.linspace(0, 0.02, len(result.path.energies))
     broken = replace(result, path=replace(result.path, energies=energies))
-    (flag,) = path_record(task, broken, [], surface, Context("hops")).values["flags"]
+    (flag,) = path_record(task, broken, [], potential, Context("hops")).values["flags"]
     assert "equivalent ends differ by 0.020 eV" in flag
     wide = replace(task, tags=task.tags | {"supercell_min_A": 9.0})
-    (flag,) = path_record(wide, result, [], surface, Context("hops")).values["flags"]
+    (flag,) = path_record(wide, result, [], potential, Context("hops")).values["flags"]
     assert flag == f"images {task.tags['image_distance_A']:.2f} Å apart, 9 Å were asked for: raise max_atoms"
 
 

@@ -10,7 +10,7 @@ from atomsim.dynamics.integrators.cell_rescaling import CellRescaling, compressi
 from atomsim.dynamics.integrators.langevin import Langevin
 from atomsim.dynamics.integrators.nve import VelocityVerlet
 from atomsim.dynamics.state import MDState
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 
 __all__ = ["Bussi", "CellRescaling", "Integrator", "Langevin", "VelocityVerlet", "compressibility"]
 
@@ -31,6 +31,6 @@ class Integrator(Protocol):
         """
         ...
 
-    def step(self, state: MDState, surface: Surface) -> MDState:
+    def step(self, state: MDState, potential: EnergyModel) -> MDState:
         """Advance all systems by one time step: one evaluation."""
         ...

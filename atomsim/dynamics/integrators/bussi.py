@@ -19,7 +19,7 @@ from atomsim.dynamics.integrators.nve import VelocityVerlet
 from atomsim.dynamics.integrators.splitting import check_timestep
 from atomsim.dynamics.noise import Purpose, generator
 from atomsim.dynamics.state import MDState
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 from atomsim.units import KB
 
 
@@ -39,9 +39,9 @@ class Bussi:
     def check(self, batch: Batch) -> None:
         """Accept all systems."""
 
-    def step(self, state: MDState, surface: Surface) -> MDState:
+    def step(self, state: MDState, potential: EnergyModel) -> MDState:
         """Advance all systems by one time step: one evaluation."""
-        return rescaled(VelocityVerlet(self.timestep_fs).step(state, surface), self.timestep_fs, self.tau_fs)
+        return rescaled(VelocityVerlet(self.timestep_fs).step(state, potential), self.timestep_fs, self.tau_fs)
 
 
 def rescaled(state: MDState, timestep_fs: float, tau_fs: float) -> MDState:

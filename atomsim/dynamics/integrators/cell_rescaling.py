@@ -25,7 +25,7 @@ from atomsim.dynamics.integrators.splitting import check_timestep, drift, evalua
 from atomsim.dynamics.noise import Purpose, normals
 from atomsim.dynamics.state import MDState
 from atomsim.errors import InputError
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 from atomsim.units import GPA, KB
 
 MIN_STEPS_PER_TAU = 50
@@ -64,14 +64,14 @@ class CellRescaling:
         """
         refuse_without_pressure(batch)
 
-    def step(self, state: MDState, surface: Surface) -> MDState:
+    def step(self, state: MDState, potential: EnergyModel) -> MDState:
         """Advance all systems by one time step: one evaluation."""
         half = 0.5 * self.timestep_fs
         state = kick(state, half)
         strain = self._strain(state)
         scaled = deformed(state, strain)
         given = _kinetic_change(state, strain) + 0.5 * _mechanical(state, strain)
-        moved = evaluate(drift(scaled, self.timestep_fs), surface)
+        moved = evaluate(drift(scaled, self.timestep_fs), potential)
         # the potential energy that scaling gave: ∫ Vσ:dε by the mean of its ends. An end's stress alone would leave
         # out the response to the strain, k_BT/τ_p for each direction
         moved = replace(moved, work=state.work + given + 0.5 * _mechanical(moved, strain))
@@ -179,7 +179,7 @@ def refuse_without_pressure(batch: Batch) -> None:
         )
 
 
-def compressibility(batch: Batch, surface: Surface, strain: float = 0.01) -> list[float]:
+def compressibility(batch: Batch, potential: EnergyModel, strain: float = 0.01) -> list[float]:
     """Measure the compressibility −(1/V) dV/dP of each system from two evaluations, atoms moving with the cell, 1/GPa.
 
     It is that of the frozen structure, a lower bound of the isothermal one and right in its order: good to set the time
@@ -187,7 +187,7 @@ def compressibility(batch: Batch, surface: Surface, strain: float = 0.01) -> lis
 
     Args:
         batch: the systems.
-        surface: gives stresses.
+        potential: gives stresses.
         strain: relative change of the volume to either side.
 
     Raises:
@@ -199,7 +199,7 @@ def compressibility(batch: Batch, surface: Surface, strain: float = 0.01) -> lis
     for sign in (-1.0, 1.0):
         scale = (1.0 + sign * strain) ** (1.0 / 3.0)
         changed = replace(batch, positions=batch.positions * scale, cell=batch.cell @ (scale * eye))
-        pressures.append(-surface(changed).stress.diagonal(dim1=1, dim2=2).sum(dim=1) / 3.0)
+        pressures.append(-potential(changed).stress.diagonal(dim1=1, dim2=2).sum(dim=1) / 3.0)
     modulus = ((pressures[0] - pressures[1]) / (2.0 * strain) / GPA).tolist()
     return [_inverse(value, n) for n, value in enumerate(modulus)]
 

@@ -17,7 +17,7 @@ from atomsim.dynamics.integrators.splitting import check_timestep, drift, evalua
 from atomsim.dynamics.noise import Purpose
 from atomsim.dynamics.state import MDState
 from atomsim.dynamics.velocities import thermal_noise
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Langevin:
     def check(self, batch: Batch) -> None:
         """Accept all systems."""
 
-    def step(self, state: MDState, surface: Surface) -> MDState:
+    def step(self, state: MDState, potential: EnergyModel) -> MDState:
         """Advance all systems by one time step: one evaluation."""
         half = 0.5 * self.timestep_fs
         state = drift(kick(state, half), half)
         state = drift(self._thermalize(state), half)
-        return finished(kick(evaluate(state, surface), half))
+        return finished(kick(evaluate(state, potential), half))
 
     def _thermalize(self, state: MDState) -> MDState:
         """Solve dv = −γ v dt + √(2 γ k_B T / m) dW over one step, exactly."""

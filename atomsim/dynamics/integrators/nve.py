@@ -11,7 +11,7 @@ from typing import ClassVar
 from atomsim.batch import Batch
 from atomsim.dynamics.integrators.splitting import check_timestep, drift, evaluate, finished, kick
 from atomsim.dynamics.state import MDState
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class VelocityVerlet:
     def check(self, batch: Batch) -> None:
         """Accept all systems."""
 
-    def step(self, state: MDState, surface: Surface) -> MDState:
+    def step(self, state: MDState, potential: EnergyModel) -> MDState:
         """Advance all systems by one time step: one evaluation."""
         half = 0.5 * self.timestep_fs
-        moved = evaluate(drift(kick(state, half), self.timestep_fs), surface)
+        moved = evaluate(drift(kick(state, half), self.timestep_fs), potential)
         return finished(kick(moved, half))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from atomsim.checks import check_number
 from atomsim.dynamics.state import MDState
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 from atomsim.units import ACCELERATION
 
 MAX_TIMESTEP_FS = 10.0
@@ -39,9 +39,9 @@ def drift(state: MDState, time_fs: float) -> MDState:
     return replace(state, batch=moved)
 
 
-def evaluate(state: MDState, surface: Surface) -> MDState:
+def evaluate(state: MDState, potential: EnergyModel) -> MDState:
     """Evaluate the potential at the present positions."""
-    return replace(state, evaluation=surface(state.batch))
+    return replace(state, evaluation=potential(state.batch))
 
 
 def finished(state: MDState) -> MDState:

@@ -31,10 +31,10 @@ from atomsim.batch import Batch
 from atomsim.models.mace.contraction import contract
 from atomsim.models.mace.neighbor_table import Table, neighbor_table
 from atomsim.models.mace.weights import (
+    CouplingPath,
     Forms,
     Mix,
     NotStandardError,
-    Path,
     convolution,
     element_linear,
     forms,
@@ -55,14 +55,14 @@ class Layer:
     """One interaction and product block, for some elements."""
 
     up: list[Mix]
-    paths: list[Path]
+    paths: list[CouplingPath]
     n_targets: int
     skip: list[Mix]
     """By element; on what the atom was before (residual) or on the message."""
     residual: bool
     forms: Forms
     out: list[Mix]
-    of_elements: list[tuple[Path, Tensor]] | None
+    of_elements: list[tuple[CouplingPath, Tensor]] | None
     """On the first layer, for each path, all that acts after the sum over neighbours, (elements × hidden, channels)."""
 
 
@@ -218,7 +218,7 @@ def interact(layer: Layer, t: Table, features: Blocks, edges: Edges, one_path: C
     return [p + skipped[k] if k in skipped else p for k, p in enumerate(product)]
 
 
-def _convolve_elements(layer: Layer, t: Table, weights: list[tuple[Path, Tensor]], edges: Edges) -> Blocks:
+def _convolve_elements(layer: Layer, t: Table, weights: list[tuple[CouplingPath, Tensor]], edges: Edges) -> Blocks:
     """Convolve scalars that depend on the element alone: neighbours first, radial network last."""
     hidden, harmonics = edges.hidden, edges.harmonics
     n_kinds, n_harmonics = len(t.numbers), harmonics.shape[-1]
@@ -257,9 +257,9 @@ def path_message(
         source: neighbours' features, (n_atoms, n_slots, 2 l_source + 1, channels).
         hidden: radial network before its last layer, (n_atoms, n_slots, hidden).
         harmonics: (n_atoms, n_slots, 2 l + 1).
-        radial: see ``Path``.
-        coupling: see ``Path``.
-        mix: see ``Path``.
+        radial: see ``CouplingPath``.
+        coupling: see ``CouplingPath``.
+        mix: see ``CouplingPath``.
     """
     # one row of the sum for each neighbour and component of its features
     weighted = source * (hidden @ radial)[:, :, None]

@@ -32,7 +32,7 @@ class Mix:
 
 
 @dataclass(frozen=True)
-class Path:
+class CouplingPath:
     """One path of a convolution: block ``source`` with harmonics of one l gives block ``target``."""
 
     source: int
@@ -92,7 +92,7 @@ def element_linear(module: Any, rows: list[int]) -> list[Mix]:
     return found
 
 
-def convolution(interaction: Any, average: float) -> list[Path]:
+def convolution(interaction: Any, average: float) -> list[CouplingPath]:
     """Read the tensor product, the last layer of its weights, and the linear layer behind it."""
     from e3nn import o3
 
@@ -110,7 +110,7 @@ def convolution(interaction: Any, average: float) -> list[Path]:
         coupling = o3.wigner_3j(left.ir.l, right.ir.l, out.ir.l, dtype=radial.dtype, device=radial.device)
         size = prod(ins.path_shape)
         paths.append(
-            Path(
+            CouplingPath(
                 source=ins.i_in1,
                 harmonics=slices[ins.i_in2],
                 coupling=(ins.path_weight * coupling.transpose(0, 1)).contiguous(),

@@ -46,15 +46,15 @@ def run(
     settings: Settings,
     inputs: Inputs,
     context: Context,
-    surface: Any = None,
+    potential: Any = None,
     shared: Any = None,
 ) -> Iterator[Record]:
     """Walk each structure on its own."""
     for task in tasks:
-        yield _walk(task, settings, context, surface)
+        yield _walk(task, settings, context, potential)
 
 
-def _walk(task: Task, settings: Settings, context: Context, surface: Any) -> Record:
+def _walk(task: Task, settings: Settings, context: Context, potential: Any) -> Record:
     atoms = atoms_from_json(task.structure or {})
     storage = context.storage(task)
     state = storage.load_state()
@@ -63,7 +63,7 @@ def _walk(task: Task, settings: Settings, context: Context, surface: Any) -> Rec
     if state is not None:
         atoms.positions, begin = state.arrays["positions"], state.step
     for step in range(begin, settings.steps):
-        evaluation = surface(Batch.pack([atoms]))
+        evaluation = potential(Batch.pack([atoms]))
         if step % settings.every == 0:
             frames.append(step=step, energy_eV=evaluation.energy[0].item(), positions=np.float32(atoms.positions))
         noise = np.random.default_rng([context.seed, step]).normal(scale=settings.step_A, size=atoms.positions.shape)

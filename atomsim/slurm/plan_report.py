@@ -15,7 +15,7 @@ class Submitted:
 
 
 @dataclass
-class Outlook:
+class PlanReport:
     """Findings and actions of a planner."""
 
     submitted: list[Submitted] = field(default_factory=list)
@@ -31,6 +31,6 @@ class Outlook:
     """The job that will go on by itself; empty if a person must, with ``atomsim resume``."""
 
     @property
-    def goes_on(self) -> bool:
+    def has_jobs(self) -> bool:
         """True if there are jobs to wait for."""
         return bool(self.waiting)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
-from atomsim.mep.find import Ends, Path, PathSettings, at_positions, find_paths
+from atomsim.mep.find import Endpoints, PathSettings, ReactionPath, at_positions, find_paths
 from atomsim.mep.path import travellers, with_end_forces
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 from atomsim.types import FloatArray
 
@@ -25,17 +25,17 @@ MOST_SEGMENTS, ROUNDS = 8, 4
 
 
 @dataclass(frozen=True)
-class Legs:
+class SegmentedPath:
     """A path, and the hops that it consists of where there is more than one."""
 
-    path: Path
-    legs: tuple[Path, ...] = ()
+    path: ReactionPath
+    segments: tuple[ReactionPath, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Segment:
-    path: Path
-    ends: Ends
+    path: ReactionPath
+    ends: Endpoints
     first: Relaxation | None = None
     """The minimum that it starts from; None for an end of the whole path."""
     last: Relaxation | None = None
@@ -59,7 +59,7 @@ def dips(energies: FloatArray, depth: float = DEPTH_EV) -> list[int]:
     return found
 
 
-def resolve(path: Path, ends: Ends, surface: Surface, settings: PathSettings) -> Legs:
+def resolve(path: ReactionPath, ends: Endpoints, potential: EnergyModel, settings: PathSettings) -> SegmentedPath:
     """Split a path at every minimum between its ends, and find each segment as a path of its own.
 
     Segments are looked at again until none has a minimum inside. The whole is then all of them joined: its
@@ -70,12 +70,12 @@ def resolve(path: Path, ends: Ends, surface: Surface, settings: PathSettings) ->
         parted: list[_Segment] = []
         for number, segment in enumerate(segments):
             left = MOST_SEGMENTS - len(parted) - (len(segments) - number)
-            stops, spent = _stops(segment, surface, settings, left)
+            stops, spent = _stops(segment, potential, settings, left)
             calls += spent
             if stops:
                 calls += segment.path.force_calls
                 steps, kicks = steps + segment.path.steps, kicks + segment.path.kicks
-                parted += _parted(segment, stops, surface, settings)
+                parted += _parted(segment, stops, potential, settings)
             else:
                 parted.append(replace(segment, settled=True))
         segments = parted
@@ -83,13 +83,15 @@ def resolve(path: Path, ends: Ends, surface: Surface, settings: PathSettings) ->
             break
     paths = [_with_forces(s) for s in segments]
     if len(paths) == 1:
-        return Legs(replace(paths[0], force_calls=paths[0].force_calls + calls))
+        return SegmentedPath(replace(paths[0], force_calls=paths[0].force_calls + calls))
     whole = joined(paths, path)
     whole = replace(whole, force_calls=whole.force_calls + calls, steps=whole.steps + steps, kicks=whole.kicks + kicks)
-    return Legs(whole, tuple(paths))
+    return SegmentedPath(whole, tuple(paths))
 
 
-def _stops(segment: _Segment, surface: Surface, settings: PathSettings, most: int) -> tuple[list[Relaxation], int]:
+def _stops(
+    segment: _Segment, potential: EnergyModel, settings: PathSettings, most: int
+) -> tuple[list[Relaxation], int]:
     """Relax from every dip; return the minima that are neither end nor each other, in order, and the calls spent."""
     path, ends = segment.path, segment.ends
     if segment.settled or path.status not in ("converged", "max_steps", "unproven"):
@@ -98,7 +100,7 @@ def _stops(segment: _Segment, surface: Surface, settings: PathSettings, most: in
     if not guesses:
         return [], 0
     how = RelaxSettings(fmax_eV_per_A=0.5 * settings.fmax_eV_per_A, cell=False, noise_A=0.0)
-    found = dict(iter_relax(guesses, surface, how))
+    found = dict(iter_relax(guesses, potential, how))
     kept: list[Relaxation] = []
     before = ends.start.positions
     for n in range(len(guesses)):
@@ -113,7 +115,7 @@ def _apart(one: FloatArray, other: FloatArray) -> bool:
     return float(np.linalg.norm(one - other, axis=1).max()) > OTHER_MINIMUM_A
 
 
-def _dip_positions(path: Path) -> list[FloatArray]:
+def _dip_positions(path: ReactionPath) -> list[FloatArray]:
     """Positions in the dips of the images, and in those that energies and slopes say are between two images."""
     images = np.array([a.positions for a in path.images])
     inside = dips(path.energies)
@@ -127,7 +129,7 @@ def _dip_positions(path: Path) -> list[FloatArray]:
     return [positions for _, positions in sorted(points, key=lambda p: p[0])]
 
 
-def _interpolated(path: Path) -> tuple[FloatArray, FloatArray]:
+def _interpolated(path: ReactionPath) -> tuple[FloatArray, FloatArray]:
     """Lengths, Å, and energies, eV, on the cubic through energies and slopes of all images."""
     lengths = path.lengths
     if not (np.diff(lengths) > 1e-6).all() or not np.isfinite(path.slopes).all():
@@ -137,7 +139,9 @@ def _interpolated(path: Path) -> tuple[FloatArray, FloatArray]:
     return fine, np.asarray(CubicHermiteSpline(lengths, path.energies, path.slopes)(fine))
 
 
-def _parted(segment: _Segment, stops: Sequence[Relaxation], surface: Surface, settings: PathSettings) -> list[_Segment]:
+def _parted(
+    segment: _Segment, stops: Sequence[Relaxation], potential: EnergyModel, settings: PathSettings
+) -> list[_Segment]:
     """Find the paths between successive minima."""
     whole = segment.ends
     points = [whole.start.positions, *(s.atoms.positions for s in stops), whole.end.positions]
@@ -152,23 +156,23 @@ def _parted(segment: _Segment, stops: Sequence[Relaxation], surface: Surface, se
                 whole,
                 key=f"segment {n + 1}",
                 start=at_positions(whole.start, points[n]),
-                moved=moved,
+                displacement=moved,
                 start_energy=energies[n],
                 end_energy=energies[n + 1],
                 moving=moving,
-                mirrors=(),
+                swaps=(),
             )
         )
-    found = {p.key: p for p in find_paths(ends, surface, settings)}
+    found = {p.key: p for p in find_paths(ends, potential, settings)}
     return [_Segment(found[e.key], e, minima[n], minima[n + 1]) for n, e in enumerate(ends)]
 
 
-def _with_forces(segment: _Segment) -> Path:
+def _with_forces(segment: _Segment) -> ReactionPath:
     """The path of a segment with the true forces at the minima that it was split at."""
     return with_end_forces(segment.path, segment.first, segment.last)
 
 
-def joined(parts: Sequence[Path], whole: Path) -> Path:
+def joined(parts: Sequence[ReactionPath], whole: ReactionPath) -> ReactionPath:
     """Join segments that share their end images; what is to be known of one is to be known of the whole."""
     higher = max(parts, key=lambda p: float(p.energies.max()))
     worse = next((p for p in parts if p.status != "converged"), None)

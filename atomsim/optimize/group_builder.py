@@ -23,7 +23,7 @@ from atomsim.optimize.symmetry import KeepSymmetry
 
 
 @dataclass(frozen=True)
-class Entry:
+class GroupBuilder:
     """Builder of groups from systems."""
 
     space: Space
