@@ -246,7 +246,7 @@ class Evaluation:
     """Atomic energies, eV, (n_atoms,), summing to ``energy``, or None."""
 
     def take(self, batch: Batch, systems: Sequence[int] | Tensor) -> Self:
-        """Return what was said of the given systems of ``batch``, in the given order."""
+        """Return energies, forces and stresses of the given systems of ``batch``, in the given order."""
         order = _on_host(systems)
         index = torch.tensor(order, dtype=torch.int64, device=self.energy.device)
         return take_scoped(self, batch.atoms_of(order), index)

@@ -39,7 +39,7 @@ _told: set[str] = set()
 
 
 def note_once(note: str) -> None:
-    """Tell whoever runs this process on standard error, once."""
+    """Write to standard error, once."""
     if note and note not in _told:
         _told.add(note)
         sys.stderr.write(f"note: {note}\n")

@@ -12,7 +12,7 @@ EVERY_S = 0.5
 
 class _Pulse:
     def __init__(self) -> None:
-        self.tell: Callable[[str, int, int], None] | None = None
+        self.report: Callable[[str, int, int], None] | None = None
         self.last = 0.0
 
 
@@ -20,19 +20,19 @@ _pulse = _Pulse()
 
 
 @contextmanager
-def watched(tell: Callable[[str, int, int], None] | None) -> Iterator[None]:
-    """Have ``tell`` called with what is done, how far it is and how far it goes, now and then, in this block."""
-    before = _pulse.tell
-    _pulse.tell = tell
+def watched(report: Callable[[str, int, int], None] | None) -> Iterator[None]:
+    """Have ``report`` called with what is done, how far it is and how far it goes, now and then, in this block."""
+    before = _pulse.report
+    _pulse.report = report
     try:
         yield
     finally:
-        _pulse.tell = before
+        _pulse.report = before
 
 
 def at_work(what: str, done: int, total: int) -> None:
-    """Tell the watcher, if there is one and it has not just been told."""
+    """Report to the watcher, if there is one and it has not just been called."""
     now = time.monotonic()
-    if _pulse.tell is not None and now - _pulse.last >= EVERY_S:
+    if _pulse.report is not None and now - _pulse.last >= EVERY_S:
         _pulse.last = now
-        _pulse.tell(what, done, total)
+        _pulse.report(what, done, total)

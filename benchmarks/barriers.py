@@ -6,12 +6,12 @@ Both sides see the same potential, supercell and relaxed ends. The peer is ASE's
 climbing image) with FIRE from IDPP guesses with 0.03 Å of noise, five images, evaluated one by one, to a largest
 projected force of 0.05 eV/Å. A force call is one evaluation of one system; atomsim's count the proof of the saddle
 and all that was tried, and the host's Hessian and the ends once per host. With ``--reference`` the peer starts three
-times with other noise, and the lowest goes on to 0.01 eV/Å: that barrier is the reference. Every saddle,
+times with other noise, and the lowest continues to 0.01 eV/Å: that barrier is the reference. Every saddle,
 the peer's too, is put to the same proof. For all hops ASE's calls are those of one hop of each kind times its copies
 in the supercell, and of two ends for each, as without symmetry. With ``--calculator`` the peer asks CHGNet's
 own ASE calculator, and the time is what is measured.
 
-A line of JSON is appended to ``WORK/rows.jsonl`` as each hop is done; started again, the script goes on.
+A line of JSON is appended to ``WORK/rows.jsonl`` as each hop is done; started again, the script continues.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FMAX, REFERENCE_FMAX = 0.05, 0.01
 MAX_STEPS = 400
 STARTS = 3
 NEAR_EV = 0.02
-"""Starts this near to the lowest go on to the reference's force too."""
+"""Starts this near to the lowest continue to the reference's force too."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def ours(ends: Endpoints, potential: Potential, starts: int) -> dict[str, Any]:
 
 @dataclass
 class Peer:
-    """ASE's band for one hop; goes on where it was."""
+    """ASE's band for one hop; continues where it was."""
 
     ends: Endpoints
     seed: int
@@ -185,7 +185,7 @@ class Peer:
         self.spent_s = 0.0
 
     def run(self, fmax: float, steps: int = MAX_STEPS) -> Found:
-        """Go on until no projected force is larger than ``fmax``, eV/Å."""
+        """Continue until no projected force is larger than ``fmax``, eV/Å."""
         start = time.process_time()
         converged = self.optimizer.run(fmax=fmax, steps=steps)
         self.spent_s += time.process_time() - start
@@ -213,7 +213,7 @@ class Peer:
 
 
 def peers(ends: Endpoints, potential: Potential, *, reference: bool) -> dict[str, Any]:
-    """One hop with ASE, from several noisy guesses; the lowest goes on to the reference's force."""
+    """One hop with ASE, from several noisy guesses; the lowest continues to the reference's force."""
     bands = [Peer(ends, seed, partial(PotentialCalculator, potential)) for seed in range(STARTS if reference else 1)]
     found = [replace(b.run(FMAX), negative_modes=b.negative_modes(potential)) for b in bands]
     row: dict[str, Any] = {"ase": [asdict(f) for f in found]}

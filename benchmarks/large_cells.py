@@ -50,9 +50,9 @@ class Timed:
 
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate."""
-        begun = time.process_time()
+        started = time.process_time()
         evaluation = self.potential(batch)
-        self.seconds, self.calls = self.seconds + time.process_time() - begun, self.calls + batch.n_systems
+        self.seconds, self.calls = self.seconds + time.process_time() - started, self.calls + batch.n_systems
         return evaluation
 
     def __getattr__(self, name: str) -> Any:
@@ -70,11 +70,11 @@ def supercell(n_atoms: int) -> Atoms:
 
 def ours(atoms: Atoms, potential: Timed, steps: int, *, check: bool = True) -> dict:
     """Relax, and check the minimum or not."""
-    begun = time.process_time()
+    started = time.process_time()
     ((_, found),) = iter_relax(
         [atoms], potential, RelaxSettings(fmax_eV_per_A=FMAX, max_steps=steps, check_minimum=check)
     )
-    whole = time.process_time() - begun
+    whole = time.process_time() - started
     return {
         "status": found.status,
         "message": found.message,
@@ -88,10 +88,10 @@ def ours(atoms: Atoms, potential: Timed, steps: int, *, check: bool = True) -> d
 def ase_lbfgs(atoms: Atoms, potential: Timed, steps: int) -> dict:
     """Relax by ASE's LBFGS with a FrechetCellFilter, which does not look whether it is a minimum."""
     atoms.calc = PotentialCalculator(potential)
-    begun = time.process_time()
+    started = time.process_time()
     run = LBFGS(FrechetCellFilter(atoms), logfile=None)
     converged = bool(run.run(fmax=FMAX, steps=steps))
-    whole = time.process_time() - begun
+    whole = time.process_time() - started
     status = "converged" if converged else "max_steps"
     return {"status": status, "energy_eV": float(atoms.get_potential_energy()), **figures(potential, whole)}
 
@@ -142,8 +142,8 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.large_cells", "--one", way, "--atoms", str(atoms)]
             command += ["--steps", str(options.steps), "--potential", options.potential]
             command += ["--dense"] if options.dense else []
-            evaluation = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            print(f"{atoms} {way}: {evaluation.strip().splitlines()[-1]}", flush=True)
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            print(f"{atoms} {way}: {output.strip().splitlines()[-1]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -37,11 +37,11 @@ def main() -> None:
                 settings = RelaxSettings(method=method, max_steps=15, fmax_eV_per_A=0.03, check_minimum=False)
                 model = OnCard(replace(potential, device=device()), counts)  # type: ignore[type-var]
                 found = count_steps(systems, model, settings, counts)
-                evaluation = f"{found.evaluation:.0f} ({found.evaluation_mean:.0f})"
+                per_evaluation = f"{found.evaluation:.0f} ({found.evaluation_mean:.0f})"
                 optimizer = f"{found.optimizer:.0f} ({found.optimizer_mean:.0f})"
                 waits = f"{found.waits_of_most:.1f} ({found.waits_of_all:.1f})"
                 kernels = f"{found.evaluation_kernels:.0f}"
-                print(f"{method:8} {number:7d} {evaluation:>16} {kernels:>8} {optimizer:>14} {waits:>14}")
+                print(f"{method:8} {number:7d} {per_evaluation:>16} {kernels:>8} {optimizer:>14} {waits:>14}")
 
 
 if __name__ == "__main__":

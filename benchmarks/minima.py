@@ -151,11 +151,11 @@ def half_way(host: Atoms, ion: str, neighbour: int) -> Atoms:
 def strained(atoms: Atoms, size: float, seed: int) -> Atoms:
     """Deform a cell at random, atoms with it, and shake the atoms a little."""
     rng = np.random.default_rng(seed)
-    shaken = atoms.copy()
+    rattled = atoms.copy()
     strain = rng.normal(0, size, (3, 3))
-    shaken.set_cell(atoms.cell.array @ (np.eye(3) + 0.5 * (strain + strain.T)), scale_atoms=True)
-    shaken.positions += rng.normal(0, size, (len(atoms), 3))
-    return shaken
+    rattled.set_cell(atoms.cell.array @ (np.eye(3) + 0.5 * (strain + strain.T)), scale_atoms=True)
+    rattled.positions += rng.normal(0, size, (len(atoms), 3))
+    return rattled
 
 
 def scaled(atoms: Atoms, factor: float) -> Atoms:

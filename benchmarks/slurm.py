@@ -5,7 +5,7 @@
     python -P benchmarks/slurm.py simulate --tasks 100000
     python -P benchmarks/slurm.py checkpoint --potential chgnet-0.3.0
 
-``submit`` plans and hands in a campaign whose structures are in one file; with ``--real`` it talks
+``submit`` plans and submits a campaign whose structures are in one file; with ``--real`` it talks
 to the Slurm of ``SLURM_CONF``, else to one that only counts. ``simulate`` runs the same planner against a Slurm with a
 clock of its own: workers die at random, controllers lose jobs and give their ids again, zombies write on. Workers
 are invented: they write records through the same claims and ledgers, without computing. At its end every
@@ -136,12 +136,12 @@ def submit(folder: Path, tasks: int, real: bool) -> dict[str, Any]:
 
     module.expand = timed  # type: ignore[method-assign]
     try:
-        outlook = start(campaign, folder / "run", engine, cluster_of(), slurm)
+        report = start(campaign, folder / "run", engine, cluster_of(), slurm)
     finally:
         module.expand = expand  # type: ignore[method-assign]
     total = time.perf_counter() - begin
     if real:
-        slurm.cancel([job.token for job in outlook.submitted])
+        slurm.cancel([job.token for job in report.submitted])
     header = read_header(folder / "run" / "steps" / STEP, 1)
     return {
         "tasks": tasks,
@@ -280,19 +280,19 @@ class SimulatedSlurm:
         lines = [to_line(right_record(task)) for task in pending[:count]]
         torn = to_line(right_record(pending[count]))[:-30] if worker.dies and count < len(pending) else ""
         (self.folder / made.ledger).write_text("".join(lines) + torn)
-        evaluation = {
+        content = {
             "counts": {"converged": count},
             "bytes": len("".join(lines).encode()),
             "work_s": 60.0 * count,
             "weight": count,
         }
-        (self.folder / f"{made.stem}.beat.json").write_text(json.dumps(evaluation))
+        (self.folder / f"{made.stem}.beat.json").write_text(json.dumps(content))
         if worker.dies:
             self.events["deaths"] += 1
             if torn and self.rng.random() < 0.2:
                 self.zombies.append((made, pending[count:]))
         else:
-            (self.folder / f"{made.stem}.end.json").write_text(json.dumps(evaluation | {"why": "done"}))
+            (self.folder / f"{made.stem}.end.json").write_text(json.dumps(content | {"why": "done"}))
 
     def haunt(self) -> None:
         """Let zombies write wrong records into ledgers that were sealed."""
@@ -322,10 +322,10 @@ def simulate(folder: Path, tasks: int, seed: int) -> dict[str, Any]:
         if rounds > 60:
             raise SystemExit(f"does not come to an end: {Journal(run).closed()}")
         slurm.drain()
-        begun = time.perf_counter()
+        started = time.perf_counter()
         resume(run, slurm)
         slurm.haunt()
-        print(f"planner {rounds}: {time.perf_counter() - begun:.1f} s", flush=True)
+        print(f"planner {rounds}: {time.perf_counter() - started:.1f} s", flush=True)
     wanted = RunFolder(run).read_tasks(STEP) or []
     done = read_step(run / "steps" / STEP).done
     return {
@@ -363,15 +363,15 @@ def status(folder: Path, tasks: int, seed: int) -> dict[str, Any]:
         (step / made.ledger).write_text("".join(lines))
         truth.update(str(s) for s in statuses)
         behind = max(0, count - int(rng.integers(0, 20)))  # the last beat is some records old
-        told = count if count == len(chunk.tasks) else behind
-        evaluation = {
-            "counts": dict(Counter(map(str, statuses[:told]))),
-            "bytes": len("".join(lines[:told]).encode()),
+        counted = count if count == len(chunk.tasks) else behind
+        content = {
+            "counts": dict(Counter(map(str, statuses[:counted]))),
+            "bytes": len("".join(lines[:counted]).encode()),
             "wall_s": 60.0,
             "work_s": 50.0,
         }
         what = "end" if count == len(chunk.tasks) else "beat"
-        (step / f"{made.stem}.{what}.json").write_text(json.dumps(evaluation | {"why": "done"}))
+        (step / f"{made.stem}.{what}.json").write_text(json.dumps(content | {"why": "done"}))
     counting.calls.clear()
     begin = time.perf_counter()
     found = read_cluster_status(run, counting)

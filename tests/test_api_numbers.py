@@ -53,7 +53,7 @@ def test_barriers_percolation_and_diffusivity_are_those_of_the_command(command):
 
 
 def test_a_file_named_in_python_is_the_same_run(command):
-    """Its tasks have the command's ids, so that it goes on in the command's folder."""
+    """Its tasks have the command's ids, so that it continues in the command's folder."""
     before = read_run(command / "run")[1]["hops"]
     found = atomsim.migration(command / "copper.extxyz", "Cu", "lj-test", **HOPS, **CPU, run=command / "run")
     assert [h.record for h in found.hops] == before

@@ -1,4 +1,4 @@
-"""Benchmarks go on with the code: every module imports."""
+"""Benchmarks continue with the code: every module imports."""
 
 from __future__ import annotations
 

@@ -29,9 +29,9 @@ def commands(page: Path) -> list[list[str]]:
     """Return the words of every atomsim command of a page."""
     lines = [line.strip() for block in blocks(page, "", "sh", "console") for line in block.splitlines()]
     lines += [line.strip() for line in page.read_text().splitlines() if line.startswith("    atomsim ")]
-    told = [line.removeprefix("$ ") for line in lines]
-    told += re.findall(r"`(atomsim [a-z][^`…]*)`", page.read_text())
-    return [shlex.split(line, comments=True)[1:] for line in told if line.startswith("atomsim ")]
+    commands = [line.removeprefix("$ ") for line in lines]
+    commands += re.findall(r"`(atomsim [a-z][^`…]*)`", page.read_text())
+    return [shlex.split(line, comments=True)[1:] for line in commands if line.startswith("atomsim ")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

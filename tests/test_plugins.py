@@ -117,7 +117,7 @@ def test_atomsims_own_kinds_stay_usable_beside_a_broken_package(
 def test_kills_change_nothing_and_cost_no_step_twice(
     plugin: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: list[int]
 ) -> None:
-    """SIGKILL in a walk: the next run goes on from the state, evaluates only what is left, and writes the same."""
+    """SIGKILL in a walk: the next run continues from the state, evaluates only what is left, and writes the same."""
     monkeypatch.setattr(artifacts, "CHUNK_BYTES", 500)
     monkeypatch.setattr(durable.os, "fsync", lambda descriptor: None)
     campaign = make_campaign(tmp_path / "in")

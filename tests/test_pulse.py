@@ -34,23 +34,23 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_search_for_orderings_tells_how_far_it_is() -> None:
-    told: list[tuple[str, int, int]] = []
-    with pulse.watched(lambda *sign: told.append(sign)):
+    reports: list[tuple[str, int, int]] = []
+    with pulse.watched(lambda *sign: reports.append(sign)):
         delithiate(load_prototype("LiCoO2").primitive, "Li", [0.5], max_atoms=24)
-    assert len(told) > 3
-    assert all(0 < done <= total for _, done, total in told)
-    assert "x = 0.5" in told[0][0]
-    before = len(told)
+    assert len(reports) > 3
+    assert all(0 < done <= total for _, done, total in reports)
+    assert "x = 0.5" in reports[0][0]
+    before = len(reports)
     delithiate(load_prototype("LiCoO2").primitive, "Li", [0.5], max_atoms=16)
-    assert len(told) == before  # nobody watches
+    assert len(reports) == before  # nobody watches
 
 
 def test_an_analysis_tells_how_far_it_is() -> None:
-    told: list[tuple[str, int, int]] = []
-    with pulse.watched(lambda *sign: told.append(sign)):
+    reports: list[tuple[str, int, int]] = []
+    with pulse.watched(lambda *sign: reports.append(sign)):
         electrode_step()
-    assert [done for what, done, _ in told if "analysed" in what] == sorted(done for _, done, _ in told)
-    assert told
+    assert [done for what, done, _ in reports if "analysed" in what] == sorted(done for _, done, _ in reports)
+    assert reports
 
 
 def test_runs_pass_signs_on_to_their_display(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ class Diffusivities:
         return drawn
 
     def _told(self) -> list[tuple[str, str]]:
-        return [(f"{row.temperature_K:g} K", told(row)) for row in self.rows]
+        return [(f"{row.temperature_K:g} K", format_diffusivity(row)) for row in self.rows]
 
     def __repr__(self) -> str:
         return f"<Diffusivities {self.ion}: {'; '.join(f'{t}: {text}' for t, text in self._told())}>"
@@ -144,7 +144,7 @@ class Diffusivities:
         return table_html(("temperature", f"D of {self.ion}, cm²/s"), self._told())
 
 
-def told(row: Diffusion) -> str:
+def format_diffusivity(row: Diffusion) -> str:
     """Return a diffusivity with its error, or why there is none and what bounds it."""
     if row.D_cm2_per_s is not None and row.error_cm2_per_s is not None:
         power = int(np.floor(np.log10(row.D_cm2_per_s))) if row.D_cm2_per_s > 0 else 0

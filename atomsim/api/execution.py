@@ -185,7 +185,7 @@ def one_thread(how: How) -> Iterator[None]:
 
 
 def _in_folder(plan: Plan, how: How, folder: Path) -> None:
-    """Run a plan as a campaign in a folder, or go on with it."""
+    """Run a plan as a campaign in a folder, or continue with it."""
     from atomsim.campaign.file import load_campaign
     from atomsim.campaign.run import run_campaign
 
@@ -225,7 +225,7 @@ def _write_given(step: str, items: Sequence[Item], folder: Path) -> None:
 
 
 def _difference(before: Sequence[str], now: Sequence[Any]) -> str:
-    advice = "give the same ones to go on, or choose another folder"
+    advice = "give the same ones to continue, or choose another folder"
     labels = [o.label for o in now]
     if len(before) != len(now):
         return f"found {len(now)}, it began with {len(before)}; {advice}"

@@ -72,7 +72,7 @@ def md(
         seed: of velocities and noise, which depend on it and on the structure, not on the place in a list.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         processes: on a CPU, how many to use; this one alone if not given.
-        run: folder in which frames, states and results are kept; the same call again goes on.
+        run: folder in which frames, states and results are kept; the same call again resumes.
         keep: ``last`` frame without ``run``; ``frames`` are files and need it. With ``run`` all frames are kept.
         progress: None (a bar where a person looks), True, False or a ``Progress``.
 

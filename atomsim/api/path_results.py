@@ -131,8 +131,8 @@ class MinimumEnergyPath(Result):
     def moved(self) -> str:
         """Atoms that travel, and how far."""
         tags = self.record.tags
-        told = f"{tags['ion']} {tags['from']} to {tags['to']} {tags['length_A']:.2f} Å" if "hop" in tags else ""
-        return str(self.record.values.get("moved", told))
+        text = f"{tags['ion']} {tags['from']} to {tags['to']} {tags['length_A']:.2f} Å" if "hop" in tags else ""
+        return str(self.record.values.get("moved", text))
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -254,7 +254,7 @@ def _stat(path: Path) -> tuple[int, ...]:
 
 
 def same_again(result_potential: Any, potential: Any, device: str = "auto") -> Loaded:
-    """Return the potential that results came from, to go on with it.
+    """Return the potential that results came from, to continue with it.
 
     Args:
         result_potential: ``.potential`` of a result.
@@ -282,7 +282,7 @@ _objects: OrderedDict[int, Any] = OrderedDict()
 
 
 def remember(loaded: Loaded) -> Loaded:
-    """Keep an object for verbs that go on from its results."""
+    """Keep an object for verbs that continue from its results."""
     if not loaded.word:
         _objects[id(loaded.potential)] = loaded.potential
         while len(_objects) > KEPT:

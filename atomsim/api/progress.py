@@ -32,7 +32,7 @@ class Progress(Protocol):
 
 
 class Events:
-    """Passes on what a run tells to a ``Progress``."""
+    """Passes on the events of a run to a ``Progress``."""
 
     def __init__(self, listener: Progress | None) -> None:
         self.listener = listener
@@ -63,7 +63,7 @@ class Bar:
     """A bar on standard error, shown once the work has taken two seconds."""
 
     def __init__(self) -> None:
-        self.begun = time.monotonic()
+        self.start_time = time.monotonic()
         self.name, self.total, self.done, self.calls = "", 0, 0, 0
         self.bar: Any = None
         self.task: Any = None
@@ -85,7 +85,7 @@ class Bar:
         self._show()
 
     def _show(self) -> None:
-        if time.monotonic() - self.begun < LATER_S:
+        if time.monotonic() - self.start_time < LATER_S:
             return
         if self.bar is None:
             from rich.console import Console
@@ -113,7 +113,7 @@ class Bar:
 
 @contextmanager
 def watched(progress: Any) -> Iterator[Events]:
-    """Return what a run tells its progress to.
+    """Return the observer of a run.
 
     Raises:
         InputError: if ``progress`` is neither None, a flag nor a ``Progress``.

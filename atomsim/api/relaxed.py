@@ -102,12 +102,12 @@ class Relaxation(Evaluation):
         return found | {key: value for key, value in moved.items() if np.isfinite(value)}
 
     def _facts(self) -> dict[str, Any]:
-        def told(atoms: Atoms) -> str:
+        def describe(atoms: Atoms) -> str:
             lengths = ", ".join(f"{x:.4f}" for x in atoms.cell.lengths())
             return f"{lengths} Å; {', '.join(f'{x:.2f}' for x in atoms.cell.angles())}°"
 
-        cells = {} if self.given is None else {"cell before": told(self.given)}
-        return super()._facts() | cells | {"cell after": told(self.atoms)}
+        cells = {} if self.given is None else {"cell before": describe(self.given)}
+        return super()._facts() | cells | {"cell after": describe(self.atoms)}
 
 
 class Evaluations(Results[Evaluation]):

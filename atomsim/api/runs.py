@@ -96,7 +96,7 @@ def run_campaign(
     trust_file: bool = False,
     progress: Any = None,
 ) -> Run:
-    """Run a campaign, or go on with it.
+    """Run a campaign, or continue with it.
 
     Args:
         campaign: the TOML file, or a dict with ``campaign`` and ``step`` as in one; files that a dict names are looked
@@ -165,8 +165,8 @@ def _in_folder(
 
     how = How(loaded, check_processes(processes))
     try:
-        with watched(progress) as told, one_thread(how):
-            run_it(campaign, folder, engine_of(how), only=None if only is None else list(only), progress=told)
+        with watched(progress) as observer, one_thread(how):
+            run_it(campaign, folder, engine_of(how), only=None if only is None else list(only), progress=observer)
     except KeyboardInterrupt as error:
         raise Interrupted(open_run(folder)) from error
     except InputError as error:

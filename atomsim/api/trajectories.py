@@ -1,4 +1,4 @@
-"""Trajectories that users hand in: files and lists of Atoms; unwrapped, at known times."""
+"""Trajectories that users give: files and lists of Atoms; unwrapped, at known times."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def device_capacity(potential: EnergyModel, sample: Batch, *, share: float = 0.8
     so it is on a GPU where the sample cannot be evaluated.
 
     Args:
-        potential: what will be evaluated; its ``cutoff`` and, if it has angles, ``short`` are read.
+        potential: model to be evaluated; its ``cutoff`` and, if it has angles, ``short`` are read.
         sample: some of the systems, the largest among them.
         share: part of the free memory to plan with. The rest is for fragmentation, the
             optimizer's state, and pairs that come into reach while cells relax.
@@ -80,13 +80,13 @@ def device_capacity(potential: EnergyModel, sample: Batch, *, share: float = 0.8
 def evaluate_all(
     systems: Sequence[Atoms], potential: EnergyModel, capacity: Capacity | None = None
 ) -> Iterator[tuple[Batch, Evaluation]]:
-    """Evaluate independent systems in order, as many at once as may be; batches and what is said of them, on the CPU.
+    """Evaluate independent systems in order, as many at once as may be; yield batches and evaluations, on the CPU.
 
     A batch too large for the memory is halved until it fits.
 
     Args:
         systems: what to evaluate.
-        potential: what says something of it.
+        potential: model to evaluate.
         capacity: how much at once; by default one system on a CPU, and what fits on a device.
 
     Raises:
@@ -150,7 +150,7 @@ def evaluate(potential: EnergyModel, batch: Batch, group: Tensor) -> tuple[Evalu
     itself, or that the potential refuses, is reported and its numbers are NaN.
 
     Args:
-        potential: what to evaluate.
+        potential: model to evaluate.
         batch: all systems in flight.
         group: group of each system, (n_systems,), int64, never decreasing from 0.
 

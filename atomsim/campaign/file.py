@@ -94,7 +94,7 @@ class Campaign:
     def content(self) -> dict[str, Any]:
         """Everything that decides the results but the potential, JSON-able.
 
-        Title, device and comments do not decide; a potential is told by its weights' sha256.
+        Title, device and comments do not decide; a potential is identified by its weights' sha256.
         """
         steps = [
             {"name": s.name, "kind": s.kind, "settings": s.settings.model_dump(mode="json"), "files": s.files}
@@ -240,7 +240,7 @@ def _resolve(
     where: str,
     problems: list[str],
 ) -> tuple[list[str], list[tuple[str, str]]]:
-    """Tell earlier steps from prototypes and files, and hash the files."""
+    """Distinguish earlier steps from prototypes and files, and hash the files."""
     from atomsim.structures.prototypes import is_prototype
 
     needs: list[str] = []

@@ -1,4 +1,4 @@
-"""Starts a run in a folder, or goes on with the one that is there."""
+"""Starts a run in a folder, or continues with the one that is there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from atomsim.tasks import packages_of
 
 
 def open_run(folder: RunFolder, campaign: Campaign, potential: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Start a run in a folder, or go on with the same one.
+    """Start a run in a folder, or continue with the same one.
 
     Raises:
         InputError: if the folder holds another campaign, another potential, or something else.
@@ -81,12 +81,12 @@ def _same(
         if not change.allowed:
             raise InputError(
                 f"{path} holds another campaign: {change.text}; "
-                "choose another folder with --out, or undo the change to go on here"
+                "choose another folder with --out, or undo the change to continue here"
             )
     was, now = before["potential"], potential
     if was and now and was["sha256"] != now["sha256"]:
         raise InputError(
             f"{path} was made with {was['name']} (weights sha256 {was['sha256'][:12]}), this is {now['name']} "
-            f"({now['sha256'][:12]}); choose another folder with --out, or use the same weights to go on here"
+            f"({now['sha256'][:12]}); choose another folder with --out, or use the same weights to continue here"
         )
     return [change.text for change in found]

@@ -54,7 +54,7 @@ class Progress(Protocol):
         ...
 
     def step_finished(self, summary: StepSummary) -> None:
-        """A step is complete, or cannot go on."""
+        """A step is complete, or cannot continue."""
         ...
 
 
@@ -184,14 +184,14 @@ def run_campaign(
     only: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
-    """Run a campaign in a folder, or go on with it.
+    """Run a campaign in a folder, or continue with it.
 
     Args:
         campaign: what to run.
         out: folder of the run; made if it is not there.
         engine: potential, device and processes; its potential must be the campaign's.
         only: names of the steps to run; all if None.
-        progress: told of every step and record.
+        progress: receives every step and record.
 
     Raises:
         InputError: if the folder holds another run or is in use, or the input is not fit.

@@ -1,7 +1,7 @@
 """The ``atomsim`` command.
 
 Exit codes: 0 all good; 1 something failed or did not converge; 2 bad input; 130 interrupted
-(the same command goes on from there). Results go to standard output, progress and errors to
+(the same command resumes from there). Results go to standard output, progress and errors to
 standard error. Heavy packages are imported when a command needs them, so help is immediate.
 """
 
@@ -39,7 +39,7 @@ class Commands(TyperGroup):
             sys.stderr.write(f"error: {what}: you may not read or write it; ask its owner for access, or use a copy\n")
             raise SystemExit(InputError.exit_code) from error
         except KeyboardInterrupt as error:
-            sys.stderr.write(f"interrupted; {str(error) or 'run the same command again to go on'}\n")
+            sys.stderr.write(f"interrupted; {str(error) or 'run the same command again to continue'}\n")
             raise SystemExit(INTERRUPTED) from error
 
 
@@ -48,7 +48,7 @@ app = typer.Typer(
     cls=Commands,
     help="Batched atomistic simulation of battery materials with machine-learned potentials.\n\n"
     "Start with: atomsim run workflows/li2ruo3-delithiation.toml\n\n"
-    "Ctrl-C, a crash or a kill at any moment loses nothing: run the same command again to go on.\n\n"
+    "Ctrl-C, a crash or a kill at any moment loses nothing: run the same command again to continue.\n\n"
     "Exit codes: 0 all good, 1 something failed or did not converge, 2 bad input, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,

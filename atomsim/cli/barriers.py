@@ -84,7 +84,7 @@ def barriers(
 
     The host is brought into the standard setting of its primitive cell first, so every description of one
     crystal gives the same answer. Runs as a campaign of two steps in a folder of its own, so that an
-    interrupted run goes on with the same command. Paths are written as extended XYZ, hops as CSV, and
+    interrupted run resumes with the same command. Paths are written as extended XYZ, hops as CSV, and
     everything as report.html. Exit code 1 if a hop did not converge or its saddle is not of first order.
 
     \b
@@ -212,7 +212,7 @@ def _check_options(folder: Path, numbers: dict[str, float]) -> None:
 def written_campaign(file: Path, text: str) -> Iterator[None]:
     """Keep the campaign in a file; of one that is refused nothing stays, so that a corrected command may follow.
 
-    Whether it may go on with the run in the folder is the run's to decide: a raised limit may, other images may not.
+    Whether it may continue with the run in the folder is the run's to decide: a raised limit may, other images may not.
     """
     from atomsim.io.files import write_atomically
 
@@ -248,7 +248,7 @@ def _as_options(text: str) -> str:
 
 
 def _elsewhere(advice: str) -> str:
-    """Advice in options; a folder that holds hops goes on with its own supercell alone."""
+    """Advice in options; a folder that holds hops resumes with its own supercell alone."""
     return _as_options(advice).replace("raise --max-atoms", "raise --max-atoms, with another --out")
 
 
@@ -294,6 +294,6 @@ def _print(records: list[Record], report: Path, written: list[Path], problems: l
     for host, network in ((h, n) for h in hosts for n in h["networks"]):
         way = f" by {network['mechanism']} hops" if len(host["networks"]) > 1 else ""
         for d in (1, 2, 3):
-            told = format_threshold(network, d)
-            sys.stdout.write(f"{host['host']}: percolates{way} in {d} dimension{'s' * (d > 1)}: {told}\n")
+            text = format_threshold(network, d)
+            sys.stdout.write(f"{host['host']}: percolates{way} in {d} dimension{'s' * (d > 1)}: {text}\n")
     sys.stdout.write(f"report: {report.resolve()}\n")

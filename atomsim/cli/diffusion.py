@@ -66,7 +66,7 @@ def diffusion(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how fast an ion diffuses, with an error that covers, or say why that cannot be told.
+    """Measure how fast an ion diffuses, with an error that covers, or say why that cannot be measured.
 
     Trajectories of one temperature are replicas; of several temperatures, Arrhenius' law is fitted. Exit code 1 if a
     temperature is refused.
@@ -156,7 +156,7 @@ def _draw(found: Diffusivities, path: Path) -> None:
 
 
 def _print(found: Diffusivities, plot: Path | None) -> None:
-    from atomsim.api.diffusion import told
+    from atomsim.api.diffusion import format_diffusivity
 
     rows = []
     for row, content in zip(found.rows, found.to_dict()["temperatures"], strict=True):
@@ -164,7 +164,7 @@ def _print(found: Diffusivities, plot: Path | None) -> None:
         sigma = content["conductivity_S_per_cm"]
         refused = row.refused is not None
         rows.append((
-            f"{row.temperature_K:g}", told(row), row.hops, "–" if refused else haven,
+            f"{row.temperature_K:g}", format_diffusivity(row), row.hops, "–" if refused else haven,
             "–" if sigma is None else f"{sigma:.2e}",
         ))  # fmt: skip
     show.print_table(("T, K", f"D of {found.ion}", "hops", "Haven ratio", "σ, S/cm"), rows)

@@ -30,7 +30,7 @@ def distill(
     """Teach a small MACE what a large potential knows of some materials.
 
     Configurations, labels, training, examination and card are kept in the folder; the same command
-    goes on where it was interrupted.
+    continues where it was interrupted.
 
     \b
     Example:

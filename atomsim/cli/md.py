@@ -48,7 +48,7 @@ def md(
     processes: Processes = None,
     as_json: Json = False,
 ) -> None:
-    """Run molecular dynamics; frames and results go into a run folder, and the same command again goes on from there.
+    """Run molecular dynamics; frames and results go into a run folder, and the same command again resumes from there.
 
     Exit code 1 if a trajectory became unstable.
 

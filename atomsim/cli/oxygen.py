@@ -235,7 +235,7 @@ def _print_energies(records: list[Record]) -> None:
     show.print_table(columns, rows)
     for (level, gas), releases in found.releases.items():
         where = f"{found.temperature_K:g} K, {found.pressure_bar:g} bar" if gas else "0 K"
-        told = ", ".join(f"x = {r.x:g}: {r.energy_eV:+.2f} eV" for r in releases)
-        sys.stdout.write(f"release of O2, {level}, {where}: {told}\n")
+        text = ", ".join(f"x = {r.x:g}: {r.energy_eV:+.2f} eV" for r in releases)
+        sys.stdout.write(f"release of O2, {level}, {where}: {text}\n")
     for note in found.notes:
         sys.stdout.write(f"{note}\n")

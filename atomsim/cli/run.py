@@ -44,10 +44,10 @@ def run(
     as_json: Json = False,
     loader: Loader = None,
 ) -> None:
-    """Run a campaign here, or go on with it.
+    """Run a campaign here, or continue with it.
 
     Every finished task is on disk at once. Ctrl-C, a crash or a kill loses only what was under
-    way: the same command goes on, and ends with the same results. Exit code 1 says that some
+    way: the same command resumes, and ends with the same results. Exit code 1 says that some
     records are not good (not converged, exploded ...); everything else is finished and reported.
 
     \b

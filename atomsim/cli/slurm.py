@@ -83,15 +83,15 @@ def submit(
 def resume(
     folder: RunDir,
     accept_versions: Annotated[
-        bool, typer.Option("--accept-versions", help="Go on though packages have changed since; records say so.")
+        bool, typer.Option("--accept-versions", help="Continue though packages have changed since; records say so.")
     ] = False,
     token: Annotated[str, typer.Option(hidden=True)] = "",
     as_json: Json = False,
 ) -> None:
-    """Go on with a submitted campaign: retry what failed, submit what comes next.
+    """Continue with a submitted campaign: retry what failed, submit what comes next.
 
     Planner jobs do this by themselves. Do it by hand where nodes may not sbatch, or when
-    'atomsim status' says that the campaign waits for a person. It can be called at any time.
+    'atomsim status' says that the campaign needs a manual resume. It can be called at any time.
 
     \b
     Example:
@@ -134,7 +134,7 @@ def worker(
 
 
 def cancel(folder: RunDir, as_json: Json = False) -> None:
-    """End a campaign's jobs. What is finished stays, and 'atomsim resume' goes on later.
+    """End a campaign's jobs. What is finished stays, and 'atomsim resume' continues it later.
 
     \b
     Example:
@@ -148,7 +148,9 @@ def cancel(folder: RunDir, as_json: Json = False) -> None:
         show.print_json({"cancelled": done.names, "left": done.left, "ending": done.ending})
     else:
         ending = f" ({done.ending} jobs are ending)" if done.ending else ""
-        sys.stdout.write(f"{len(done.names)} submissions cancelled{ending}; 'atomsim resume {folder}' goes on later\n")
+        sys.stdout.write(
+            f"{len(done.names)} submissions cancelled{ending}; 'atomsim resume {folder}' continues it later\n"
+        )
         for line in done.left:
             sys.stdout.write(f"left in the queue: {line}; call 'atomsim cancel {folder}' again in a minute\n")
     if done.left:
@@ -245,7 +247,7 @@ def print_status(status: ClusterStatus, title: str, as_json: bool) -> None:
     for line in status.silent:
         sys.stdout.write(f"silent: {line}\n")
     for line in status.died[-SHOWN:]:
-        sys.stdout.write(f"died without a word, is done again: {line}\n")
+        sys.stdout.write(f"exited without a final report, is run again: {line}\n")
     if len(status.died) > SHOWN:
         sys.stdout.write(f"and {len(status.died) - SHOWN} more died; --json lists them\n")
     for line in status.unsure:
@@ -263,7 +265,7 @@ def _print_report(folder: Path, report: PlanReport, as_json: bool) -> None:
         for note in report.notes:
             sys.stdout.write(f"note: {note}\n")
         for step, problem in report.problems.items():
-            sys.stderr.write(f"error: step {step} cannot go on: {problem}\n")
+            sys.stderr.write(f"error: step {step} cannot continue: {problem}\n")
         sys.stdout.write(_what_next(folder, report) + "\n")
     if report.problems and not report.has_jobs:
         raise typer.Exit(1)
@@ -275,7 +277,7 @@ def _what_next(folder: Path, report: PlanReport) -> str:
     if not report.has_jobs:
         return f"nothing is in the queue; 'atomsim status {folder}' shows where it stands"
     if report.planner:
-        return f"job {report.planner} goes on when these have ended; 'atomsim status {folder}' looks"
+        return f"job {report.planner} continues when these have ended; 'atomsim status {folder}' looks"
     return f"when these jobs have ended, run 'atomsim resume {folder}'; 'atomsim status {folder}' looks"
 
 

@@ -39,7 +39,7 @@ def fetch(
 ) -> None:
     """Download weights, once; size and SHA-256 are checked before anything is opened.
 
-    An interrupted download goes on where it stopped. Files go to the first folder of
+    An interrupted download resumes where it stopped. Files go to the first folder of
     ATOMSIM_POTENTIALS that can be written to, or to ~/.config/atomsim/potentials.
 
     \b

@@ -1,4 +1,4 @@
-"""Labels: what a teacher says of frames, kept in files that are whole or not there."""
+"""Labels: energies, forces and stresses of frames by a teacher, kept in files that are whole or not there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def label(frames: Sequence[Atoms], potential: EnergyModel) -> list[Atoms]:
 
 
 def labelled(batch: Batch, evaluation: Evaluation) -> list[Atoms]:
-    """Return the systems of a batch with what was said of them."""
+    """Return the systems of a batch with their energies, forces and stresses."""
     energies, forces, stresses = (
         t.detach().cpu().numpy() for t in (evaluation.energy, evaluation.forces, evaluation.stress)
     )

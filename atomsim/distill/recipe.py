@@ -119,7 +119,7 @@ class Train(StepSettings):
     radial_functions: int = Field(default=8, ge=1, description="Bessel functions")
     radial_mlp: list[int] = Field(default=[32, 32], description="widths of the radial network")
     readout_irreps: str = Field(default="16x0e", description="width of the last readout")
-    epochs: int = Field(default=40, ge=1, description="epochs in all, over all rounds; more of them go on with it")
+    epochs: int = Field(default=40, ge=1, description="epochs in all, over all rounds; more of them continue with it")
     batch_size: int = Field(default=4, ge=1, description="frames per step")
     learning_rate: float = Field(default=0.01, gt=0, description="at the start")
     learning_rate_decay: float = Field(default=0.9, gt=0, le=1, description="what is left of it after each epoch")
@@ -181,7 +181,7 @@ class Recipe:
 
     @property
     def identity(self) -> str:
-        """SHA-256 of all that decides the student but the length of training, which may be raised to go on.
+        """SHA-256 of all that decides the student but the length of training, which may be raised to continue.
 
         Comments, device and the examination do not decide.
         """

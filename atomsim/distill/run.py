@@ -1,4 +1,4 @@
-"""One distillation from recipe to card: every part is kept as a file, and the same command goes on from there.
+"""One distillation from recipe to card: every part is kept as a file, and the same command resumes from there.
 
 OUT/
   recipe.toml run.json     what is done, and with which teacher
@@ -64,7 +64,7 @@ def distill(
         out: folder of this distillation.
         device: takes the place of the recipe's.
         trust_file: allow a teacher that no card pins.
-        say: told of progress, line by line.
+        say: receives progress, line by line.
 
     Raises:
         InputError: if the folder holds another distillation, or the recipe cannot be followed.
@@ -246,7 +246,7 @@ def _full_disk_in_one_line(out: Path) -> Iterator[None]:
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
         raise AtomsimError(
-            f"cannot go on in {out}: {what}{error.strerror or error}; mend that, then run the same command again"
+            f"cannot continue in {out}: {what}{error.strerror or error}; mend that, then run the same command again"
         ) from error
 
 

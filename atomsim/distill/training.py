@@ -68,7 +68,7 @@ def statistics(frames: Sequence[Atoms], alone: Sequence[Atoms], r_max: float) ->
 
 
 def arguments(recipe: Recipe, known: Statistics, folder: Path, seed: int, epochs: int, device: str) -> list[str]:
-    """Return the arguments of ``mace.cli.run_train``: the same folder goes on from its last checkpoint."""
+    """Return the arguments of ``mace.cli.run_train``: the same folder continues from its last checkpoint."""
     t: Train = recipe.train
     options: dict[str, Any] = {
         "name": "student",
@@ -159,9 +159,9 @@ def train(
         known: what the first frames fixed.
         folder: of this training, with its frames.
         seed: of weights and order.
-        epochs: where to stop; what was trained before is gone on with.
+        epochs: where to stop; what was trained before is continued with.
         device: cpu or cuda.
-        say: told of every epoch.
+        say: receives every epoch.
         lock: descriptor of a locked file that the training holds too, should this process be killed.
 
     Raises:
@@ -215,7 +215,7 @@ def trained_model(folder: Path, epochs: int) -> Path:
 
 
 def _require_not_beyond(folder: Path, epochs: int) -> None:
-    """Refuse to call a longer training one of fewer epochs; a torn checkpoint is removed, it cannot be gone on with."""
+    """Refuse to call a longer training one of fewer epochs; a torn checkpoint is removed."""
     reached = [int(path.stem.removeprefix("epoch-")) for path in folder.glob("epoch-*.model")]
     for path in folder.glob("checkpoints/*.pt"):
         if not zipfile.is_zipfile(path):
@@ -233,5 +233,5 @@ def _complaint(log: Path) -> str:
     """Last line of a log; where it is a full disk's, in words that say so."""
     lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()][-50:]
     if any(word in line for line in lines for word in FULL_DISK):
-        return f"no room is left to write in {log.parent}; make room, then run the same command again to go on"
+        return f"no room is left to write in {log.parent}; make room, then run the same command again to continue"
     return lines[-1] if lines else "no output"

@@ -1,7 +1,7 @@
 """Errors of a student against its teacher: on frames it never saw, and on the tasks that it is for.
 
 Every part is a function (recipe, teacher, student, …) → numbers with their units in the keys; ``examine``
-keeps each as a file and goes on after an interruption.
+keeps each as a file and continues after an interruption.
 """
 
 from __future__ import annotations

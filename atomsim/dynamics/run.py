@@ -65,7 +65,7 @@ def run(
 ) -> Iterator[Snapshot]:
     """Run members to the end of their schedules; yield each at every so many steps and at its end.
 
-    A member that starts with steps done goes on from there, to the bit on a CPU. The state at the start is not
+    A member that starts with steps done continues from there, to the bit on a CPU. The state at the start is not
     yielded.
 
     Args:
@@ -184,7 +184,7 @@ class _Flight:
         return replace(self, state=moved), faulty.faults
 
     def unstable(self, faults: dict[int, Fault], limits: Limits) -> dict[int, tuple[str, str]]:
-        """Return status and message of the members that cannot go on."""
+        """Return status and message of the members that cannot continue."""
         state = self.state
         norms = state.evaluation.forces.square().sum(dim=1).sqrt()
         largest = norms.new_zeros(state.n_systems).scatter_reduce(0, state.batch.system, norms, "amax")

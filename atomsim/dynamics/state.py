@@ -1,4 +1,4 @@
-"""The state of molecular dynamics: all that is needed to go on, for every system of a batch."""
+"""The state of molecular dynamics: all that is needed to continue, for every system of a batch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Checkpoints: what a potential said, kept so that a task that is begun again need not ask.
+"""Checkpoints: evaluations, kept so that a task that is restarted need not repeat them.
 
-Optimizers, bands and searches are functions of what the potential says. So the state of anything
-under way is the list of evaluations so far, and going on after a kill is to run the same code
+Optimizers, bands and searches are functions of evaluations. So the state of anything
+under way is the list of evaluations so far, and continuing after a kill is to run the same code
 from the start with the answers at hand: bitwise the same path, at next to no cost, for every
 kind of task, and for a structure that moves from a GPU's batch to another batch. An answer is
 found by the hash of the very system that was asked about, so a wrong one cannot be given: if
@@ -63,7 +63,7 @@ class Memory:
         self.written: dict[Path, int] = {}
 
     def note(self, keys: list[Key], batch: Batch, evaluation: Evaluation) -> None:
-        """Remember what was said of a batch; write it if it is time to."""
+        """Remember the evaluation of a batch; write it if it is time to."""
         start = time.perf_counter()
         self.buffer += _pack(keys, batch, evaluation)
         self.spent_s += time.perf_counter() - start
@@ -79,7 +79,7 @@ class Memory:
 
     @contextmanager
     def lasting(self) -> Iterator[None]:
-        """Keep what is said meanwhile as long as this process works: later tasks need it."""
+        """Keep the evaluations meanwhile as long as this process works: later tasks need it."""
         before = self.lasts
         self.flush()
         self.lasts = True
@@ -90,7 +90,7 @@ class Memory:
             self.lasts = before
 
     def flush(self) -> None:
-        """Write what was said since the last time, durably.
+        """Write the evaluations since the last time, durably.
 
         Raises:
             AtomsimError: if the disk is full.
@@ -123,7 +123,7 @@ class Memory:
 
 
 class Remembering:
-    """A potential that remembers what it said, also what another process said before it was killed."""
+    """A potential that remembers its evaluations, also those of another process before it was killed."""
 
     def __init__(
         self,
@@ -173,11 +173,11 @@ class Remembering:
         self.memory.next_task()
 
     def lasting(self) -> AbstractContextManager[None]:
-        """Keep what is said meanwhile as long as this process works: later tasks need it."""
+        """Keep the evaluations meanwhile as long as this process works: later tasks need it."""
         return self.memory.lasting()
 
     def flush(self) -> None:
-        """Write what was said since the last time, durably.
+        """Write the evaluations since the last time, durably.
 
         Raises:
             AtomsimError: if the disk is full.

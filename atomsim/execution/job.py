@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from atomsim.models.interface import Potential
 
 LOADER = "atomsim.models.load:load_potential"
-TELL_S = 0.5
+REPORT_S = 0.5
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -51,7 +51,7 @@ class Engine:
     loader: str = LOADER
     """``module:function`` that makes the potential, in this process and in the others."""
     checkpoints: str | None = None
-    """Folder where evaluations are kept, so that an interrupted task goes on (``worker.checkpoint``)."""
+    """Folder where evaluations are kept, so that an interrupted task resumes (``worker.checkpoint``)."""
     checkpoints_before: tuple[str, ...] = ()
     """Folders of those who ran the same tasks earlier; read, never written."""
     checkpoint_s: float = 30.0
@@ -111,7 +111,7 @@ class Job:
     inputs: Inputs
     log: Path | None = None
     on_calls: Callable[[int], None] | None = None
-    """Told how many systems were evaluated, now and then while tasks run."""
+    """Receiver of the number of systems evaluated, now and then while tasks run."""
     shared: Shared = field(default_factory=Shared, compare=False)
     """Results that tasks need together, computed once in this process."""
 
@@ -121,36 +121,36 @@ class Job:
 
 
 class EvaluationCounter:
-    """Evaluations not told of yet."""
+    """Counter of evaluations that were not reported yet."""
 
-    def __init__(self, tell: Callable[[int], None]) -> None:
-        self.tell = tell
+    def __init__(self, report: Callable[[int], None]) -> None:
+        self.report = report
         self.calls = 0
         self.made = 0
         """All since the last record."""
-        self.told = time.monotonic()
+        self.reported = time.monotonic()
 
     def add(self, calls: int) -> None:
-        """Count; tell at most twice a second."""
+        """Count; report at most twice a second."""
         self.calls += calls
         self.made += calls
-        if time.monotonic() - self.told > TELL_S:
+        if time.monotonic() - self.reported > REPORT_S:
             self.flush()
 
     def flush(self) -> None:
-        """Tell what was not told yet; also that it was nothing, as that is a sign of life."""
-        calls, self.calls, self.told = self.calls, 0, time.monotonic()
-        self.tell(calls)
+        """Report what was not reported yet; also that it was nothing, as that is a sign of life."""
+        calls, self.calls, self.reported = self.calls, 0, time.monotonic()
+        self.report(calls)
 
     def since_record(self) -> int:
-        """Tell, and return what was evaluated since the last record."""
+        """Report, and return the number of evaluations since the last record."""
         self.flush()
         made, self.made = self.made, 0
         return made
 
 
 class Counted:
-    """A potential that tells how many systems it has evaluated; those remembered do not count."""
+    """A potential that counts the systems it has evaluated; those remembered do not count."""
 
     def __init__(self, potential: Potential, tally: EvaluationCounter) -> None:
         self.potential = potential
@@ -218,7 +218,7 @@ def guarded(job: Job, task: Task, potential: Potential | None) -> TaskOutcome:
         if [r.task for r in records] != [task.id]:
             raise RuntimeError(f"step kind {job.kind} gave {len(records)} records for one task")  # noqa: TRY301
         record = finite(records[0])
-    except StorageError:  # there is no room: the task goes on where it stands once there is
+    except StorageError:  # there is no room: the task continues where it stands once there is
         raise
     except Exception as error:
         _complain(job, f"{task.label} of step {task.step}")
@@ -230,12 +230,12 @@ def guarded(job: Job, task: Task, potential: Potential | None) -> TaskOutcome:
 
 
 def _noted(record: Record, job: Job) -> Record:
-    """Add how often a task went on from a saved state, and whether any was damaged."""
+    """Add how often a task continued from a saved state, and whether any was damaged."""
     return replace(record, run=record.run | job.context.kept.close(record.task))
 
 
 def _ignore(calls: int) -> None:
-    """Nobody listens."""
+    """Drop the count: nobody asked for it."""
 
 
 def finite(record: Record) -> Record:

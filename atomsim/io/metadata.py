@@ -1,7 +1,7 @@
 """Metadata of structures besides geometry: info, tags, moments, charges, masses, velocities, any array.
 
 What came in goes out. Names under which results are written and read stay free for results: an ``energy`` or
-``forces`` that came in goes on as ``input_energy`` or ``input_forces``.
+``forces`` that came in continues as ``input_energy`` or ``input_forces``.
 """
 
 from __future__ import annotations

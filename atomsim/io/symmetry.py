@@ -119,12 +119,12 @@ def declared(block: CifBlock) -> Declared:
     hall, code = block.value(*HALL), block.value(*CODE)
     symbols = [s for tag in SYMBOL if (s := block.value(tag))] or [s for s in [block.value(REFERENCE)] if s]
     numbers = [n for tag in NUMBER if (n := block.value(tag))]
-    evaluation = [
+    declared = [
         *dict.fromkeys(symbols),
         *([f"Hall {hall}"] if hall else []),
         *(f"number {n}" for n in dict.fromkeys(numbers)),
     ]
-    text = ", ".join([*evaluation, *([code] if code else [])])
+    text = ", ".join([*declared, *([code] if code else [])])
     for number in numbers:
         if not (number.isdecimal() and 1 <= int(number) <= 230):
             raise InputError(f"{block.where}: space group number {number!r}; want 1 to 230")

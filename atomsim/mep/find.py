@@ -51,8 +51,8 @@ def find_paths(
     """Find the path between every pair of ends; one ``ReactionPath`` each, in no particular order.
 
     All systems in flight are evaluated together. What ``search`` cannot do goes to climbing bands: of these
-    one that ends on a ridge (more than one negative mode) is pushed off it and goes on; one that ends
-    beside a flat saddle (none) goes on to a smaller force; one that does not converge is begun anew with FIRE.
+    one that ends on a ridge (more than one negative mode) is pushed off it and continues; one that ends
+    beside a flat saddle (none) continues to a smaller force; one that does not converge is begun anew with FIRE.
 
     Args:
         ends: what to join.
@@ -102,7 +102,7 @@ def _banded(
     spent_before: dict[Key, int], todo: dict[Hashable, Endpoints], potential: EnergyModel, settings: PathSettings,
     room: Capacity, method: Method[Any] | None,
 ) -> Iterator[tuple[Key, ReactionPath]]:  # fmt: skip
-    """Find paths by climbing bands; each is looked at, and goes on where its highest image is no saddle."""
+    """Find paths by climbing bands; each is looked at, and continues where its highest image is no saddle."""
     device = device_of(potential)
     bands: Iterable[Band] = (band_of(todo[key[0]], settings, key[1], device) for key in spent_before)
     spent: dict[Hashable, ReactionPath] = {}
@@ -239,7 +239,7 @@ def _judged(path: ReactionPath) -> ReactionPath:
 
 
 def _again(path: ReactionPath, key: Hashable, ends: Endpoints, spring: float, device: torch.device) -> Band:
-    """Return the band to go on with: from a ridge, pushed along the second mode, most where it is highest."""
+    """Return the band to continue with: from a ridge, pushed along the second mode, most where it is highest."""
     assert path.proof is not None
     if path.proof.negative_modes == 0:
         return band_between(key, ends, np.array([a.positions for a in path.images[1:-1]]), spring, device)

@@ -129,7 +129,7 @@ def question_of(pair: Pair, model: EnergyModel, settings: PathSettings, *, relax
     ends = (found[0], found[1]) if relax else tuple(_looked_at(found[n], model, how) for n in (0, 1))
     flags = [_gone(name, atoms, end) for name, atoms, end in zip(NAMES, given, ends, strict=True)]
     troubles = [] if relax else [_no_minimum(name, end, settings) for name, end in zip(NAMES, ends, strict=True)]
-    told = [t for t in troubles if t]
+    known = [t for t in troubles if t]
     advice = "relax the ends (without --no-relax): barriers count from the geometries given"
     return Question(
         settings=settings,
@@ -139,8 +139,8 @@ def question_of(pair: Pair, model: EnergyModel, settings: PathSettings, *, relax
         moved=moves(between(ends[0].atoms, ends[1].atoms), pair.start),
         end_moved_A=(_furthest(pair.start, ends[0]), _furthest(pair.end, ends[1])),
         remarks=pair.remarks,
-        flags=(*(f for f in flags if f), *told),
-        trouble="; ".join([*told, advice]) if told else "",
+        flags=(*(f for f in flags if f), *known),
+        trouble="; ".join([*known, advice]) if known else "",
     )
 
 

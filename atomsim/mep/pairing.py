@@ -116,10 +116,10 @@ def _unshifted(start: Atoms, end: Atoms, remarks: list[str]) -> tuple[Atoms, lis
 def _shifted_back(start: Atoms, end: Atoms, best: FloatArray, remarks: list[str]) -> tuple[Atoms, list[str]]:
     if float(np.linalg.norm(best)) < SHIFT_A:
         return end, remarks
-    told = f"the end as a whole is shifted by ({', '.join(f'{x:.2f}' for x in best)}) Å against the start"
+    text = f"the end as a whole is shifted by ({', '.join(f'{x:.2f}' for x in best)}) Å against the start"
     if not (_shiftable(start, best) and _shiftable(end, best)):
-        raise InputError(f"{told}, and has held atoms; want both in one place: shift one of the files back")
-    return translated(end, -best), [*remarks, f"{told}; the shift was taken out"]
+        raise InputError(f"{text}, and has held atoms; want both in one place: shift one of the files back")
+    return translated(end, -best), [*remarks, f"{text}; the shift was taken out"]
 
 
 def _least_moves(start: Atoms, end: Atoms, *, everything: bool) -> np.ndarray:

@@ -174,13 +174,13 @@ class Question:
             settings=self.settings,
         )
 
-    def with_path(self, path: ReactionPath, legs: Sequence[ReactionPath]) -> MinimumEnergyPath:
+    def with_path(self, path: ReactionPath, parts: Sequence[ReactionPath]) -> MinimumEnergyPath:
         """Return the answer that a path gives."""
         proof = path.proof
-        segments = tuple(_segment(p) for p in legs or (path,))
+        segments = tuple(_segment(p) for p in parts or (path,))
         status, message = self._verdict(path)
         over = _barriers(path)
-        flags = [*self.flags, *path_flags(path, legs), *_sparse(path)]
+        flags = [*self.flags, *path_flags(path, parts), *_sparse(path)]
         if len(segments) > 1:
             flags.append(f"{len(segments)} hops, one after the other: {_listed(segments)}")
         return MinimumEnergyPath(

@@ -255,7 +255,7 @@ def _leave(climb: SaddleSearch) -> None:
 
 
 def _kick(climb: SaddleSearch) -> None:
-    """Step off a ridge along its second mode; the first goes on to be followed."""
+    """Step off a ridge along its second mode; the first continues to be followed."""
     assert climb.proof is not None
     assert climb.hessian is not None
     second = climb.proof.second_mode

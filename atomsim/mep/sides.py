@@ -71,7 +71,7 @@ def to_paths(climbs: Sequence[SaddleSearch], potential: EnergyModel, settings: P
 def _driven_sides(
     bands: Sequence[Band], fmax: float, potential: EnergyModel, settings: PathSettings, room: Capacity
 ) -> dict[Hashable, Outcome]:
-    """Relax bands without a climbing image; what is said of them is the true forces."""
+    """Relax bands without a climbing image; their evaluations hold the true forces."""
     watched = Watched(ElasticBand(settings.spring_eV_per_A2, climb=False))
     stop = Stop(fmax=fmax, max_steps=min(SIDE_STEPS, settings.max_steps), exploded_force=1e3)
     outcomes = drive(bands, potential, Newton(conservative=False), Space(), stop, room, project=watched)

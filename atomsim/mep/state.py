@@ -33,7 +33,7 @@ class SaddleSearch:
     positions: FloatArray
     """Where to follow from, Å, (n_atoms, 3)."""
     force: FloatArray
-    """There, eV/Å, (n_atoms, 3)."""
+    """Force there, eV/Å, (n_atoms, 3)."""
     tangent: FloatArray
     """Direction of the path, (n_atoms, 3), of length 1."""
     calls: int = 0
@@ -60,7 +60,7 @@ class SaddleSearch:
 
 @dataclass
 class Watched:
-    """A projection that keeps what the potential said of each band last."""
+    """Projection that keeps the last evaluation of each band."""
 
     project: ElasticBand
     seen: dict[Hashable, Evaluation] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The driver: groups enter and leave while the others go on, so that a device stays full."""
+"""The driver: groups enter and leave while the others continue, so that a device stays full."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Group:
 
 
 Projection = Callable[[Batch, Evaluation, Tensor, list[Group]], Evaluation]
-"""(systems in flight, what the potential says of them, group of each system, the groups) to what moves them."""
+"""(systems in flight, their evaluation, group of each system, the groups) to what moves them."""
 Settle = Callable[[Batch, Tensor, list[Group]], Batch]
 """(systems in flight, group of each system, the groups) to the systems where constraints want them."""
 
@@ -103,7 +103,7 @@ def drive(
         space: what moves.
         stop: when a group is finished.
         capacity: how much may be in flight.
-        project: turns what the potential says of the groups in flight into what moves them, e.g. a
+        project: turns the evaluation of the groups in flight into the forces that move them, e.g. a
             band's projected forces; convergence is judged after it.
         on_evaluation: called with the number of systems after each evaluation.
         settle: puts systems back onto what a step leaves to second order, before they are evaluated.
@@ -243,9 +243,9 @@ class _Flight:
     def judge(
         self, space: Space, stop: Stop, seen: _Seen, faults: dict[int, Fault], cutoff: float = 0.0
     ) -> list[tuple[str, str] | None]:
-        """Return each group's status and message, or None where it goes on."""
-        told = torch.stack([seen.residual, self.batch.volume, seen.evaluation.energy]).tolist()
-        looks = list(zip(*told, strict=True))
+        """Return each group's status and message, or None where it continues."""
+        columns = torch.stack([seen.residual, self.batch.volume, seen.evaluation.energy]).tolist()
+        looks = list(zip(*columns, strict=True))
         verdicts: list[tuple[str, str] | None] = []
         for n, member in enumerate(self.members):
             own = [looks[k] for k in self.systems_of([n])]
@@ -258,7 +258,7 @@ class _Flight:
         return verdicts
 
     def _astray(self, n: int, space: Space, evaluation: Evaluation, cutoff: float) -> str:
-        """Say what is wrong with a group whose volume has changed much; empty if it may go on."""
+        """Say what is wrong with a group whose volume has changed much; empty if it may continue."""
         systems = self.systems_of([n])
         batch = self.batch.take(systems)
         enthalpy = float(space.energy(batch, evaluation.take(self.batch, systems)).sum())

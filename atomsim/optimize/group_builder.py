@@ -1,4 +1,4 @@
-"""From structures to groups that the driver takes: checked, shaken, and with what is known of their curvature."""
+"""Groups that the driver takes, from structures: checked, rattled, and with their initial inverse Hessians."""
 
 from __future__ import annotations
 

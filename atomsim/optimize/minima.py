@@ -39,7 +39,7 @@ def to_minima(
     capacity: Capacity,
     seed: int,
 ) -> Iterator[Outcome]:
-    """Descend, look, and go on from saddles; yield each group as it ends.
+    """Descend, look, and continue from saddles; yield each group as it ends.
 
     A group that still sits on a saddle after ``RESTARTS`` kicks ends as ``saddle``.
 
@@ -53,23 +53,23 @@ def to_minima(
     """
     earlier: dict[Hashable, Outcome] = {}
     for restart in range(RESTARTS + 1):
-        kicked: list[Group] = []
+        displaced: list[Group] = []
         for found, onward in _looked_at(descend(groups), potential, space, capacity, seed):
             outcome = continued(found, earlier.get(found.key))
             if outcome.status == "saddle" and restart < RESTARTS:
                 earlier[outcome.key] = outcome
-                kicked.append(onward)
+                displaced.append(onward)
             else:
                 yield outcome
-        if not kicked:
+        if not displaced:
             return
-        groups = kicked
+        groups = displaced
 
 
 def _looked_at(
     outcomes: Iterable[Outcome], potential: EnergyModel, space: Space, capacity: Capacity, seed: int
 ) -> Iterator[tuple[Outcome, Group]]:
-    """Pass outcomes on, those that converged with what was seen of their curvature, and where each would go on from."""
+    """Pass outcomes on, those that converged with what was seen of their curvature, and the group to continue with."""
     waiting: list[Outcome] = []
     load = Load()
     for outcome in outcomes:
@@ -94,7 +94,7 @@ def _look(outcomes: list[Outcome], potential: EnergyModel, space: Space, seed: i
     modes = lowest_modes(Products(batch, force, potential, space), guesses, negative=NEGATIVE, seed=seed)
     rows = Rows.of_sizes(layout.row_sizes, device)
     kick = KICK / rows.largest(modes.mode)
-    kicked = space.move(batch, kick[rows.group, None] * modes.mode, layout)
+    displaced = space.move(batch, kick[rows.group, None] * modes.mode, layout)
     looked = zip(*(t.tolist() for t in to_host([modes.curvature, modes.settled, modes.force_calls])), strict=True)
     for n, (outcome, (curvature, settled, calls)) in enumerate(zip(outcomes, looked, strict=True)):
         known = curvature if math.isfinite(curvature) else None  # infinite where nothing can move
@@ -106,7 +106,7 @@ def _look(outcomes: list[Outcome], potential: EnergyModel, space: Space, seed: i
             found = replace(found, message=UNCHECKED)
         elif not settled:
             found = replace(found, message=f"{UNSETTLED}: the lowest found is {curvature:.2f} eV/Å²")
-        yield found, Group(outcome.key, kicked.take([n]), outcome.inverse_hessian)
+        yield found, Group(outcome.key, displaced.take([n]), outcome.inverse_hessian)
 
 
 def _curvature(outcome: Outcome, space: Space) -> Any:

@@ -1,4 +1,4 @@
-"""Several starts of one system: all descend some way, and the lowest goes on."""
+"""Several starts of one system: all descend some way, and the lowest continues."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Start:
 def lowest_starts(
     groups: Iterable[Group], descend: Callable[[Iterable[Group]], Iterator[Outcome]], starts: int, space: Space
 ) -> Iterator[tuple[Outcome, Group]]:
-    """Descend from all starts; yield each system's cost so far and the group that goes on, as its last start ends.
+    """Descend from all starts; yield each system's cost so far and the group that continues, as its last start ends.
 
     Which start is chosen does not depend on the other systems, nor on the order in which starts end.
 

@@ -26,7 +26,7 @@ from atomsim.structures.pairs import BOND_A, MOBILE, Pair
 from atomsim.types import FloatArray
 
 POINT_STEPS = 60
-"""Steps at one length; what has not converged then goes on to the next and is marked."""
+"""Steps at one length; what has not converged then continues to the next and is marked."""
 ELSEWHERE_EV = 0.15
 """A scan whose way out ends this far from the intact cell has gone to another minimum, eV."""
 HOME_A = 0.35
@@ -103,7 +103,7 @@ def run_scans(
         for outcome in found:
             scan = by_key[outcome.key]
             if outcome.status not in ("converged", "max_steps"):
-                continue  # what comes apart here has no point to go on from
+                continue  # what comes apart here has no point to continue from
             before = points[scan.key][-1].atoms if points[scan.key] else scan.atoms
             inward = n < settings.points
             points[scan.key].append(_point(scan, outcome, plans[scan.key][n], inward, held, before))

@@ -57,7 +57,7 @@ class Summary:
         return onset(self.releases.get((level, gas), ()))
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``summarise`` tells."""
+        """Return the counts of ``summarise``."""
         found: dict[str, Any] = {"notes": list(self.notes), "gas_eV": self.gas_eV}
         if self.oxygen_eV is not None:
             found |= {"half_O2_eV": self.oxygen_eV, "O2_bond_A": self.bond_A}

@@ -1,4 +1,4 @@
-"""Bring one file over HTTP or from a folder, and go on where an earlier attempt stopped.
+"""Bring one file over HTTP or from a folder, and continue where an earlier attempt stopped.
 
 An unfinished file is kept and continued (HTTP ranges, RFC 9110, sections 13.1.5 and 14) if the server
 says that it is still the same one, a web page sent in place of a file is refused, sizes are checked
@@ -63,7 +63,7 @@ def _chunks(response: Any) -> Iterator[bytes]:
 
 
 class _CutOffError(Exception):
-    """The connection ended before the file did; another attempt may go on."""
+    """The connection ended before the file did; another attempt may continue."""
 
 
 class OtherFinishedError(Exception):
@@ -81,7 +81,7 @@ class Part:
             pin: SHA-256 that is wanted; empty if not known.
             size_bytes: that is wanted; 0 if not known.
             patience: of the download.
-            progress: told how far it is.
+            progress: receives the bytes so far.
         """
         self.path, self.pin, self.size_bytes = path, pin, size_bytes
         self.patience, self.progress = patience, progress
@@ -191,7 +191,7 @@ class Part:
 
     def _given_up(self, url: str, here: int, error: _CutOffError) -> AtomsimError:
         other = "use another --mirror, or 'atomsim potentials import' where there is no internet"
-        again = f"run the same command again to go on from there, or {other}" if here else other
+        again = f"run the same command again to continue from there, or {other}" if here else other
         return AtomsimError(f"download of {url} stopped at {here:,} bytes: {error}; {again}")
 
     def _attempt(self, url: str, file: IO[bytes]) -> None:
@@ -233,7 +233,7 @@ class Part:
         status = response.status_code
         if status in (408, 429) or status >= 500:
             raise _CutOffError(f"the server answers {status}")
-        kept = f"; {offset:,} bytes are kept, run the same command again to go on" if offset else ""
+        kept = f"; {offset:,} bytes are kept, run the same command again to continue" if offset else ""
         if status not in (200, 206, 416):
             raise AtomsimError(f"{response.url} answers {status} {response.reason}{kept}; try another --mirror")
         if status != 416 and "html" in response.headers.get("Content-Type", ""):
@@ -255,7 +255,7 @@ class Part:
         return total
 
     def _same_file(self, headers: Any, offset: int, total: int | None) -> bool:
-        """True if a partial answer continues the file that is here: servers may ignore If-Range (RFC 9110, 15.3.7.3)."""
+        """True if a partial answer continues the file here: servers may ignore If-Range (RFC 9110, 15.3.7.3)."""
         found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", "").strip())
         if found is None or int(found[1]) != offset:
             return False
@@ -263,8 +263,8 @@ class Part:
         tag, date, before = self._known()
         sizes = {n for n in (size, total, before, self.size_bytes or None) if n is not None}
         pairs = ((tag, headers.get("ETag", "")), (date, headers.get("Last-Modified", "")))
-        told = [known == now for known, now in pairs if known and now]
-        return len(sizes) <= 1 and all(told) and (bool(self.pin) or bool(told))
+        unchanged = [known == now for known, now in pairs if known and now]
+        return len(sizes) <= 1 and all(unchanged) and (bool(self.pin) or bool(unchanged))
 
     def _note(self, headers: Any, total: int | None) -> None:
         """Keep what tells this file from another of its address; a weak tag does not promise the same bytes."""

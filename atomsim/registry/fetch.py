@@ -52,7 +52,7 @@ def fetch(
         mirror: folder or address that holds the file by the card's file name; the card's address if not given.
         pin: if nobody published a SHA-256, trust this download and record its hash in a card of the user's own.
         patience: of the download.
-        progress: told how far the download is.
+        progress: receives the bytes so far.
 
     Raises:
         InputError: if there is no such card, it has nothing to fetch, or it has no SHA-256 and ``pin`` is false.
@@ -174,7 +174,7 @@ def _verified(weights: Weights, source: str, part: Part, file: IO[bytes]) -> str
 
 
 def _silent(done: int, total: int | None) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""
 
 
 @contextlib.contextmanager

@@ -105,7 +105,7 @@ def task_log(run: Path, word: str) -> TaskLog:
     tried, lines = [], []
     by_key = attempts(path)
     here = [a for number in rounds(path) for a in _attempts_at(path, number, task.id, by_key)]
-    evaluation = causes([a for a in here if a.read(path, "end") is None])
+    accounts = causes([a for a in here if a.read(path, "end") is None])
     for attempt in here:
         end = attempt.read(path, "end") or {}
         wrote = any(r is not None and r.task == task.id for _, r in ledger_lines(path / attempt.ledger))
@@ -116,7 +116,7 @@ def task_log(run: Path, word: str) -> TaskLog:
                 "job": attempt.claim.get("job", ""),
                 "host": attempt.claim.get("host", ""),
                 "ended": end.get("why", "no word"),
-                "message": end.get("message", "") or evaluation.get((attempt.key, attempt.number), ""),
+                "message": end.get("message", "") or accounts.get((attempt.key, attempt.number), ""),
                 "wrote the record": wrote,
             }
         )

@@ -1,4 +1,4 @@
-"""One look of a planner: every step as far as it can go now, and somebody to go on after that."""
+"""One look of a planner: every step as far as it can go now, and somebody to continue after that."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def advance_under(planner: Planner, lease: Lease) -> PlanReport:
         for step in planner.run.campaign.steps:
             _consider(planner, plan, step)
     except RejectedError as error:
-        # with nothing under way a person may go on either way: resume, or submit with another profile
+        # with nothing under way a person may continue either way: resume, or submit with another profile
         if not (planner.token or plan.queued or report.submitted):
             planner.journal.close("stopped", str(error))
         raise
@@ -127,7 +127,7 @@ def _consider(planner: Planner, plan: PlanContext, step: Step) -> None:
 
 
 def _ensure_planner(planner: Planner, plan: PlanContext) -> str:
-    """Return the job that will go on; submit one unless another is in the queue already."""
+    """Return the job that will continue; submit one unless another is in the queue already."""
     cluster = plan.settings.profile
     if not cluster.planner.submits:
         return ""
@@ -195,7 +195,7 @@ def _say(planner: Planner, report: PlanReport) -> None:
     lines: Sequence[str] = [
         *(f"submitted {s.what} as {s.job} ({s.token})" for s in report.submitted),
         *report.notes,
-        *(f"step {step} cannot go on: {problem}" for step, problem in report.problems.items()),
+        *(f"step {step} cannot continue: {problem}" for step, problem in report.problems.items()),
     ]
     for line in lines:
         say(line)

@@ -71,8 +71,10 @@ def _partitions(known: Mapping[str, Mapping[str, str]], table: str, names: str, 
         findings.append(Finding(f"[{table}] partition {name}", state == "UP", f"state {state}"))
     if limits:
         fits = any(not TIME.fullmatch(limit) or seconds_of(limit) >= walltime_s for limit in limits.values())
-        told = ", ".join(f"{limit} ({name})" if len(limits) > 1 else limit for name, limit in limits.items())
-        found = f"MaxTime is {told}, the profile says {slurm_time(f'{walltime_s // 3600}:{walltime_s // 60 % 60:02d}')}"
+        given = ", ".join(f"{limit} ({name})" if len(limits) > 1 else limit for name, limit in limits.items())
+        found = (
+            f"MaxTime is {given}, the profile says {slurm_time(f'{walltime_s // 3600}:{walltime_s // 60 % 60:02d}')}"
+        )
         if not fits:
             found += "; Slurm would take such a job, and never start it"
         findings.append(Finding(f"[{table}] walltime", fits, found))
@@ -80,7 +82,7 @@ def _partitions(known: Mapping[str, Mapping[str, str]], table: str, names: str, 
 
 
 def _scripts(cluster: Cluster) -> list[Finding]:
-    """Let sbatch judge, without submitting it, every script that a campaign hands in."""
+    """Let sbatch judge, without submitting it, every script that a campaign sends."""
     nowhere = Path("/tmp")  # noqa: S108 - never written to
     array = ArrayJob("as-check", "01-check", 1, 0, cluster.slurm.workers_per_job)
     scripts = {"workers": array_script(cluster, array, nowhere)}

@@ -47,7 +47,7 @@ DEVICE_FAULTS = (
     "no CUDA-capable device",
     "GPU is lost",
 )
-"""A device that has said one of these says nothing of use any more; the structure is not to blame."""
+"""Errors of a faulty device, whose results are worth nothing any more; the structure is not to blame."""
 RESTARTED = "ATOMSIM_RESTARTED"
 
 
@@ -229,7 +229,7 @@ def _writer(attempt: int) -> str:
 
 
 def _keep(record: Record, cost: float, ledger: Ledger, place: ChunkAssignment, attempt: Attempt, watch: Watch) -> None:
-    """Write a record, unless it is not to be believed or nobody would read it."""
+    """Write a record unless the device is faulty or the attempt was superseded."""
     watch.check()
     if not record.good and any(words in record.message for words in DEVICE_FAULTS):
         raise BadDeviceError(f"{record.label}: {record.message}")
@@ -280,7 +280,7 @@ def _put_back(place: ChunkAssignment, journal: Journal, slurm: Slurm, watch: Wat
     if not (watch.why == "walltime" and place.job and got_on and journal.closed() is None):
         return False
     back = slurm.requeue(place.job)
-    _say("put back into the queue" if back else "not put back: the planner will go on")
+    _say("put back into the queue" if back else "not put back: the planner will continue")
     return back
 
 

@@ -119,7 +119,7 @@ class RealSlurm:
         """Submit a job script.
 
         Raises:
-            RejectedError: with what Slurm said, and the key of the profile that cures it.
+            RejectedError: with Slurm's message, and the key of the profile that cures it.
             SlurmUnreachableError: if its controller does not answer, or gives no job id.
         """
         answer = ask(["sbatch", "--parsable", str(script)])
@@ -202,10 +202,8 @@ def job_id(stdout: str) -> str:
     """
     found = [match[1] for line in stdout.splitlines() if (match := JOB_ID.match(line.strip()))]
     if not found:
-        evaluation = " ".join(stdout.split())[:80] or "nothing"
-        raise SlurmUnreachableError(
-            f"sbatch gave no job id (it said: {evaluation}); 'atomsim resume' looks for the job"
-        )
+        answer = " ".join(stdout.split())[:80] or "nothing"
+        raise SlurmUnreachableError(f"sbatch gave no job id (it said: {answer}); 'atomsim resume' looks for the job")
     return found[-1]
 
 

@@ -82,6 +82,6 @@ def complaint(stderr: str) -> str:
     """
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"\b(error|fatal|failure): ", line)] or lines[-1:]
-    told = dict.fromkeys(PREFIX.sub("", line) for line in errors)
-    useful = [line for line in told if line not in SAYS_NOTHING]
-    return "; ".join(useful or told) or "no message"
+    messages = dict.fromkeys(PREFIX.sub("", line) for line in errors)
+    useful = [line for line in messages if line not in SAYS_NOTHING]
+    return "; ".join(useful or messages) or "no message"

@@ -41,9 +41,9 @@ def count_statuses(
     by_name = {a.ledger: a for each in tried.values() for a in each}
     for name, length in lengths(path, tried).items():
         attempt = by_name[name]
-        told = attempt.read(path, "end") or attempt.read(path, "beat") or {}
-        if told.get("bytes") == length:
-            counts = Counter(told["counts"])
+        report = attempt.read(path, "end") or attempt.read(path, "beat") or {}
+        if report.get("bytes") == length:
+            counts = Counter(report["counts"])
         else:
             counts = Counter(r.status for _, r in ledger_lines(path / name, length) if r is not None)
         total += counts

@@ -53,7 +53,7 @@ class DrySlurm:
 
 
 def dry_start(campaign: Campaign, out: Path, engine: Engine, cluster: Cluster) -> list[tuple[str, str]]:
-    """Return (name, text) of the scripts that ``submit`` would hand in first.
+    """Return (name, text) of the scripts that ``submit`` would send first.
 
     Raises:
         InputError: whatever ``submit`` would refuse.

@@ -8,7 +8,7 @@
     slurm/jobs/TOKEN.accepted.json   the id that Slurm gave
     slurm/plans/0007.json            the seventh planner; .done.json when it has finished
     slurm/closed.json                why nothing more is submitted: finished, cancelled, stopped
-    slurm/reopened.json              when a person last had it go on all the same
+    slurm/reopened.json              when a person last resumed it all the same
     slurm/complaint.json             what the last planner failed with, until one succeeds
     slurm/logs/                      what jobs print
 
@@ -128,7 +128,7 @@ class Journal:
         write_atomically(self.path / "closed.json", json.dumps(content) + "\n")
 
     def closed(self) -> dict[str, Any] | None:
-        """Return why nothing more is submitted; None while the campaign goes on."""
+        """Return why nothing more is submitted; None while the campaign continues."""
         try:
             content = json.loads((self.path / "closed.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -136,12 +136,12 @@ class Journal:
         return content if isinstance(content, dict) else None
 
     def reopen(self) -> None:
-        """Let planners go on; what failed before a person asked for this is not held against what comes."""
+        """Let planners continue; what failed before a person asked for this is not held against what comes."""
         write_atomically(self.path / "reopened.json", json.dumps({"time": time.time()}) + "\n")
         (self.path / "closed.json").unlink(missing_ok=True)
 
     def reopened(self) -> float:
-        """Return when a person last had this campaign go on, ``time.time()``; 0 if never."""
+        """Return when a person last resumed this campaign, ``time.time()``; 0 if never."""
         try:
             return float(json.loads((self.path / "reopened.json").read_text(encoding="utf-8"))["time"])
         except (OSError, ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""Tells a person that a campaign has ended or needs them, in the way that the profile names."""
+"""Notification that a campaign has ended or needs a manual resume, in the way that the profile names."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def notify(cluster: Cluster, folder: RunFolder, state: str, message: str) -> Non
         return
     run = str(folder.path.resolve())
     text = "\n".join(filter(None, (f"{run}: {state}", message, f"'atomsim status {run}' says more."))) + "\n"
-    told = {"ATOMSIM_STATE": state, "ATOMSIM_MESSAGE": message, "ATOMSIM_RUN": run}
+    variables = {"ATOMSIM_STATE": state, "ATOMSIM_MESSAGE": message, "ATOMSIM_RUN": run}
     try:
         answer = subprocess.run(  # noqa: S603 - a line of the user's own profile
-            ["/bin/bash", "-c", command], input=text, env=os.environ | told, timeout=TIMEOUT_S,
+            ["/bin/bash", "-c", command], input=text, env=os.environ | variables, timeout=TIMEOUT_S,
             capture_output=True, encoding="utf-8", errors="replace", check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -14,7 +14,7 @@ OURS = {
     **dict.fromkeys(
         ("array", "job-name", "comment", "dependency", "signal", "output", "parsable"), "is set by atomsim"
     ),
-    **dict.fromkeys(("wait", "test-only", "wrap", "hold"), "would keep a campaign from going on by itself"),
+    **dict.fromkeys(("wait", "test-only", "wrap", "hold"), "would keep a campaign from continuing by itself"),
     "clusters": "takes jobs where squeue does not look for them: set SLURM_CLUSTERS before 'atomsim submit'",
     "time": "is the key walltime",
     "partition": "is the key partition",

@@ -1,4 +1,4 @@
-"""Report of a planner, for a person to read."""
+"""Report of a planner: submitted jobs, waiting steps, problems."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PlanReport:
     finished: bool = False
     """True if every step is complete."""
     planner: str = ""
-    """The job that will go on by itself; empty if a person must, with ``atomsim resume``."""
+    """The job that will continue by itself; empty if a person must, with ``atomsim resume``."""
 
     @property
     def has_jobs(self) -> bool:

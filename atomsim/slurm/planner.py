@@ -74,20 +74,20 @@ def _refuse_submitted(journal: Journal) -> None:
         return
     if journal.closed() is None:
         raise InputError(
-            f"{out} was submitted already; 'atomsim status {out}' shows it, 'atomsim resume {out}' goes on, "
+            f"{out} was submitted already; 'atomsim status {out}' shows it, 'atomsim resume {out}' continues it, "
             f"'atomsim cancel {out}' comes before another profile"
         )
     journal.settings().refuse_others(out)
 
 
 def resume(out: Path, slurm: Slurm, *, token: str = "", accept_versions: bool = False) -> PlanReport:
-    """Go on with a submitted campaign, from whatever is on disk and in the queue.
+    """Continue with a submitted campaign, from whatever is on disk and in the queue.
 
     Args:
         out: folder of the run.
         slurm: takes the jobs.
         token: token of the planner's own job; a person's planner has none, and reopens what was closed.
-        accept_versions: go on though packages have changed; records say which versions made them.
+        accept_versions: continue though packages have changed; records say which versions made them.
 
     Raises:
         InputError: if this was not submitted, is somebody else's, or its files, weights or packages have changed.
@@ -107,7 +107,7 @@ def resume(out: Path, slurm: Slurm, *, token: str = "", accept_versions: bool = 
 
 
 def _resume_in_job(out: Path, slurm: Slurm, settings: Settings, token: str) -> PlanReport:
-    """Go on where nobody reads what is printed: what goes wrong is left for ``atomsim status`` to say."""
+    """Continue where nobody reads what is printed: what goes wrong is left for ``atomsim status`` to say."""
     journal = Journal(out)
     try:
         return advance(open_planner(out, slurm, token))
@@ -181,7 +181,7 @@ def open_planner(out: Path, slurm: Slurm, token: str = "", *, accept_versions: b
         # rounds of the old versions are planned anew: no worker would take them
         journal.reopen()
         journal.write_settings(replace(settings, versions=_versions(out)))
-        RunFolder(out).say(f"goes on with other versions: {', '.join(changed)}")
+        RunFolder(out).say(f"continues with other versions: {', '.join(changed)}")
     opened = _planner(campaign, out, potential, slurm, token, trust_file=engine.trust_file)
     return replace(opened, notes=notes)
 
@@ -197,7 +197,7 @@ def _submitted_campaign(out: Path, settings: Settings, potential: str) -> tuple[
         changed = "" if path.read_text(encoding="utf-8") == text else "has changed"
     except (OSError, UnicodeDecodeError):
         changed = "is not there any more"
-    notes = (f"{path} {changed}; this run goes on with its own copy, {own}",) if changed else ()
+    notes = (f"{path} {changed}; this run continues with its own copy, {own}",) if changed else ()
     return load_campaign(path, potential=potential, text=text), notes
 
 
@@ -208,7 +208,7 @@ def _check_versions(journal: Journal, settings: Settings, accept: bool) -> list[
     if changed and not accept:
         what = ", ".join(f"{k} was {settings.versions.get(k)}, is {now.get(k)}" for k in changed)
         raise InputError(
-            f"packages have changed since {journal.run} was submitted: {what}; restore them, or go on with "
+            f"packages have changed since {journal.run} was submitted: {what}; restore them, or continue with "
             "'atomsim resume --accept-versions' (each record says what made it)"
         )
     return changed

@@ -4,7 +4,7 @@ Whoever died may have been killed by its structure (too large for the memory), b
 a person, and without accounting Slurm does not tell. So a death is held against the tasks that
 were under way only so far that they are run in ever smaller company. A task is given up, and says
 so in its record, once its worker has died ``DEATHS_ALONE`` times with nothing else to do and
-nothing left to go on from: a task that gets on between deaths gets there, one that kills does not.
+nothing left to continue from: a task that gets on between deaths gets there, one that kills does not.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class History:
     deaths: dict[str, int] = field(default_factory=dict)
     """Attempts that died with a task under way, by task."""
     deaths_alone: dict[str, int] = field(default_factory=dict)
-    """The same where no other task was in the chunk, and the attempt left nothing to go on from."""
+    """The same where no other task was in the chunk, and the attempt left nothing to continue from."""
 
 
 def fates(step: Path, tried: Mapping[str, Sequence[Attempt]]) -> list[Fate]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SUBMISSIONS = 3
 """A piece of which no worker ever started is submitted so often."""
 UNANSWERED = 50
-"""A piece is handed in so often while sbatch gives no answer; Slurm may not have heard of it."""
+"""A piece is submitted so often while sbatch gives no answer; Slurm may not have heard of it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PlanContext:
     """Jobs in the queue, by token."""
     submissions: Sequence[Submission]
     asked: float
-    """When a person last had a stopped campaign go on, ``time.time()``; what failed before does not count."""
+    """Time of the last manual resume, ``time.time()``; what failed before does not count."""
     report: PlanReport
 
     def room(self) -> int:
@@ -265,7 +265,7 @@ def measured_rate(folder: Path) -> float | None:
     spent = atoms = 0.0
     for each in attempts(folder).values():
         for attempt in each:
-            told = attempt.read(folder, "end") or attempt.read(folder, "beat") or {}
-            spent += told.get("work_s", 0.0)
-            atoms += told.get("weight", 0.0)
+            report = attempt.read(folder, "end") or attempt.read(folder, "beat") or {}
+            spent += report.get("work_s", 0.0)
+            atoms += report.get("weight", 0.0)
     return spent / atoms if atoms and spent else None

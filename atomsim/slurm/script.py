@@ -36,7 +36,7 @@ class ArrayJob:
 
 @dataclass(frozen=True)
 class PlannerJob:
-    """The job that goes on when arrays have ended."""
+    """The job that continues when arrays have ended."""
 
     token: str
     after: tuple[str, ...]
@@ -87,7 +87,7 @@ def array_script(cluster: Cluster, job: ArrayJob, run: Path) -> str:
 
 
 def planner_script(cluster: Cluster, job: PlannerJob, run: Path) -> str:
-    """Return the script of the job that goes on when arrays have ended, however they ended."""
+    """Return the script of the job that continues when arrays have ended, however they ended."""
     partition = cluster.planner.partition or cluster.slurm.partition
     lines = [
         *_common(cluster, job.token, run, partition, cluster.planner.walltime),

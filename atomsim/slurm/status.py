@@ -41,7 +41,7 @@ class ClusterStep:
     waiting: int = 0
     """Unfinished tasks that are in no job now."""
     unknown: int = 0
-    """Unfinished tasks of which nothing can be said: Slurm does not answer, or a worker is silent."""
+    """Unfinished tasks of unknown state: Slurm does not answer, or a worker is silent."""
     round: int = 0
     per_hour: float | None = None
     """Tasks finished per hour while workers worked, all workers together."""
@@ -66,7 +66,7 @@ class ClusterStatus:
     """Where a campaign stands."""
 
     state: str
-    """``running``, ``waiting for a person``, or why it is closed: ``finished``, ``cancelled``, ``stopped``."""
+    """``running``, ``needs a manual resume``, ``needs attention``; closed: ``finished``, ``cancelled``, ``stopped``."""
     message: str
     steps: list[ClusterStep]
     stuck: list[str]
@@ -74,7 +74,7 @@ class ClusterStatus:
     silent: list[str]
     """Workers that Slurm says are running but that say nothing."""
     died: list[str]
-    """Workers of the newest round that ended without a word; with accounts, Slurm's word for it."""
+    """Workers of the newest round that exited without a final report; with accounts, Slurm's word for it."""
     unsure: list[str]
     """Submissions of which nobody knows whether Slurm took them."""
     slurm: str
@@ -98,7 +98,7 @@ def read_cluster_status(run: Path, slurm: Slurm | None) -> ClusterStatus:
     """
     journal, folder = Journal(run), RunFolder(run)
     settings = journal.settings()
-    queued, evaluation = _ask(slurm, settings)
+    queued, slurm_error = _ask(slurm, settings)
     silent: list[str] = []
     dead: list[Attempt] = []
     steps = [_step(folder, about, queued, settings, silent, dead) for about in folder.read_info()["steps"]]
@@ -115,18 +115,18 @@ def read_cluster_status(run: Path, slurm: Slurm | None) -> ClusterStatus:
         silent=silent,
         died=[] if state == "cancelled" else _died(dead),  # whoever cancels knows what they died of
         unsure=unsure,
-        slurm=evaluation,
+        slurm=slurm_error,
         time=time.time(),
     )
 
 
 def _state(lines: Sequence[Queued]) -> str:
     if not lines:
-        return "waiting for a person: 'atomsim resume'"
+        return "needs a manual resume: 'atomsim resume'"
     arrays = [line for line in lines if not line.is_planner]
-    # a planner that waits for what is stuck is stuck too, and one that is stuck leaves nobody to go on
+    # a planner that waits for what is stuck is stuck too, and one that is stuck leaves nobody to continue
     moving = [line for line in arrays or lines if not line.stuck]
-    return "running" if moving else "waiting for a person: see what is stuck"
+    return "running" if moving else "needs attention: see what is stuck"
 
 
 def _stuck(line: Queued, run: Path) -> str:
@@ -153,10 +153,10 @@ def _ask(slurm: Slurm | None, settings: Settings) -> tuple[dict[str, list[Queued
 
 
 def _died(dead: Sequence[Attempt]) -> list[str]:
-    evaluation = causes(dead)
+    accounts = causes(dead)
     return [
         f"{a.claim['job']} on {a.claim['host']} (chunk {a.key}, attempt {a.number}): "
-        f"{evaluation.get((a.key, a.number), 'no accounts of it')}"
+        f"{accounts.get((a.key, a.number), 'no accounts of it')}"
         for a in dead
     ]
 
@@ -252,10 +252,10 @@ def _cost(step: ClusterStep, path: Path, tried: Mapping[str, Sequence[Attempt]],
     wall = work = done = 0.0
     for each in tried.values():
         for attempt in each:
-            told = attempt.read(path, "end") or attempt.read(path, "beat") or {}
-            wall += told.get("wall_s", 0.0)
-            work += told.get("work_s", 0.0)
-            done += sum(told.get("counts", {}).values())
+            report = attempt.read(path, "end") or attempt.read(path, "beat") or {}
+            wall += report.get("wall_s", 0.0)
+            work += report.get("work_s", 0.0)
+            done += sum(report.get("counts", {}).values())
     step.gpu_hours = wall / 3600
     left = (step.tasks or 0) - step.done
     if done and work and left:

@@ -1,4 +1,4 @@
-"""The second way to be woken: the last worker at work looks whether anybody will go on after it.
+"""The second way to be woken: the last worker at work looks whether anybody will continue after it.
 
 A planner waits for its arrays to end, and there are arrays that never do: an element whose node could not
 start it is held for ever. Nor does every planner start: its walltime may be above its partition's. So a worker
@@ -36,7 +36,7 @@ def judge_queue(lines: Sequence[Queued], run: str, ended: Set[str], *, planners_
     Args:
         lines: the queue.
         run: short id of the run.
-        ended: array elements that have said their last word, this worker's among them; Slurm may not know it yet.
+        ended: array elements that have sent their last report, this worker's among them; Slurm may not know it yet.
         planners_start: whether planner jobs are within their partition's limits; one that waits for its
             arrays does not say so itself.
     """
@@ -63,7 +63,7 @@ def without(lines: Sequence[Queued], ended: Set[str]) -> list[Queued]:
 
 @dataclass(frozen=True)
 class Aside:
-    """A Slurm as a worker sees it that plans: what has said its last word, as this worker has, counts as ended."""
+    """A Slurm as a worker sees it that plans: what has sent its last report, as this worker has, counts as ended."""
 
     slurm: Slurm
     ended: Set[str]
@@ -102,7 +102,7 @@ class Aside:
 def wake(
     place: ChunkAssignment, journal: Journal, settings: Settings, slurm: Slurm, say: Callable[[str], None]
 ) -> None:
-    """See to it that somebody goes on after this worker; what fails here is left to a person."""
+    """See to it that somebody continues after this worker; what fails here is left to a person."""
     if journal.closed() is not None or not settings.profile.planner.submits:
         return
     from atomsim.slurm.planner import resume
@@ -126,7 +126,7 @@ def wake(
 
 
 def ended_elements(place: ChunkAssignment) -> set[str]:
-    """Return the array elements of the round whose workers have all said their last word."""
+    """Return the array elements of the round whose workers have all sent their last report."""
     ended: set[str] = set()
     alive: set[str] = set()
     for each in attempts(place.folder).values():

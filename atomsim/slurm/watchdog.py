@@ -91,7 +91,7 @@ class Watch:
         self.write("beat")
 
     def check(self) -> None:
-        """Say that work goes on.
+        """Say that work continues.
 
         Raises:
             Stopped: if it must not.
@@ -134,7 +134,7 @@ class Watch:
         self.why = self.why or SIGNALS[signal.Signals(number)]
 
     def _run(self) -> None:
-        """Tick until the attempt is over; end the process if the work neither goes on nor stops."""
+        """Tick until the attempt is over; end the process if the work neither continues nor stops."""
         beaten = time.monotonic()
         flagged: float | None = None
         while not self.over.wait(TICK_S):

@@ -67,7 +67,7 @@ class ArtifactWriter:
         """Add a frame: fields of the same names, shapes and types every time.
 
         Raises:
-            StorageError: if a chunk is full and cannot be written; go on from the last saved state.
+            StorageError: if a chunk is full and cannot be written; continue from the last saved state.
         """
         frame = {name: np.array(value) for name, value in fields.items()}
         if self.frames and _shape(frame) != _shape(self.frames[0]):

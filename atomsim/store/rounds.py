@@ -79,7 +79,7 @@ def read_header(step: Path, round_number: int) -> Manifest:
     """Read the first line of a manifest.
 
     Raises:
-        InputError: if there is none, or it is damaged; it says which records count, so nothing goes on without it.
+        InputError: if there is none, or it is damaged; it says which records count, so nothing continues without it.
     """
     path = step / "rounds" / f"{round_number:03d}.jsonl"
     try:

@@ -1,10 +1,10 @@
-"""State checkpoints: where a task stands, so that it goes on from there and nothing is replayed.
+"""State checkpoints: where a task stands, so that it continues from there and nothing is replayed.
 
-A task whose history is long (dynamics, Monte Carlo) cannot go on by being asked everything again, as
+A task whose history is long (dynamics, Monte Carlo) cannot continue by being asked everything again, as
 the evaluation checkpoints do. It saves its state instead, which must be all that decides what comes.
 
 Every writer (a process, at one attempt) alternates between two files, each written whole and
-carrying a checksum. Whoever goes on reads the newest sound one of any writer: damage to the newest costs
+carrying a checksum. Whoever continues reads the newest sound one of any writer: damage to the newest costs
 the work since the one before it. A writer removes nobody else's files, so one that was given up but
 still runs harms nothing.
 """
@@ -117,8 +117,8 @@ def _pack(state: State, task: str, identity: str) -> bytes:
 
 
 def _digest(header: Mapping[str, Any], payload: bytes) -> str:
-    told = json.dumps({k: v for k, v in header.items() if k != "sha256"}, sort_keys=True)
-    return hashlib.sha256(told.encode() + payload).hexdigest()
+    content = json.dumps({k: v for k, v in header.items() if k != "sha256"}, sort_keys=True)
+    return hashlib.sha256(content.encode() + payload).hexdigest()
 
 
 def _header(path: Path) -> dict[str, Any] | None:

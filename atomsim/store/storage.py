@@ -1,7 +1,7 @@
 """Files that a task keeps while it works: its state and its artifacts, which go together.
 
 A saved state holds where every artifact of the task stands, and the frames that fill no chunk yet. So a task
-that goes on from a state also goes on with its artifacts from there, and they come out the same, to the bit,
+that continues from a state also continues with its artifacts from there, and they come out the same, to the bit,
 however often it was interrupted.
 """
 
@@ -65,7 +65,7 @@ class TaskStorage:
     def load_state(self) -> State | None:
         """Return where an earlier attempt at this task stood; None if it is to be begun.
 
-        Artifacts that are asked for after this go on from there too. A newest state that is damaged is passed
+        Artifacts that are asked for after this continue from there too. A newest state that is damaged is passed
         over for the one before. Where all are, the task begins anew and its record's ``run`` says so.
         """
         state = None if self._files is None else self._files.load()
@@ -115,7 +115,7 @@ class TaskStorage:
         self._files.save(State(step, kept, {"task": dict(facts or {}), "storage": ours}))
 
     def artifact(self, name: str, **about: Any) -> ArtifactWriter:
-        """Return the writer of an artifact: one that goes on where the loaded state left it.
+        """Return the writer of an artifact: one that continues where the loaded state left it.
 
         Args:
             name: of the artifact.

@@ -38,7 +38,7 @@ def known_elements(name: str, context: Context) -> frozenset[int]:
 def checked(path: ReactionPath, check_with: Sequence[str], potential: EnergyModel, context: Context) -> dict[str, Any]:
     """The barrier along the same images by other potentials, and how much all of them differ.
 
-    A check that fails is told as such: it must not cost the hop that it was to check.
+    A check that fails is reported as such: it must not cost the hop that it was to check.
     """
     from atomsim.batching.capacity import evaluate_all
     from atomsim.models.interface import device_of

@@ -128,7 +128,7 @@ def flags(path: ReactionPath, result: HopResult, values: dict[str, Any], *, alik
     found = path_flags(path, result.segments)
     apart = abs(values.get("reaction_energy_eV", 0.0))
     if alike and apart > BROKEN_EV:
-        told = f"equivalent ends differ by {apart:.3f} eV"
-        found.append(f"{told}: the supercell breaks the host's symmetry; raise max_atoms")
+        text = f"equivalent ends differ by {apart:.3f} eV"
+        found.append(f"{text}: the supercell breaks the host's symmetry; raise max_atoms")
     found += [f"not checked with {name}: {why}" for name, why in values.get("checks_failed", {}).items()]
     return found

@@ -18,7 +18,7 @@ It may have
 * ``report(step, records) -> report.parts.Part``: its part of the report, or ``"module:function"`` that makes it
   (atomsim's own kinds name it, as reports are above tasks), and ``REPORT_ORDER``: parts of a lower one come
   first, 0 if absent;
-* ``KEEPS_STATE = True``: its tasks save their state through ``context.storage(task)`` and go on from there, so that
+* ``KEEPS_STATE = True``: its tasks save their state through ``context.storage(task)`` and continue from there, so that
   no evaluation is kept or replayed;
 * ``LIMITS``: settings that may be raised in a run that has begun; ``TAKES_KINDS``: kinds that it takes from;
 * ``result(settings, records)``: what a Python caller gets of its records.

@@ -168,7 +168,7 @@ def run(
     potential: EnergyModel | None = None,
     shared: Shared | None = None,
 ) -> Iterator[Record]:
-    """Run trajectories, those together that the device holds; each goes on from its saved state."""
+    """Run trajectories, those together that the device holds; each continues from its saved state."""
     from atomsim.dynamics.run import run as run_members
 
     del inputs, shared

@@ -68,7 +68,7 @@ def test_shift_is_compared_in_words():
     down = found("Shift of (002), x")
     assert (down["computed"], down["agrees"], down["deviation"]) == ("to lower angle", True, None)
     assert "interpolated to x = 1.4" in down["note"]
-    assert found("Shift of (002) beyond")["agrees"] is False  # here 2θ goes on falling
+    assert found("Shift of (002) beyond")["agrees"] is False  # here 2θ continues falling
 
 
 def test_capacity_below_a_voltage_counts_whole_steps():

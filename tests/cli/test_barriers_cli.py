@@ -63,8 +63,8 @@ def test_a_hop_that_a_limit_ended_goes_on_with_the_command_that_its_message_advi
 
 def test_a_host_that_did_not_relax_in_time_can_be_given_more_steps():
     """The advice names the option, and the option reaches the host."""
-    told = "largest force 0.0200 eV/Å after 500 steps, wanted 0.01; raise max_steps and run again"
-    host = Record("", "host", "relax", "copper", "max_steps", message=told)
+    message = "largest force 0.0200 eV/Å after 500 steps, wanted 0.01; raise max_steps and run again"
+    host = Record("", "host", "relax", "copper", "max_steps", message=message)
     assert "raise --max-steps above 500 and run again" in host_message(host)
     steps = {}
     for asked in (200, 501):

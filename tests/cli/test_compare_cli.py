@@ -56,14 +56,14 @@ def test_a_potential_agrees_with_itself(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("on", "told"),
+    ("on", "message"),
     [("Li2RuO4", "did you mean 'Li2RuO3'"), ("absent.toml", "was not run here"), (".", "holds no run")],
 )
-def test_what_cannot_be_compared_is_told(on, told, tmp_path, monkeypatch):
+def test_what_cannot_be_compared_is_told(on, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run("lj-test", "morse", "--on", on)
     assert result.exit_code == 2
-    assert told in result.output
+    assert message in result.output
 
 
 def test_what_did_not_converge_is_no_result(tmp_path):

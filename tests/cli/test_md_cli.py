@@ -1,4 +1,4 @@
-"""``atomsim md`` makes a run folder that goes on, and that ``atomsim diffusion`` takes."""
+"""``atomsim md`` makes a run folder that continues, and that ``atomsim diffusion`` takes."""
 
 from __future__ import annotations
 

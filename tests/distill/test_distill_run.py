@@ -1,4 +1,4 @@
-"""A small distillation from recipe to card: it learns, it goes on after an interruption, its card loads."""
+"""A small distillation from recipe to card: it learns, it continues after an interruption, its card loads."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_defaults_fill_a_small_recipe(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (("rattled = 4", "ratled = 4"), "did you mean 'rattled'"),
         (('prototype = "Li2O"', 'prototype = "Li2RuO"'), "no prototype 'Li2RuO'"),
@@ -58,8 +58,8 @@ def test_defaults_fill_a_small_recipe(tmp_path):
         (("rattled = 4", "rattled = "), "not valid TOML"),
     ],
 )
-def test_mistakes_are_told(tmp_path, change, told):
-    with pytest.raises(InputError, match=told) as caught:
+def test_mistakes_are_told(tmp_path, change, message):
+    with pytest.raises(InputError, match=message) as caught:
         load_recipe(written(tmp_path, SMALL.replace(*change)))
     assert "\n" not in str(caught.value)
 

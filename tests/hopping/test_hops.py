@@ -143,7 +143,7 @@ def test_hops_of_a_molecule_are_refused():
         find_hops(Atoms("Li2", positions=[[0, 0, 0], [0, 0, 3]]), "Li")
 
 
-def told(found: HopSet) -> list:
+def summary(found: HopSet) -> list:
     hops = [(h.name, h.length_A, h.mechanism, h.multiplicity, h.bottleneck_A, h.reversible, h.blocked_by)
             for h in found.hops]  # fmt: skip
     return [*hops, *((s.name, s.fractional) for s in found.sites), found.space_group]
@@ -167,7 +167,7 @@ def test_any_description_of_a_crystal_has_the_same_hops(name, options):
     supercell = choose_supercell(found.host, 8.0, 4 * len(found.host))
     for seed, cells in ((1, 1), (2, 2)):
         other = find_hops(descriptions.another(atoms, seed, cells=cells), "Li", **options)
-        assert told(other) == told(found)
+        assert summary(other) == summary(found)
         np.testing.assert_array_equal(choose_supercell(other.host, 8.0, 4 * len(found.host)), supercell)
 
 

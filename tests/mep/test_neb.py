@@ -1,4 +1,4 @@
-"""One path between two given structures: segments, ends that are no minima, and what is said of them."""
+"""One path between two given structures: segments, ends that are no minima, and their flags."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_constraints_and_arrays_travel_with_the_atoms_that_are_reordered():
 
 
 def test_a_chain_of_hops_stays_a_chain():
-    """One ion takes the place of the next, which goes on in the same direction: two short moves, not one long."""
+    """One ion takes the place of the next, which continues in the same direction: two short moves, not one long."""
     start = Atoms(
         "Li2O4", positions=[[0, 0, 0], [2, 0, 0], *[[x, 3, 3] for x in range(0, 8, 2)]], cell=[9, 9, 9], pbc=True
     )
@@ -150,9 +150,9 @@ def test_ends_that_differ_only_by_names_or_by_a_shift_are_one_structure():
     assert "no atom moves" in refused(start, exchanged, "matched")
     shifted = start.copy()
     shifted.positions += [0.7, 0.4, 0]
-    told = refused(start, shifted)
-    assert "no atom moves" in told
-    assert "shifted by" in told
+    text = refused(start, shifted)
+    assert "no atom moves" in text
+    assert "shifted by" in text
     assert "no atom moves" in refused(start, start)
 
 

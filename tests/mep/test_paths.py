@@ -146,18 +146,18 @@ def test_a_path_through_a_minimum_is_reported_as_two_hops(depth, monkeypatch):
     settings = PathSettings(images=7, fmax_eV_per_A=0.01)
     (path,) = find_paths([ends], three_wells, settings)
     found = resolve(path, ends, three_wells, settings)
-    assert len(found.legs) == 2
+    assert len(found.segments) == 2
     assert found.path.status == "converged"
     x = torch.linspace(0, 2, 20001, dtype=torch.float64)
     line = along(x).numpy()
     tops, bottom = (line[:10000].max(), line[10000:].max()), line[5000:15000].min()
-    first, second = (leg.barrier for leg in found.legs)
+    first, second = (leg.barrier for leg in found.segments)
     assert first == pytest.approx(tops[0] - start.energy, abs=0.003)
     assert second == pytest.approx(tops[1] - bottom, abs=0.003)
     assert found.path.barrier == pytest.approx(max(tops) - start.energy, abs=0.003)
 
     # what is to be known of a part is to be known of the whole
-    parts = [replace(leg, message=f"beware of the {leg.key}") for leg in found.legs]
+    parts = [replace(leg, message=f"beware of the {leg.key}") for leg in found.segments]
     monkeypatch.setattr("atomsim.mep.segments.find_paths", lambda *_: parts)
     whole = resolve(path, ends, three_wells, settings).path
     assert whole.status == "converged"

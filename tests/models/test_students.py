@@ -114,7 +114,7 @@ def test_weights_that_are_not_finite_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda d: d[:-100], "not a safetensors file"),
         (lambda d: pickle.dumps({"weights": 1}), "not a safetensors file"),
@@ -124,8 +124,8 @@ def test_weights_that_are_not_finite_are_refused():
         (lambda d: header_changed(d, unknown=1), "no complete architecture"),
     ],
 )
-def test_a_damaged_file_is_refused(spoil, told):
-    with pytest.raises(InputError, match=told):
+def test_a_damaged_file_is_refused(spoil, message):
+    with pytest.raises(InputError, match=message):
         from_safetensors(spoil(plain_file()))
 
 

@@ -132,7 +132,7 @@ def unmeasured(server, handler):
 
 
 def page(server, handler):
-    answer(server, handler, b"<!DOCTYPE html><html>Sign in to go on</html>", kind="text/html; charset=utf-8")
+    answer(server, handler, b"<!DOCTYPE html><html>Sign in to continue</html>", kind="text/html; charset=utf-8")
 
 
 def disguised_page(server, handler):
@@ -227,7 +227,7 @@ def test_silence_is_not_waited_for_longer_than_told(store, server, payload, faul
 
 def test_the_next_run_goes_on_too(store, server, payload):
     server.faults = [truncating, *[busy] * 3]
-    with pytest.raises(AtomsimError, match="run the same command again to go on") as error:
+    with pytest.raises(AtomsimError, match="run the same command again to continue") as error:
         get(server)
     assert "\n" not in str(error.value)
     assert load_card(NAME).state == "missing"
@@ -334,7 +334,7 @@ def test_a_server_that_drips_is_left_and_what_it_sent_is_kept(store, server, pay
             handler.wfile.write(payload[n : n + 1])
 
     server.faults = [dripping]
-    with pytest.raises(AtomsimError, match=r"only [\d,]+ bytes came in .* run the same command again to go on"):
+    with pytest.raises(AtomsimError, match=r"only [\d,]+ bytes came in .* run the same command again to continue"):
         get(server, patience=replace(CALM, attempts=1, window_s=0.5))
     left = (store / f"{FILE}.part").read_bytes()
     assert 0 < len(left) < len(payload)

@@ -1,4 +1,4 @@
-"""A task that is begun again goes on from its checkpoint, to the bit, whatever was done to the file."""
+"""A task that is begun again continues from its checkpoint, to the bit, whatever was done to the file."""
 
 from __future__ import annotations
 

@@ -154,6 +154,6 @@ def test_a_retry_that_is_killed_does_not_look_finished(submitted: Submitted, mon
         patch.setattr(planning, "open_round", killed)
         with pytest.raises(KeyboardInterrupt):
             retry(submitted.out, submitted.cluster.slurm)
-    assert read_cluster_status(submitted.out, submitted.cluster.slurm).state.startswith("waiting for a person")
+    assert read_cluster_status(submitted.out, submitted.cluster.slurm).state.startswith("needs a manual resume")
     assert resume(submitted.out, submitted.cluster.slurm).waiting == ["relaxed"]
     assert rounds(submitted.step) == [1, 2]

@@ -138,9 +138,9 @@ def test_a_hang_is_ended_by_the_watchdog(tmp_path: Path, reference: Reference) -
         working.run_job = lambda *a: iter([time.sleep(3600)])
         return here.work()
 
-    begun = time.monotonic()
+    started = time.monotonic()
     assert not here.cluster.call(hangs, "worker")
-    assert time.monotonic() - begun < 1800
+    assert time.monotonic() - started < 1800
     assert here.end()["why"] == "hang"
     assert here.finish() == reference(here.campaign)
 
@@ -152,9 +152,9 @@ def test_work_that_ignores_the_flag_is_ended(tmp_path: Path) -> None:
         working.run_job = lambda *a: iter([time.sleep(3600)])
         return here.work(ends=time.time() + 1.0)
 
-    begun = time.monotonic()
+    started = time.monotonic()
     assert here.cluster.call(hangs, "worker")
-    assert time.monotonic() - begun < 1800
+    assert time.monotonic() - started < 1800
     assert here.end()["why"] == "walltime"
 
 
@@ -380,12 +380,12 @@ def test_changed_weights_are_refused(submitted: Submitted, monkeypatch: pytest.M
 
 
 def test_a_changed_campaign_is_another_one(submitted: Submitted, reference: Reference) -> None:
-    """It may be edited for the next run while this one goes on; under the name of this one it is refused."""
+    """It may be edited for the next run while this one continues; under the name of this one it is refused."""
     expected = reference(submitted.campaign)
     path = submitted.campaign.path
     path.write_text(path.read_text().replace("0.01", "0.02"))
     report = resume(submitted.out, submitted.cluster.slurm)
-    assert any("mine.toml has changed; this run goes on with its own copy" in note for note in report.notes)
+    assert any("mine.toml has changed; this run continues with its own copy" in note for note in report.notes)
     assert submitted.finish() == expected
     with pytest.raises(InputError, match=r"fmax_eV_per_A was 0\.01, now 0\.02"):
         start(load_campaign(path), submitted.out, Engine("lj-test"), profile(), submitted.cluster.slurm)
@@ -452,8 +452,8 @@ def test_logs_of_a_task(submitted: Submitted) -> None:
 
 def test_two_planners_at_once(submitted: Submitted) -> None:
     journal = Journal(submitted.out)
-    evaluation = pytest.raises(InputError, match=f"planned by process {os.getpid()}")
-    with journal.planning(), evaluation, journal.planning(wait_s=0.0):
+    refused = pytest.raises(InputError, match=f"planned by process {os.getpid()}")
+    with journal.planning(), refused, journal.planning(wait_s=0.0):
         pass
     assert resume(submitted.out, submitted.cluster.slurm).waiting == ["relaxed"]
 

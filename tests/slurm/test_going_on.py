@@ -1,4 +1,4 @@
-"""Whoever died or stopped is gone on from: across rounds, and after a person has removed the cause."""
+"""Whoever died or stopped is continued from: across rounds, and after a person has removed the cause."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def submitted(tmp_path: Path) -> Submitted:
 
 
 def test_a_worker_that_always_dies_gets_there_as_long_as_it_gets_on(submitted: Submitted, reference: Reference) -> None:
-    """Nine evaluations, then death, nobody requeues: each round goes on from what the earlier ones evaluated."""
+    """Nine evaluations, then death, nobody requeues: each round continues from what the earlier ones evaluated."""
     submitted.cluster.in_child = dies_after(9)
     for _ in range(60):
         submitted.cluster.drain()

@@ -25,8 +25,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]  # one cluste
 def test_a_campaign_goes_through_by_itself(site: Callable[..., Site]) -> None:
     here = site(3)
     with partition_down():  # it must not have ended before the next two commands
-        evaluation = here.submit()
-        assert "goes on when these have ended" in evaluation
+        output = here.submit()
+        assert "continues when these have ended" in output
         assert "was submitted already" in here.atomsim(
             "submit", "mine.toml", "-c", "site.toml", "-o", "run", "--loader", "faulty_potentials:load", code=2
         )
@@ -107,7 +107,7 @@ def test_the_controller_dies_after_accepting(site: Callable[..., Site], slurm: C
     deadline = time.monotonic() + PATIENCE_S
     while not here.closed() and time.monotonic() < deadline:
         time.sleep(2)
-        if here.status()["state"].startswith("waiting") or here.status()["stuck"]:
+        if here.status()["state"].startswith("needs") or here.status()["stuck"]:
             here.atomsim("resume", "run")
     here.finish()
     assert outcomes(here.run) == expected(here)
@@ -121,8 +121,8 @@ def test_cancel_and_resume_by_a_person(site: Callable[..., Site], monkeypatch: p
     monkeypatch.setenv("FAULTY_DELAY_S", "0.15")  # it must not have ended before it is cancelled
     here = site(3, element="Ne", text=ONE_STEP)
     here.profile(submits="false")
-    evaluation = here.submit()
-    assert "run 'atomsim resume run'" in evaluation
+    output = here.submit()
+    assert "run 'atomsim resume run'" in output
     here.wait(here.running)
     here.atomsim("cancel", "run", code=None)  # a busy machine's jobs may take longer to end than it looks
     here.wait(lambda: not RealSlurm().queue())
@@ -172,8 +172,8 @@ def test_limits_of_the_site_are_kept(site: Callable[..., Site]) -> None:
     """More chunks than may be submitted at once: they come in turns."""
     here = site(4, text=ONE_STEP)
     here.profile(limits="max_array_size = 2\nmax_submitted = 3", chunk=2)
-    evaluation = here.submit()
-    assert "wait until the limit" in evaluation
+    output = here.submit()
+    assert "wait until the limit" in output
     here.finish()
     assert outcomes(here.run) == expected(here)
 
@@ -182,19 +182,19 @@ def test_a_wrong_partition_is_said_in_one_line(site: Callable[..., Site]) -> Non
     here = site(1)
     text = (here.folder / "site.toml").read_text().replace('partition = "gpu"', 'partition = "gqu"', 1)
     (here.folder / "site.toml").write_text(text)
-    evaluation = here.atomsim(
+    output = here.atomsim(
         "submit", "mine.toml", "-c", "site.toml", "-o", "run", "--loader", "faulty_potentials:load", code=1
     )
-    assert "Invalid partition name specified" in evaluation
-    assert "Traceback" not in evaluation
+    assert "Invalid partition name specified" in output
+    assert "Traceback" not in output
     assert "not there; partitions are gpu, short, urgent" in here.atomsim("clusters", "check", "site.toml", code=1)
 
 
 def test_a_dry_run_writes_and_submits_nothing(site: Callable[..., Site]) -> None:
     here = site(2)
-    evaluation = here.atomsim(
+    output = here.atomsim(
         "submit", "mine.toml", "-c", "site.toml", "-o", "run", "--dry-run", "--loader", "faulty_potentials:load"
     )
-    assert evaluation.count("#!/bin/bash") == 2
+    assert output.count("#!/bin/bash") == 2
     assert not here.run.exists()
     assert RealSlurm().queue() == []

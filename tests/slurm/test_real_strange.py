@@ -61,14 +61,14 @@ def test_a_strange_site_and_a_person_who_changes_things(
     subprocess.run(foreign, check=True, capture_output=True)
     strange(here, monkeypatch)
     with partition_down():
-        assert "goes on when these have ended" in here.submit()
+        assert "continues when these have ended" in here.submit()
         jobs = [line for line in RealSlurm().queue() if line.name.startswith("as-")]
         assert len(jobs) == 2
         limit = ["scontrol", "--oneliner", "show", "job", next(j.job for j in jobs if not j.is_planner)]
         assert "TimeLimit=00:10:00" in subprocess.run(limit, capture_output=True, text=True, check=True).stdout
         text = (here.folder / "mine.toml").read_text().replace("0.01", "0.02")
         (here.folder / "mine.toml").write_text(text)
-        assert "goes on with its own copy" in here.atomsim("resume", "run")
+        assert "continues with its own copy" in here.atomsim("resume", "run")
         assert [line for line in RealSlurm().queue() if line.name.startswith("as-")] == jobs  # nothing twice
         done = json.loads(here.atomsim("cancel", "run", "--json"))
         assert (len(done["cancelled"]), done["left"]) == (2, [])
@@ -83,7 +83,7 @@ def test_a_strange_site_and_a_person_who_changes_things(
 def test_held_elements_and_planners_that_never_start(
     site: Callable[..., Site], slurm: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Prologs fail, and planners ask for more time than their partition gives: workers see to it that it goes on."""
+    """Prologs fail, and planners ask for more time than their partition gives: workers see to it that it continues."""
     here = site(3, text=ONE_STEP)
     wanted = expected(here)
     here.profile(chunk=2)
@@ -98,7 +98,7 @@ def test_held_elements_and_planners_that_never_start(
         assert "[planner] walltime is 30 min" in here.submit()
         here.wait(lambda: len(held_everywhere()) == 3)
         status = here.status()
-        assert status["state"].startswith("waiting for a person")
+        assert status["state"].startswith("needs attention")
         assert "launch failed requeued held; a node could not start it" in status["stuck"][0]
     finally:
         broken.unlink()

@@ -103,7 +103,7 @@ def test_setup_lines_come_before_python() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"slurm": {"partitoin": "gpu"}}, "did you mean 'partition'"),
         ({"slurm": {"walltime": "4h"}}, r"found '4h', wanted \[days-\]hours:minutes"),
@@ -113,8 +113,8 @@ def test_setup_lines_come_before_python() -> None:
         ({"limts": {}}, "unknown table or key 'limts'; did you mean 'limits'"),
     ],
 )
-def test_mistakes_in_profiles(changes: dict, evaluation: str) -> None:
-    with pytest.raises(InputError, match=evaluation):
+def test_mistakes_in_profiles(changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         profile(**changes)
 
 

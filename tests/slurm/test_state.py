@@ -97,7 +97,7 @@ def time_is_up_after(calls: int) -> Callable[[], None]:
 def test_a_task_longer_than_a_walltime_is_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requeues: bool
 ) -> None:
-    """Eleven steps a worker, forty a task: put back by Slurm, or gone on with in the next round."""
+    """Eleven steps a worker, forty a task: put back by Slurm, or continued with in the next round."""
     here = Walks(tmp_path)
     here.cluster.in_child = time_is_up_after(11)
     if not requeues:

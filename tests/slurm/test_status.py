@@ -66,7 +66,7 @@ class Invented:
             for task, status in zip(self.chunks[chunk].tasks, statuses, strict=False)
         ]
         (self.step / made.ledger).write_text("".join(lines))
-        evaluation = {
+        content = {
             "counts": dict(Counter(statuses)),
             "bytes": sum(map(len, lines)),
             "wall_s": 36.0,
@@ -74,14 +74,14 @@ class Invented:
             "weight": 4.0 * len(statuses),
         }
         if beat == "stale":
-            evaluation |= {"counts": {}, "bytes": 0}
+            content |= {"counts": {}, "bytes": 0}
         path = self.step / f"{made.stem}.beat.json"
         if beat != "none":
-            path.write_text(json.dumps(evaluation))
+            path.write_text(json.dumps(content))
         if beat == "silent":
             os.utime(path, (time.time() - 2 * QUIET_S,) * 2)
         if ended:
-            (self.step / f"{made.stem}.end.json").write_text(json.dumps(evaluation | {"why": ended}))
+            (self.step / f"{made.stem}.end.json").write_text(json.dumps(content | {"why": ended}))
 
     token = "as-abc123-01r001p000-x"
 
@@ -126,7 +126,7 @@ def test_without_an_answer_of_slurm(invented: Invented) -> None:
 
 def test_an_empty_queue_waits_for_a_person(invented: Invented) -> None:
     status = invented.status(Queue())
-    assert status.state == "waiting for a person: 'atomsim resume'"
+    assert status.state == "needs a manual resume: 'atomsim resume'"
     assert status.steps[0].waiting == 33
     Journal(invented.folder.path).close("stopped", "because")
     assert (invented.status(Queue()).state, invented.status(Queue()).message) == ("stopped", "because")
@@ -140,7 +140,7 @@ def test_what_cancel_has_ended_did_not_die_without_a_word(invented: Invented) ->
 
 def test_another_job_with_our_id_is_not_ours(invented: Invented) -> None:
     status = invented.status(Queue([Queued("7", "somebody-else", "RUNNING", (1,))]))
-    assert status.state.startswith("waiting")
+    assert status.state.startswith("needs a manual resume")
 
 
 def test_stuck_jobs_and_submissions_nobody_knows_of(invented: Invented) -> None:
@@ -152,7 +152,7 @@ def test_stuck_jobs_and_submissions_nobody_knows_of(invented: Invented) -> None:
     status = invented.status(Queue([line]))
     (stuck,) = status.stuck
     assert stuck.startswith("as-abc123-01r001p000-x (7, 2 elements): PartitionTimeLimit; lower [slurm] walltime")
-    assert status.state.startswith("waiting for a person")
+    assert status.state.startswith("needs attention")
     assert status.unsure == ["as-abc123-01r001p001-y"]
 
 

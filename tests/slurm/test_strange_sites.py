@@ -142,7 +142,7 @@ def test_no_command_sees_what_would_change_its_meaning(
 
 
 @pytest.mark.parametrize(
-    ("told", "known"),
+    ("answer", "known"),
     [
         (b"JobId=7 JobName=as-a-1 UserId=me(1) JobState=RUNNING Reason=None\n", True),
         (
@@ -154,8 +154,8 @@ def test_no_command_sees_what_would_change_its_meaning(
         (b"", False),
     ],
 )
-def test_what_an_old_list_of_jobs_leaves_out_is_asked_for_by_id(play: Play, told: bytes, known: bool) -> None:
-    play("scontrol", told, code=0 if told else 1)
+def test_what_an_old_list_of_jobs_leaves_out_is_asked_for_by_id(play: Play, answer: bytes, known: bool) -> None:
+    play("scontrol", answer, code=0 if answer else 1)
     assert RealSlurm().knows("7", "as-a-1") == known
 
 

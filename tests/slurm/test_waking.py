@@ -142,7 +142,7 @@ def test_a_moved_campaign_goes_on_with_its_copy_and_its_end_is_told(tmp_path: Pa
     assert Journal(here.out).closed()["why"] == "finished"
     assert outcomes(here.out) == expected
     log = (here.out / "log.txt").read_text()
-    assert "is not there any more; this run goes on with its own copy" in log
+    assert "is not there any more; this run continues with its own copy" in log
     assert note.read_text().startswith(f"{here.out}: finished")
     assert "notify_command ended with 3: no such mailer" in log
 
@@ -154,7 +154,7 @@ def test_what_a_planner_fails_with_is_said_by_status(tmp_path: Path) -> None:
     (here.campaign.base_dir / "s000.extxyz").unlink()
     here.cluster.drain()
     status = read_cluster_status(here.out, here.cluster.slurm)
-    assert status.state == "waiting for a person: 'atomsim resume'"
+    assert status.state == "needs a manual resume: 'atomsim resume'"
     assert "start" in status.message  # the step whose file it is
     assert status.message in note.read_text()
     assert note.read_text().endswith("planner failed\n")
@@ -189,20 +189,20 @@ def test_a_run_of_somebody_else_is_left_to_them(submitted: Submitted, monkeypatc
     assert slurm.queue() == before
 
 
-def told(words: list[str], uid: int) -> tuple[int, str]:
+def as_user(words: list[str], uid: int) -> tuple[int, str]:
     """Run the command line as a user; return its exit code and what it said."""
     from atomsim.cli import main
 
-    with tempfile.TemporaryFile("w+") as evaluation:
+    with tempfile.TemporaryFile("w+") as output:
         pid = os.fork()
         if pid:
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            evaluation.seek(0)
-            return code, evaluation.read()
+            output.seek(0)
+            return code, output.read()
         code = 1
         try:
-            os.dup2(evaluation.fileno(), 1)
-            os.dup2(evaluation.fileno(), 2)
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
             if uid:
                 os.setgroups([])
@@ -228,27 +228,27 @@ def test_another_account_may_look_and_do_nothing(monkeypatch: pytest.MonkeyPatch
         Path(name).chmod(0o755)
         here = Submitted(Path(name), structures=2, worker={"chunk_s": 100.0})
         here.work()
-        mine = told(["status", str(here.out)], 0)  # imports what another user may not read
+        mine = as_user(["status", str(here.out)], 0)  # imports what another user may not read
         before = {p: p.stat().st_mtime_ns for p in here.out.rglob("*")}
-        code, text = told(["status", str(here.out)], 54321)
+        code, text = as_user(["status", str(here.out)], 54321)
         assert (code, mine[0]) == (0, 0), text
         assert text.splitlines()[:5] == mine[1].splitlines()[:5]
         for word in ("resume", "cancel", "retry"):
-            code, text = told([word, str(here.out)], 54321)
+            code, text = as_user([word, str(here.out)], 54321)
             assert code == 2
             assert re.fullmatch(r"error: .* is a run of \S+ \(0\), whose jobs .*\n", text), text
         assert {p: p.stat().st_mtime_ns for p in here.out.rglob("*")} == before
         for hidden in (here.step / "chunks", here.out / "slurm", here.step / "tasks.jsonl"):
             mode = hidden.stat().st_mode
             hidden.chmod(0)
-            code, text = told(["status", str(here.out)], 54321)
+            code, text = as_user(["status", str(here.out)], 54321)
             if hidden.is_dir():
                 assert code == 2
                 assert re.fullmatch(r"error: \S+: you may not read or write it; .*\n", text), text
             else:  # how many tasks there are is not known
                 assert code == 0, text
                 assert not re.search(r"-\d", text), text
-            code, text = told(["logs", str(here.out), "relaxed/s000"], 54321)
+            code, text = as_user(["logs", str(here.out), "relaxed/s000"], 54321)
             assert "Traceback" not in text
             assert code == 0 or text.startswith("error: "), text
             hidden.chmod(mode)

@@ -199,7 +199,7 @@ def test_an_sbatch_without_an_answer_is_no_worker_that_never_started(tmp_path: P
         with pytest.raises(SlurmUnreachableError):
             resume(out, slurm)
     assert Journal(out).closed() is None
-    for number in itertools.count():  # it does not go on like that for ever
+    for number in itertools.count():  # it does not continue like that for ever
         try:
             report = resume(out, slurm)
             break
@@ -232,13 +232,13 @@ def test_elements_that_slurm_could_not_start_take_no_sibling_along(
 
 
 def test_lines_of_the_queue_are_cancelled_by_id_and_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluation: list[list[str]] = []
+    asked: list[list[str]] = []
 
     class Fine:
         returncode = 0
 
-    monkeypatch.setattr(client, "ask", lambda command: evaluation.append(command[3:]) or Fine())
+    monkeypatch.setattr(client, "ask", lambda command: asked.append(command[3:]) or Fine())
     RealSlurm().cancel_lines(
         [Queued("7", "b", "PENDING", (3, 5)), Queued("8", "a", "PENDING"), Queued("9", "b", "", (1,))]
     )
-    assert evaluation == [["--name=a", "8"], ["--name=b", "7_3", "7_5", "9_1"]]
+    assert asked == [["--name=a", "8"], ["--name=b", "7_3", "7_5", "9_1"]]

@@ -1,4 +1,4 @@
-"""A task that is killed goes on from its saved state, and its frames come out the same to the bit."""
+"""A task that is killed continues from its saved state, and its frames come out the same to the bit."""
 
 from __future__ import annotations
 

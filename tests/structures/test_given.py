@@ -1,4 +1,4 @@
-"""Whatever is given as structures and potential: computed, or refused in one line, and the rest goes on."""
+"""Whatever is given as structures and potential: computed, or refused in one line, and the rest continues."""
 
 from __future__ import annotations
 

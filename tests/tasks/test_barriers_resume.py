@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a hop: it goes on from what was evaluated, and ends the same to the bit."""
+"""kill -9 in the middle of a hop: it continues from what was evaluated, and ends the same to the bit."""
 
 from __future__ import annotations
 

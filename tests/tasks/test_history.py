@@ -146,9 +146,9 @@ def test_sites_that_are_taken_or_unreadable_make_no_host():
     plain = bulk("LiO", "rocksalt", a=4.0, cubic=True)
     (alone,) = relax(plain, potential, check_minimum=False)
     for sites in ([[0, 0, 0]], "two", 3, [[0.5, 0.5]], [], [[float("nan")] * 3]):
-        told = plain.copy()
-        told.info |= {"ion": "Li", "vacancies": sites}
-        assert relax(told, potential, check_minimum=False)[0].energy == alone.energy
+        marked = plain.copy()
+        marked.info |= {"ion": "Li", "vacancies": sites}
+        assert relax(marked, potential, check_minimum=False)[0].energy == alone.energy
 
 
 def test_what_tasks_share_is_kept_for_one_that_is_begun_again(tmp_path: Path):
