@@ -1,8 +1,8 @@
 """From a start to a glass: melt, quench and anneal, all seeds in one batch, resumable at every step.
 
 The melt is Langevin dynamics in the cell of the start; quench and anneal sample the volume too (CSVR and stochastic
-cell rescaling). Temperature is a pure function of the step and noise of (seed, step), so that a saved state is enough to
-resume, to the bit on a CPU.
+cell rescaling). Temperature is a pure function of the step and noise of (seed, step), so that a saved state is enough
+to resume, to the bit on a CPU.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from atomsim.dynamics.schedule import Schedule, Stage
 from atomsim.dynamics.state import MDState
 from atomsim.dynamics.velocities import start
 from atomsim.errors import InputError
-from atomsim.models.interface import Surface, device_of
+from atomsim.models.interface import EnergyModel, device_of
 from atomsim.relaxation import RelaxSettings, iter_relax
 
 FIRST_FMAX = 2.0
@@ -132,7 +132,7 @@ class Melt:
 
 
 def melt_quench(
-    melts: Iterable[Melt], potential: Surface, protocol: Protocol, *, every: int = 50
+    melts: Iterable[Melt], potential: EnergyModel, protocol: Protocol, *, every: int = 50
 ) -> Iterator[tuple[str, Snapshot]]:
     """Melt, quench and anneal; yield the phase and a snapshot at every so many steps and at the end of each phase.
 
@@ -164,7 +164,7 @@ def melt_quench(
                 del waiting[snapshot.key]
 
 
-def _first_state(melt: Melt, potential: Surface, protocol: Protocol) -> MDState:
+def _first_state(melt: Melt, potential: EnergyModel, protocol: Protocol) -> MDState:
     """Relax the packed ions a little in their cell, and give them velocities."""
     how = RelaxSettings(fmax_eV_per_A=FIRST_FMAX, max_steps=FIRST_STEPS, cell=False, check_minimum=False, method="fire")
     ((_, relaxed),) = iter_relax([melt.atoms], potential, how)
