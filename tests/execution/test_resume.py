@@ -65,8 +65,8 @@ def fork(folder: Path, out: str) -> Forked:
         sys.argv = ["atomsim", *words(out)]
         main()
 
-    with (folder / f"{out}.txt").open("ab") as said:
-        return Forked(command, cwd=folder, stdout=said, stderr=subprocess.STDOUT)
+    with (folder / f"{out}.txt").open("ab") as output:
+        return Forked(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
 
 
 def start(folder: Path, out: str) -> subprocess.Popen[bytes]:

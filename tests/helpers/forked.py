@@ -136,7 +136,7 @@ def _pipe(asked: Any, mode: str, text: bool) -> tuple[int | None, IO[Any] | None
     reader, writer = os.pipe()
     theirs, own = (reader, writer) if mode == "w" else (writer, reader)
     buffering = -1 if text or mode == "r" else 0
-    return theirs, open(own, mode if text else mode + "b", buffering)  # noqa: SIM115, PTH123 - a descriptor, for as long as it lives
+    return theirs, open(own, mode if text else mode + "b", buffering)  # noqa: PTH123 - a descriptor, for as long as it lives
 
 
 def _become(
@@ -153,9 +153,9 @@ def _become(
     for kept in [*sorted(set(pass_fds)), os.sysconf("SC_OPEN_MAX")]:
         os.closerange(first, min(kept, 4096))
         first = kept + 1
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if env is not None:
         os.environ.clear()
         os.environ.update(env)
