@@ -75,6 +75,11 @@ class Queued:
         """True for a planner's job, by its token."""
         return "-plan-" in self.name
 
+    @property
+    def is_watch(self) -> bool:
+        """True for the job of ``[planner] watch``: a planner that waits for a time and for no other job."""
+        return "-watch-" in self.name
+
 
 class Slurm(Protocol):
     """Protocol of a scheduler, as the planner uses it."""
