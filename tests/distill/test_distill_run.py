@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked import start_quickly
 
-from atomsim.distill import training
 from atomsim.distill.labelling import label
 from atomsim.distill.recipe import load_recipe
 from atomsim.distill.run import distill, held_out
@@ -74,7 +72,6 @@ def recipe(tmp_path):
 
 @pytest.mark.slow
 def test_a_small_student_learns_goes_on_and_loads_by_its_card(recipe, tmp_path, monkeypatch):
-    start_quickly(monkeypatch, training)
     monkeypatch.chdir(tmp_path)
     out = Path("out")  # as people type it
 
