@@ -12,6 +12,7 @@ from atomsim.errors import AtomsimError
 from atomsim.slurm.client import Queued, RejectedError, Slurm
 from atomsim.slurm.journal import Journal, Lease
 from atomsim.slurm.notify import notify
+from atomsim.slurm.options import seconds_of
 from atomsim.slurm.plan_report import PlanReport, Submitted
 from atomsim.slurm.rounds import PlanContext, advance_step, submit
 from atomsim.slurm.script import PlannerJob, planner_script
@@ -58,6 +59,7 @@ def advance_under(planner: Planner, lease: Lease) -> PlanReport:
     report.finished = len(report.complete) == len(planner.run.campaign.steps)
     if report.has_jobs:
         report.planner = _ensure_planner(planner, plan)
+        _ensure_watch(planner, plan)
     else:
         _close(planner, plan)
     planner.journal.complain("")
@@ -73,7 +75,9 @@ def _close(planner: Planner, plan: PlanContext) -> None:
     planner.journal.close(state, message)
     if report.finished:
         _report(planner)
-    waiting = [line for line in _planners(plan, planner.token) if line.state == "PENDING"]
+    waiting = [
+        line for line in _planners(plan, planner.token) + _watches(plan, planner.token) if line.state == "PENDING"
+    ]
     if waiting:
         planner.slurm.cancel_lines(waiting)
     if planner.token:
@@ -156,6 +160,21 @@ def _ensure_planner(planner: Planner, plan: PlanContext) -> str:
     return job_id
 
 
+def _ensure_watch(planner: Planner, plan: PlanContext) -> None:
+    """Submit the job of ``[planner] watch``, unless one waits already: it runs when its time has come."""
+    cluster = plan.settings.profile
+    waiting = [line for line in _watches(plan, planner.token) if line.state == "PENDING" and not line.stuck]
+    if waiting or not (cluster.planner.submits and cluster.planner.watch):
+        return
+    job = PlannerJob(f"as-{plan.settings.run}-watch-{secrets.token_hex(3)}", (), seconds_of(cluster.planner.watch))
+    try:
+        job_id = submit(plan, job.token, job, planner_script(cluster, job, planner.journal.run.resolve()))
+    except RejectedError as error:
+        plan.report.notes.append(f"{error}; no watch job")
+        return
+    plan.report.submitted.append(Submitted(job.token, job_id, "1 watch job"))
+
+
 def time_limits(plan: PlanContext) -> list[str]:
     """Return what of a profile is above a partition's MaxTime: Slurm takes such jobs and never starts them."""
     cluster = plan.settings.profile
@@ -176,6 +195,11 @@ def time_limits(plan: PlanContext) -> list[str]:
 def _planners(plan: PlanContext, token: str) -> list[Queued]:
     """Return what is in the queue of this run's planners, but for one that is at work now."""
     return [line for name, lines in plan.queued.items() for line in lines if line.is_planner and name != token]
+
+
+def _watches(plan: PlanContext, token: str) -> list[Queued]:
+    """Return what is in the queue of this run's watch jobs, but for the one at work now."""
+    return [line for name, lines in plan.queued.items() for line in lines if line.is_watch and name != token]
 
 
 def _report(planner: Planner) -> None:

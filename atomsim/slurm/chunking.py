@@ -15,8 +15,6 @@ from atomsim.tasks.kind import StepKind
 
 SHORTEST_S = 120.0
 """Shorter chunks would spend their time on loading a model."""
-PLANNERS = 2
-"""Jobs kept free beside an array: the planner that submits it, and the one that comes after it."""
 SUSPECTS = (None, 8, 1)
 """Most tasks in a chunk whose tasks were under way in 0, 1, 2 or more workers that died."""
 
@@ -79,7 +77,7 @@ def aim_s(total_s: float, tasks: int, cluster: Cluster) -> float:
 def arrays(chunks: int, cluster: Cluster) -> tuple[tuple[int, int], ...]:
     """Return (first chunk, chunks) of each job array, within the site's limits."""
     limits, parallel = cluster.limits, cluster.slurm.workers_per_job
-    size = max(1, min(limits.max_array_size, limits.max_submitted - PLANNERS)) * parallel
+    size = max(1, min(limits.max_array_size, limits.max_submitted - cluster.own_jobs)) * parallel
     found = tuple((first, min(size, chunks - first)) for first in range(0, chunks, size))
     assert all(elements(count, parallel) <= limits.max_array_size for _, count in found)
     return found

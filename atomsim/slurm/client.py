@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -75,6 +76,11 @@ class Queued:
         """True for a planner's job, by its token."""
         return "-plan-" in self.name
 
+    @property
+    def is_watch(self) -> bool:
+        """True for the job of ``[planner] watch``: a planner that waits for a time and for no other job."""
+        return "-watch-" in self.name
+
 
 class Slurm(Protocol):
     """Protocol of a scheduler, as the planner uses it."""
@@ -127,7 +133,11 @@ class RealSlurm:
             reason = complaint(answer.stderr)
             help_ = cure(reason, planner="-plan-" in script.name)
             raise RejectedError(f"sbatch refused {script.name}: {reason}{f'; {help_}' if help_ else ''}")
-        return job_id(answer.stdout)
+        found = job_ids(answer.stdout)
+        if len(found) > 1:  # a banner of digits alone looks like an id: the job of this name is meant
+            with contextlib.suppress(SlurmUnreachableError):
+                found = [job for job in found if self.knows(job, script.stem)] or found
+        return found[-1]
 
     def queue(self) -> list[Queued]:
         """List this user's jobs with one ``squeue``.
@@ -194,8 +204,8 @@ class RealSlurm:
             raise SlurmUnreachableError(f"scancel fails: {complaint(answer.stderr)}; try again")
 
 
-def job_id(stdout: str) -> str:
-    """Return the id in what ``sbatch --parsable`` printed; a site's banner may stand around it.
+def job_ids(stdout: str) -> list[str]:
+    """Return what may be the id in what ``sbatch --parsable`` printed; a site's banner may stand around it.
 
     Raises:
         SlurmUnreachableError: if there is none: the job may be in the queue all the same.
@@ -204,7 +214,7 @@ def job_id(stdout: str) -> str:
     if not found:
         answer = " ".join(stdout.split())[:80] or "nothing"
         raise SlurmUnreachableError(f"sbatch gave no job id (it said: {answer}); 'atomsim resume' looks for the job")
-    return found[-1]
+    return list(dict.fromkeys(found))
 
 
 def parse_line(line: str) -> Queued:

@@ -17,6 +17,9 @@ from atomsim.tasks.keys import describe_settings, explain
 LONGEST_MARGIN = 2 / 3
 """Part of a walltime that ``stop_before_s`` may take: a job must get on between its start and that."""
 
+FEWEST_WITH_WATCH = 5
+"""A worker, two planners and two watch jobs."""
+
 
 class Allocation(StepSettings):
     """Keys of ``[slurm]``: what every element of a job array asks for."""
@@ -110,6 +113,11 @@ class Planning(StepSettings):
     options: list[str] = Field(
         default=[], description="more sbatch options, e.g. '--mail-type=FAIL', '--mail-user=me@example.org'"
     )
+    watch: str = Field(
+        default="",
+        description="how often a small job looks whether jobs are held or planners lost, [days-]hours:minutes; where "
+        "the last job of all is held, nobody else does; no such job if empty",
+    )
     notify_command: str = Field(
         default="",
         description="line of shell that a planner job runs once the campaign has ended, stopped or needs a person; it "
@@ -121,6 +129,11 @@ class Planning(StepSettings):
     @classmethod
     def _time(cls, value: str) -> str:
         return checked_time(value)
+
+    @field_validator("watch")
+    @classmethod
+    def _watch(cls, value: str) -> str:
+        return checked_time(value) if value else ""
 
     @field_validator("options")
     @classmethod
@@ -156,6 +169,11 @@ class Cluster(BaseModel, frozen=True):
     def planner_limits(self) -> tuple[str, int]:
         """Partition of planners, and their time limit, s."""
         return self.planner.partition or self.slurm.partition, seconds_of(self.planner.walltime)
+
+    @property
+    def own_jobs(self) -> int:
+        """Number of jobs kept free beside arrays: a planner or watch at work and the one after it."""
+        return 4 if self.planner.watch else 2
 
     @property
     def work_s(self) -> float:
@@ -210,6 +228,11 @@ def parse_profile(raw: dict[str, Any], name: str) -> Cluster:
                 f"[worker] stop_before_s = {margin:g} leaves too little of [slurm] walltime = {walltime!r}; "
                 f"wanted at most {LONGEST_MARGIN * seconds_of(walltime):.0f}, or a longer walltime"
             )
+    if not problems and tables["planner"].watch and tables["limits"].max_submitted < FEWEST_WITH_WATCH:
+        problems.append(
+            f"[limits] max_submitted = {tables['limits'].max_submitted} leaves no room for a worker beside planners "
+            f"and [planner] watch; wanted at least {FEWEST_WITH_WATCH}, or no watch"
+        )
     if problems:
         raise InputError("\n".join(f"{name}.toml: {problem}" for problem in problems))
     return Cluster(name=name, **tables)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from atomsim.errors import AtomsimError
 from atomsim.slurm import policy
-from atomsim.slurm.chunking import PLANNERS, arrays, plan_chunks
+from atomsim.slurm.chunking import arrays, plan_chunks
 from atomsim.slurm.client import Queued, RejectedError, Slurm
 from atomsim.slurm.journal import Journal, Lease, Submission
 from atomsim.slurm.plan_report import PlanReport, Submitted
@@ -52,7 +52,8 @@ class PlanContext:
         lines = [line for token, lines in self.queued.items() if token not in planners for line in lines]
         taken = sum(max(1, len(line.elements)) for line in lines)
         taken += sum(int(s.what.split()[0]) for s in self.report.submitted)
-        return self.settings.profile.limits.max_submitted - PLANNERS - taken
+        profile = self.settings.profile
+        return profile.limits.max_submitted - profile.own_jobs - taken
 
 
 def advance_step(

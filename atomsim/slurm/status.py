@@ -121,12 +121,16 @@ def read_cluster_status(run: Path, slurm: Slurm | None) -> ClusterStatus:
 
 
 def _state(lines: Sequence[Queued]) -> str:
-    if not lines:
-        return "needs a manual resume: 'atomsim resume'"
-    arrays = [line for line in lines if not line.is_planner]
+    watches = [line for line in lines if line.is_watch]
+    others = [line for line in lines if not line.is_watch]
+    arrays = [line for line in others if not line.is_planner]
     # a planner that waits for what is stuck is stuck too, and one that is stuck leaves nobody to continue
-    moving = [line for line in arrays or lines if not line.stuck]
-    return "running" if moving else "needs attention: see what is stuck"
+    moving = [line for line in arrays or others if not line.stuck]
+    if moving:
+        return "running"
+    if any(not line.stuck for line in watches):
+        return "waits for its watch job; 'atomsim resume' is faster"
+    return "needs attention: see what is stuck" if lines else "needs a manual resume: 'atomsim resume'"
 
 
 def _stuck(line: Queued, run: Path) -> str:

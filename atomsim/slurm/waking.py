@@ -42,11 +42,13 @@ def judge_queue(lines: Sequence[Queued], run: str, ended: Set[str], *, planners_
     """
     mine = [line for line in without(lines, ended) if line.name.startswith(f"as-{run}-")]
     failed = tuple(line for line in mine if line.launch_failed)
-    alive = [line for line in mine if not line.launch_failed]
-    able = [line for line in alive if line.is_planner and not line.stuck]
-    planners = [line for line in able if planners_start or line.state != "PENDING"]
+    # a watch job that waits is a net for what nobody else notices, and may wait for hours
+    able = [line for line in mine if not line.stuck and not (line.is_watch and line.state == "PENDING")]
+    planners = [
+        line for line in able if line.is_watch or (line.is_planner and (planners_start or line.state != "PENDING"))
+    ]
     # others that wait will look themselves when they end
-    workers = [line for line in alive if not line.is_planner and not line.stuck]
+    workers = [line for line in able if not line.is_planner and not line.is_watch]
     return Waking(failed, not planners and not workers)
 
 

@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.io import read, write
 from faulty_potentials import Faulty
+from forked import start_quickly
 
 from atomsim import relaxation
 from atomsim.campaign.file import load_campaign
@@ -21,6 +22,7 @@ from atomsim.campaign.plan import plan
 from atomsim.campaign.run import RunSummary, Silent, StepSummary, context_of, run_campaign
 from atomsim.campaign.status import read_status
 from atomsim.errors import AtomsimError, InputError
+from atomsim.execution import pool
 from atomsim.execution.dispatch import run_job
 from atomsim.execution.job import Engine, Job, batched
 from atomsim.io.atoms_json import atoms_to_json
@@ -124,8 +126,9 @@ def test_a_second_run_does_nothing_again(tmp_path: Path) -> None:
     assert ledger.read_bytes() == before
 
 
-def test_faults_stay_with_their_task(tmp_path: Path) -> None:
+def test_faults_stay_with_their_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """nan, an exception and a killed process: siblings are bitwise what they are alone."""
+    start_quickly(monkeypatch, pool)
     healthy = campaign_of(tmp_path / "healthy", THREE)
     go(healthy, tmp_path / "alone")
     sick = campaign_of(tmp_path / "sick", [*THREE, cell("Xe", 4.0), cell("Kr", 4.0), cell("Ar", 4.0)])
@@ -260,7 +263,8 @@ def test_bad_structures_are_refused_before_any_force_call(tmp_path: Path) -> Non
     assert not list(tmp_path.glob("run*/steps/02-relaxed/records.jsonl"))
 
 
-def test_number_of_processes_changes_nothing(tmp_path: Path) -> None:
+def test_number_of_processes_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_quickly(monkeypatch, pool)
     path = campaign_of(tmp_path, THREE)
     go(path, tmp_path / "here", processes=0)
     go(path, tmp_path / "pool", processes=2)
@@ -333,7 +337,9 @@ def test_an_exception_in_the_task_itself_stays_with_it(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("processes", [0, 1])
-def test_progress_hears_of_everything(tmp_path: Path, processes: int) -> None:
+def test_progress_hears_of_everything(tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_quickly(monkeypatch, pool)
+
     class Heard(Silent):
         def __init__(self) -> None:
             self.calls, self.records, self.steps = 0, [], []

@@ -10,8 +10,9 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from faulty_potentials import Faulty
+from forked import start_quickly
 
-from atomsim.execution import dispatch
+from atomsim.execution import dispatch, pool
 from atomsim.execution.dispatch import run_job
 from atomsim.execution.job import Engine, Job, serial
 from atomsim.execution.machine import allotted_gpus
@@ -26,6 +27,7 @@ GPUS = ("3", "GPU-5f1c")
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An allocation of two cards; returns a folder where processes note what they see."""
+    start_quickly(monkeypatch, pool)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(GPUS))
     monkeypatch.setenv("NOTE_GPUS_IN", str(tmp_path))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any
 from ase.build import bulk
 from ase.io import write
 from conftest_slurm import CAMPAIGN, outcomes
+from forked import Forked
 
 from atomsim.campaign.file import load_campaign
 from atomsim.campaign.run import run_campaign
+from atomsim.cli import main
 from atomsim.execution.job import Engine
 from atomsim.slurm.client import RealSlurm
 from atomsim.slurm.journal import Journal
@@ -68,12 +71,18 @@ class Site:
         (self.folder / "site.toml").write_text(PROFILE.format(**known | keys), encoding="utf-8")
 
     def atomsim(self, *words: str, code: int | None = 0) -> str:
-        command = [sys.executable, "-P", "-m", "atomsim.cli", *words]
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment(), capture_output=True, text=True, check=False, timeout=600
-        )
-        assert code is None or done.returncode == code, f"{done.returncode}: {done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
+        """Run the command line in a fork, as jobs on nodes have interpreters of their own; return what it prints."""
+
+        def command() -> None:
+            sys.argv = ["atomsim", *words]
+            main()
+
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            process = Forked(command, cwd=self.folder, env=environment(), stdout=output, stderr=errors)
+            found = process.wait(timeout=600)
+            text = "".join(file.seek(0) or file.read().decode() for file in (output, errors))
+        assert code is None or found == code, f"{found}: {text}"
+        return text
 
     def submit(self) -> str:
         return self.atomsim("submit", "mine.toml", "-c", "site.toml", "-o", "run", "--loader", "faulty_potentials:load")

@@ -28,6 +28,7 @@ from atomsim.slurm.client import Queued, RejectedError, SlurmUnreachableError
 from atomsim.slurm.place import place_of
 from atomsim.slurm.planner import resume
 
+HELD = "launch failed requeued held"
 OPTION = re.compile(r"^#SBATCH --([\w-]+)=(.*)$", re.MULTILINE)
 
 
@@ -55,7 +56,13 @@ class FolderSlurm:
         after = [i for i in options.get("dependency", "").removeprefix("afterany:").split(":") if i]
         command = next(line for line in text.splitlines() if "atomsim.cli" in line)
         job = {"name": options["job-name"], "after": after, "array": count > 0, "command": command}
-        job |= {"pending": list(range(max(1, count))), "running": [], "restarts": {}, "time": time.monotonic()}
+        job |= {
+            "pending": list(range(max(1, count))),
+            "running": [],
+            "held": [],
+            "restarts": {},
+            "time": time.monotonic(),
+        }
         for number in itertools.count(1):
             path = self.root / "jobs" / f"{number}.json"
             temporary = self.root / f".{os.getpid()}.tmp"
@@ -75,10 +82,11 @@ class FolderSlurm:
         for path in sorted(self.root.glob("jobs/*.json")):
             with contextlib.suppress(FileNotFoundError):
                 job = json.loads(path.read_text())
-                for state in ("pending", "running"):
+                for state in ("pending", "running", "held"):
                     if job[state]:
                         elements = tuple(job[state]) if job["array"] else ()
-                        found.append(Queued(path.stem, job["name"], state.upper(), elements))
+                        word, reason = ("PENDING", HELD) if state == "held" else (state.upper(), "")
+                        found.append(Queued(path.stem, job["name"], word, elements, reason))
         return found
 
     def knows(self, job: str, name: str) -> bool:
@@ -96,11 +104,11 @@ class FolderSlurm:
         for line in lines:
             path = self.root / "jobs" / f"{line.job}.json"
             job = json.loads(path.read_text())
-            for state in ("pending", "running"):
+            for state in ("pending", "running", "held"):
                 job[state] = [e for e in job[state] if line.elements and e not in line.elements]
             if job["name"] != line.name:
                 continue
-            if job["pending"] or job["running"]:
+            if job["pending"] or job["running"] or job["held"]:
                 path.write_text(json.dumps(job))
             else:
                 path.unlink()
@@ -141,6 +149,9 @@ class Cluster:
     """Chance that a controller's death loses what was just submitted."""
     slots: int = 2
     starts_planners: bool = True
+    starts_watches: bool = True
+    failing_starts: int = 0
+    """So many array elements are held instead of started: their node's prolog fails."""
     processes: list[Process] = field(default_factory=list)
     kills: Counter = field(default_factory=Counter)
     undead: list[int] = field(default_factory=list)
@@ -181,7 +192,7 @@ class Cluster:
             if done:
                 return status == 0
             self._perhaps_kill(process)
-            time.sleep(0.002)
+            time.sleep(0.005)
 
     def tick(self) -> bool:
         """Do one round of scheduling; False when there is nothing left to do."""
@@ -193,6 +204,9 @@ class Cluster:
                 continue
             if not job["array"] and not self.starts_planners:
                 continue
+            busy = self.processes or not self.starts_watches or self._others_can_start(job)
+            if "-watch-" in job["name"] and busy:
+                continue  # hours pass only where nothing else happens
             if not job["array"] and any(
                 (self.root / "jobs" / f"{i}.json").exists() for i in job["after"] if i != path.stem
             ):
@@ -215,9 +229,22 @@ class Cluster:
         deadline = time.monotonic() + limit_s
         while self.tick():
             assert time.monotonic() < deadline, "the simulated cluster does not come to an end"
-            time.sleep(0.003)
+            time.sleep(0.01)
+
+    def _others_can_start(self, watch: dict) -> bool:
+        jobs = [json.loads(path.read_text()) for path in self.root.glob("jobs/*.json")]
+        return any(
+            job["pending"] and not any((self.root / "jobs" / f"{i}.json").exists() for i in job["after"])
+            for job in jobs
+            if job["name"] != watch["name"]
+        )
 
     def _start(self, path: Path, job: dict, element: int) -> None:
+        if job["array"] and self.failing_starts:
+            self.failing_starts -= 1
+            job["held"].append(element)
+            self._save(path, job)
+            return
         job["running"].append(element)
         restarts = job["restarts"].get(str(element), 0)
         self._save(path, job)
@@ -253,7 +280,7 @@ class Cluster:
             job["pending"].append(process.element)
             key = str(process.element)
             job["restarts"][key] = job["restarts"].get(key, 0) + 1
-        if job["pending"] or job["running"]:
+        if job["pending"] or job["running"] or job["held"]:
             self._save(path, job)
         else:
             path.unlink()

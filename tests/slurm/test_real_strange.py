@@ -112,6 +112,28 @@ def test_held_elements_and_planners_that_never_start(
     )
 
 
+def test_where_every_job_is_held_a_watch_continues(site: Callable[..., Site]) -> None:
+    """No worker is left that could look at the queue, and the planner waits for what is held."""
+    here = site(2, text=ONE_STEP)
+    wanted = expected(here)
+    profile = here.folder / "site.toml"
+    profile.write_text(profile.read_text() + 'watch = "06:00"\n')
+    broken = Path(os.environ["SLURM_CONF"]).with_name("prolog-fails")
+    broken.touch()
+    try:
+        assert "1 watch job" in here.submit()
+        here.wait(held_everywhere)  # its one job
+    finally:
+        broken.unlink()
+    assert here.status()["state"].startswith("waits for its watch job")
+    held_everywhere()
+    (watch,) = (line.job for line in RealSlurm().queue() if line.is_watch)
+    subprocess.run(["scontrol", "update", f"JobId={watch}", "StartTime=now"], check=True)  # six hours have passed
+    here.finish()
+    assert outcomes(here.run) == wanted
+    here.wait(lambda: not RealSlurm().queue())  # nor is another watch left
+
+
 def held_everywhere() -> list[str]:
     """What is held, with nodes taken back that a failed prolog has drained: else the last element waits for one."""
     subprocess.run(["scontrol", "update", "nodename=n0,n1", "state=resume"], check=False, capture_output=True)

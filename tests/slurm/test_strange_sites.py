@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from atomsim.slurm.client import RealSlurm, RejectedError, SlurmUnreachableError, job_id
+from atomsim.slurm.client import RealSlurm, RejectedError, SlurmUnreachableError, job_ids
 from atomsim.slurm.command import complaint
 from atomsim.slurm.cures import cure
 
@@ -50,9 +50,17 @@ def test_a_banner_is_no_job_id(play: Play, out: bytes) -> None:
     assert RealSlurm().submit(Path("x.sh")) == "4711"
 
 
+def test_of_numbers_in_a_banner_the_job_of_this_name_is_the_id(play: Play) -> None:
+    play("sbatch", b"2026\n4711\n93\n")  # 93 is what is left of its hours
+    calls = play("scontrol")
+    answer = "echo JobId=4711 JobName=as-1-plan-x JobState=PENDING"
+    calls.with_name("scontrol").write_text(f'#!/bin/sh\n[ "$4" = 4711 ] && {answer}\n')
+    assert RealSlurm().submit(Path("as-1-plan-x.sh")) == "4711"
+
+
 def test_an_answer_without_an_id_may_be_a_job_all_the_same() -> None:
     with pytest.raises(SlurmUnreachableError, match=r"no job id \(it said: Welcome to the cluster\)"):
-        job_id("Welcome\nto the cluster\n")
+        job_ids("Welcome\nto the cluster\n")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest_slurm import make_campaign, outcomes, profile
-from simulated import Cluster, FolderSlurm
+from simulated import HELD, Cluster, FolderSlurm
 from test_faults import Submitted
 
 from atomsim.campaign.file import Campaign
@@ -33,8 +33,7 @@ from atomsim.store.claims import attempts
 from atomsim.store.rounds import rounds
 
 Reference = Callable[[Campaign], dict[str, list[dict]]]
-ARRAY, PLANNER = "as-abc-01r001p000-x", "as-abc-plan-y"
-HELD = "launch failed requeued held"
+ARRAY, PLANNER, WATCH = "as-abc-01r001p000-x", "as-abc-plan-y", "as-abc-watch-z"
 
 
 @pytest.fixture
@@ -58,6 +57,8 @@ def submitted(tmp_path: Path) -> Submitted:
         ([Queued("8", PLANNER, "PENDING", reason="Dependency")], False, 0, True),
         ([Queued("8", PLANNER, "RUNNING")], False, 0, False),
         ([Queued("8", PLANNER, "PENDING", reason=HELD)], True, 1, True),
+        ([Queued("6", WATCH, "PENDING", reason="BeginTime")], True, 0, True),  # in some hours
+        ([Queued("6", WATCH, "RUNNING")], True, 0, False),
     ],
 )
 def test_the_last_worker_leaves_somebody_to_go_on(
@@ -109,6 +110,31 @@ def test_a_held_element_does_not_keep_its_planner_waiting(
     here.cluster.drain()  # nobody resumes: the planner has been set free
     assert Journal(here.out).closed()["why"] == "finished"
     assert outcomes(here.out) == expected
+
+
+def test_where_the_last_job_of_all_is_held_a_watch_continues(tmp_path: Path, reference: Reference) -> None:
+    """Workers that ended before saw that another would come; without a watch, status says who must continue."""
+    here = Submitted(tmp_path, structures=2, worker={"chunk_s": 2.0}, planner={"watch": "06:00"})
+    expected = reference(here.campaign)
+    cluster, slurm = here.cluster, here.cluster.slurm
+    (array,) = (line for line in slurm.queue() if line.name == here.token)
+    assert sum(line.is_watch for line in slurm.queue()) == 1
+    cluster.slots, cluster.starts_watches = 1, False
+    path = slurm.root / "jobs" / f"{array.job}.json"
+    while len(json.loads(path.read_text())["pending"]) > 1:
+        cluster.tick()
+    cluster.failing_starts = 1
+    while not any(line.launch_failed for line in slurm.queue()) or cluster.processes:
+        cluster.tick()
+        time.sleep(0.003)
+    status = read_cluster_status(here.out, slurm)
+    assert status.state == "waits for its watch job; 'atomsim resume' is faster"
+    assert "launch failed requeued held; a node could not start it" in status.stuck[0]
+    cluster.starts_watches = True
+    cluster.drain()
+    assert Journal(here.out).closed()["why"] == "finished"
+    assert outcomes(here.out) == expected
+    assert slurm.queue() == []  # no watch is left
 
 
 def test_workers_plan_where_planners_never_start(

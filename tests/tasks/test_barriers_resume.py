@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from ase.build import bulk
 from ase.io import write
+from forked import Forked
 
+from atomsim.campaign.file import load_campaign
+from atomsim.campaign.run import run_campaign
+from atomsim.execution.job import Engine
 from atomsim.store.run_folder import read_run
 
 CAMPAIGN = """
@@ -33,16 +36,6 @@ images = 3
 fmax_eV_per_A = 0.002
 end_fmax_eV_per_A = 0.0005
 """
-RUN = """
-import sys
-from pathlib import Path
-from atomsim.campaign.file import load_campaign
-from atomsim.execution.job import Engine
-from atomsim.campaign.run import run_campaign
-engine = Engine("slow", "cpu", processes=0, loader="slow_argon:load", checkpoints=sys.argv[2], checkpoint_s=0.0)
-summary = run_campaign(load_campaign(Path("argon.toml")), Path(sys.argv[1]), engine)
-sys.exit(0 if summary.ok else 1)
-"""
 
 
 @pytest.fixture
@@ -52,10 +45,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, out: str, checkpoints: str, count: str) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"ARGON_COUNT": count}
-    command = [sys.executable, "-c", RUN, out, checkpoints]
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def start(folder: Path, out: str, checkpoints: str, count: str) -> Forked:
+    def run() -> bool:
+        engine = Engine("slow", "cpu", processes=0, loader="slow_argon:load", checkpoints=checkpoints, checkpoint_s=0.0)
+        return not run_campaign(load_campaign(Path("argon.toml")), Path(out), engine).ok
+
+    return Forked(run, cwd=folder, env=os.environ | {"ARGON_COUNT": count}, stdout=subprocess.DEVNULL)
 
 
 def evaluated(folder: Path, count: str) -> int:
@@ -63,7 +58,6 @@ def evaluated(folder: Path, count: str) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-@pytest.mark.slow
 def test_a_hop_that_was_killed_goes_on_and_ends_the_same(folder: Path) -> None:
     assert start(folder, "whole", "kept-whole", "count-whole").wait() == 0
     whole = evaluated(folder, "count-whole")
