@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 
 from atomsim.errors import InputError
+from atomsim.monte_carlo import accept
 from atomsim.structures.electrostatics import ewald_matrix
 from atomsim.types import FloatArray, IntArray
 
@@ -172,7 +173,7 @@ def _anneal(
             continue
         current[a], current[b] = current[b], current[a]
         trial = objective(current)
-        if trial <= value or generator.random() < np.exp((value - trial) / temperature):
+        if accept(trial - value, float(temperature), generator):
             value = trial
             if value < lowest - 1e-12 * max(1.0, abs(lowest)):
                 best, lowest = current.copy(), value
