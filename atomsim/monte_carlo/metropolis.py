@@ -48,7 +48,7 @@ def start_replicas(energy: QuadraticEnergy, occupations: IntArray) -> Replicas:
     return Replicas(start, energy.energies(start), energy.fields(start), none, none.copy())
 
 
-def site_pairs(groups: Sequence[Sequence[int]]) -> IntArray:
+def site_pairs(groups: Sequence[Sequence[int] | IntArray]) -> IntArray:
     """Pairs of sites that may exchange their species, (n_pairs, 2): those of one group."""
     found = [pair for group in groups for pair in combinations(sorted(int(s) for s in group), 2)]
     return np.array(found, dtype=np.int64).reshape(-1, 2)

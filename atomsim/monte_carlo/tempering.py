@@ -50,7 +50,7 @@ class Sampling:
 
 def temper(
     energy: QuadraticEnergy,
-    groups: Sequence[Sequence[int]],
+    groups: Sequence[Sequence[int] | IntArray],
     start: IntArray,
     temperatures: Sequence[float] | FloatArray,
     *,
@@ -101,7 +101,9 @@ def temper(
     )
 
 
-def _shuffled(start: IntArray, groups: Sequence[Sequence[int]], n: int, generator: np.random.Generator) -> IntArray:
+def _shuffled(
+    start: IntArray, groups: Sequence[Sequence[int] | IntArray], n: int, generator: np.random.Generator
+) -> IntArray:
     found = np.tile(start, (n, 1))
     for group in groups:
         sites = np.asarray(group, dtype=np.int64)

@@ -61,7 +61,7 @@ def quasi_random(
     """
     index = np.asarray(sites, dtype=np.int64)
     start = _fill(len(index), composition)
-    distances, neighbours = _shells(atoms[index], shells)
+    distances, neighbours = pair_shells(atoms[index], shells)
     bonds = neighbours.sum(axis=(1, 2)).astype(float)
     fractions = np.array(list(composition.values())) / len(index)
     target = np.outer(fractions, fractions)
@@ -138,7 +138,7 @@ def _fill(n_sites: int, composition: Mapping[str, int]) -> IntArray:
     return np.repeat(np.arange(len(composition)), list(composition.values()))
 
 
-def _shells(sublattice: Atoms, shells: int) -> tuple[list[float], FloatArray]:
+def pair_shells(sublattice: Atoms, shells: int) -> tuple[list[float], FloatArray]:
     """Return the distance of the first shells and how many neighbours j has i in each, (shells, n, n)."""
     cutoff = 2.0
     while True:

@@ -20,6 +20,8 @@ MODULES = {
     "evaluate": "atomsim.tasks.evaluate",
     "neb": "atomsim.tasks.neb",
     "md": "atomsim.tasks.md",
+    "order": "atomsim.tasks.order",
+    "dope": "atomsim.tasks.dope",
 }
 """Module of each kind, imported when it is first used."""
 

@@ -93,24 +93,24 @@ def test_energy_and_order_of_binary_lattices_are_the_exact_ones(coupling):
     couplings = square(4, coupling)
     energy, states = binary(couplings), all_occupations(16, 8)
     levels = energy.energies(states)
-    temperatures = np.array([0.03, 0.05, 0.08, 0.15])
-    found = temper(energy, [range(16)], states[0], temperatures, chains=32, sweeps=100, burn_in=40, seed=5)
+    temperatures = np.array([0.04, 0.06, 0.09, 0.15])
     bonds = (couplings / coupling > 0).astype(float)
-    exact_pairs = np.einsum("ni,ij,nj->n", states, bonds, states) / bonds.sum()
-    sampled = found.occupations.astype(float)
-    pairs = np.einsum("ctsi,ij,ctsj->cts", sampled, bonds, sampled, optimize=True) / bonds.sum()
     deviations = []  # of energies, and of Warren–Cowley α = 1 − P(BB) / c², in standard errors
-    for t, temperature in enumerate(temperatures):
-        weight = np.exp(-(levels - levels.min()) / temperature)
-        weight /= weight.sum()
-        error = standard_error(pairs[:, t].mean(axis=1))
-        deviations.append((found.mean_energies[t] - weight @ levels) / found.energy_errors[t])
-        deviations.append((pairs[:, t].mean() - weight @ exact_pairs) / error)
-    # over 20 seeds 97.5 % of these lie within 2 (benchmarks/RESULTS.md); with one seed, one in ten may lie beyond
-    assert np.mean(np.abs(deviations) < 2) >= 0.75
-    assert np.abs(deviations).max() < 3
-    assert (found.scale_reduction < 1.05).all()
-    assert (found.swaps > 0.2).all()
+    for seed in range(4):
+        found = temper(energy, [range(16)], states[0], temperatures, chains=24, sweeps=80, burn_in=40, seed=seed)
+        sampled = found.occupations.astype(float)
+        pairs = np.einsum("ctsi,ij,ctsj->cts", sampled, bonds, sampled, optimize=True) / bonds.sum()
+        errors = standard_error(pairs.mean(axis=2))
+        for t, temperature in enumerate(temperatures):
+            weight = np.exp(-(levels - levels.min()) / temperature)
+            weight /= weight.sum()
+            exact_pairs = weight @ np.einsum("ni,ij,nj->n", states, bonds, states) / bonds.sum()
+            deviations.append((found.mean_energies[t] - weight @ levels) / found.energy_errors[t])
+            deviations.append((pairs[:, t].mean() - exact_pairs) / errors[t])
+        assert (found.scale_reduction < 1.25).all()
+        assert (found.swaps > 0.2).all()
+    assert np.mean(np.abs(deviations) < 2) >= 0.9
+    assert np.abs(deviations).max() < 3.5
 
 
 def test_one_seed_gives_one_sampling():
