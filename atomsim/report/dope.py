@@ -14,8 +14,8 @@ from atomsim.report.style import BLUE, GREEN, VERMILION
 from atomsim.store.records import Record
 
 LEAD = (
-    "Each doped cell is compared with the same crystal without the dopant. On the first sublattice the dopant replaces an "
-    "atom; on the others it is exchanged with what stands there, so that all cells of a table have one composition."
+    "Each doped cell is compared with the same crystal without the dopant. On the first sublattice the dopant "
+    "replaces an atom; on the others it is exchanged with what stands there, so that all have one composition."
 )
 WORDS = {
     "slab_A": "slab S(MO₂)",
@@ -84,7 +84,9 @@ def _layer_table(layers: Sequence[Paired]) -> Table:
         ]
         for p in layers
     ]  # fmt: skip
-    caption = "Doped minus undoped, pair by pair; intervals by resampling hosts and the cells of each. x: ions per two anions."
+    caption = (
+        "Doped minus undoped, pair by pair; intervals by resampling hosts and their cells. x: ions per two anions."
+    )
     return Table("layers", "Layers", columns, rows, caption)
 
 
@@ -127,7 +129,7 @@ def _published(records: Sequence[Record], layers: Sequence[Paired]) -> Table:
 
 def _voltages(records: Sequence[Record]) -> Table:
     columns = [
-        Column("From x", "g"), Column("to x", "g"), Column("Pairs", "d"), Column("Shift of the mean voltage (V)", "+.3f"),
+        Column("From x", "g"), Column("to x", "g"), Column("Pairs", "d"), Column("Shift (V)", "+.3f"),
         Column("95 % from", "+.3f"), Column("to", "+.3f"), Column("Resolved"),
     ]  # fmt: skip
     rows: list[list[Cell]] = []

@@ -1,4 +1,4 @@
-"""The part of an ``order`` step: lowest arrangements, how well the model ranks, short-range order against temperature."""
+"""The part of an ``order`` step: lowest arrangements, ranking by the model, short-range order."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from atomsim.report.style import BLUE, GREEN, GREY, PURPLE, VERMILION, along
 from atomsim.store.records import Record
 
 LEAD = (
-    "Arrangements of the cations on the sublattices, the composition kept. A model of point charges and pairs is fitted to "
-    "relaxed energies; replica exchange samples it, and what it ranks low or knows least is relaxed next."
+    "Arrangements of the cations on the sublattices, composition kept. A model of point charges and pairs is fitted "
+    "to relaxed energies; replica exchange samples it, and what it ranks low or knows least is relaxed next."
 )
 NAMES = {
     "model_left_out": "model, each arrangement left out of its own fit",

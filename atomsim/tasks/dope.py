@@ -112,7 +112,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
             "role": "host",
             "host": host.label,
             "content": content,
-            "n_ions": host.atoms.symbols.tolist().count(settings.ion),
+            "n_ions": list(host.atoms.symbols).count(settings.ion),
         }
         tasks.append(make_task(replace(host, tags=host.tags | tags), KIND, settings, context))
         for number, configuration in enumerate(found, 1):
