@@ -44,7 +44,7 @@ class Stacking:
 
     @property
     def in_metal_layer(self) -> np.ndarray:
-        """Whether each atom lies nearer to a metal layer than to an ion layer, (n_atoms,)."""
+        """True for each atom that lies nearer to a metal layer than to an ion layer, (n_atoms,)."""
         found: np.ndarray = np.abs(self.heights) < 0.25
         return found
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from atomsim.api.arguments import made, verb
 from atomsim.api.each import changed
-from atomsim.api.execution import GIVEN, Found, How, Plan, Planned, check_processes, execute, run_path
+from atomsim.api.execution import GIVEN, How, Plan, Planned, check_processes, execute, run_path
 from atomsim.api.inputs import Item, checked, items_of
 from atomsim.api.potentials import DEFAULT, remember, resolve
 from atomsim.api.results import Result, Results
@@ -315,10 +315,6 @@ def _execute(kind: str, items: list[Item], keys: Mapping[str, Any], how: How, se
     for item in items:
         if item.problem:
             raise InputError(f"{item.label}: {item.problem}")
-    told = {"structures": GIVEN, **changed(keys, step)}
-    plan = Plan(kind, (Planned(kind, kind, told),), {GIVEN: items}, int(seed))
-
-    def collect(found: Found) -> Any:
-        return results(found.get(kind, ()))
-
-    return execute(plan, how, collect)
+    planned = Planned(kind, kind, {"structures": GIVEN, **changed(keys, step)})
+    plan = Plan(kind, (planned,), {GIVEN: items}, int(seed))
+    return execute(plan, how, lambda found: results(found.get(kind, ())))

@@ -30,7 +30,7 @@ class Preference:
     of: int
     """Cells that were computed."""
     exchanged: bool
-    """Whether the dopant was exchanged with what stands there."""
+    """True where the dopant was exchanged with what stands there."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Paired:
 
     @property
     def resolved(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """True where the interval leaves out 0."""
         return self.n > 1 and (self.low > 0 or self.high < 0)
 
 

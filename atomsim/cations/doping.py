@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, islice, product
 from math import comb
-from typing import Literal
 
 import numpy as np
 from ase import Atoms
 
+from atomsim.cations.compensation import CoulombEnergy, Payment, compensate, excess_charge, known_charges
+from atomsim.cations.settings import DopingSettings
 from atomsim.cations.sublattice import sites_of
 from atomsim.errors import AtomsimError, InputError
-from atomsim.structures.charges import HELD, INACTIVE, STEPS, formal_charges
-from atomsim.structures.electrostatics import ewald_matrix
 from atomsim.structures.supercells import site_permutations
-from atomsim.types import FloatArray, IntArray
+from atomsim.types import IntArray
 
-Compensation = Literal["none", "remove_ion", "swap"]
 ALL = 4000
 """Configurations up to which all are listed; beyond, as many are drawn at random."""
-
-
-@dataclass(frozen=True)
-class DopingSettings:
-    """A dopant, where it is tried, and how many configurations are computed."""
-
-    dopant: str
-    sites: tuple[str, ...] = ("Mn",)
-    """Sublattices. The first gives up the atoms that the dopant replaces; on the others the dopant is exchanged with
-    what stands there, so that all have one composition."""
-    count: int | None = None
-    """Dopants per cell."""
-    fraction: float | None = None
-    """Of the first sublattice's atoms, in place of ``count``; rounded to whole atoms."""
-    per_site: int = 4
-    """Configurations computed on each sublattice: half the lowest in Coulomb energy, half drawn from the rest."""
-    compensation: Compensation = "none"
-    """``none``: the metals take up the charge; ``remove_ion``: ions leave; ``swap``: host cations become ions."""
-    ion: str = "Li"
-    charges: Mapping[str, float] = field(default_factory=dict)
-    """Formal charges, e: of the dopant where it is not known, or of hosts."""
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +39,7 @@ class Configuration:
     of: int = 1
     """Symmetry-distinct configurations on this sublattice that there are, or were met."""
     sampled: bool = False
-    """Whether these were drawn at random from more."""
+    """True where these were drawn at random from more."""
     coulomb: float | None = None
     """Coulomb energy of formal charges, eV; None where no charges are known."""
 
@@ -93,9 +69,9 @@ def dopings(host: Atoms, settings: DopingSettings) -> list[Configuration]:
             raise InputError(
                 f"{number} {settings.dopant} on {name!r}: found {len(found)} atoms there, wanted at least as many"
             )
-    charges = _charges(host, settings)
-    plan = _compensate(host, settings, charges, number * _excess(settings, charges, elements[first]))
-    field_ = _Coulomb(host, charges)
+    charges = known_charges(host, settings)
+    plan = compensate(host, settings, charges, number * excess_charge(settings, charges, elements[first]))
+    field_ = CoulombEnergy(host, charges)
     permutations = _permutations(host)
     configurations = []
     for place, (name, found) in enumerate(sites.items()):
@@ -110,11 +86,11 @@ def dopings(host: Atoms, settings: DopingSettings) -> list[Configuration]:
 
 def dope_at(host: Atoms, settings: DopingSettings, atoms: Sequence[int]) -> Configuration:
     """Return the host with dopants in place of given atoms, and their charge paid as the settings say."""
-    charges = _charges(host, settings)
+    charges = known_charges(host, settings)
     element = host.symbols[atoms[0]]
-    plan = _compensate(host, settings, charges, len(atoms) * _excess(settings, charges, element))
+    plan = compensate(host, settings, charges, len(atoms) * excess_charge(settings, charges, element))
     made = _made(host, settings, settings.sites[0], tuple(int(a) for a in atoms), ())
-    return _paid(made, host, settings, plan, _Coulomb(host, charges), 1, sampled=False)
+    return _paid(made, host, settings, plan, CoulombEnergy(host, charges), 1, sampled=False)
 
 
 def _one_element(host: Atoms, name: str, sites: IntArray) -> str:
@@ -143,101 +119,6 @@ def _number(host: Atoms, settings: DopingSettings, first: str, available: int) -
             f"{number} {settings.dopant} in place of {first!r}: found {available} atoms there, wanted at most as many"
         )
     return number
-
-
-def _charges(host: Atoms, settings: DopingSettings) -> dict[str, float] | None:
-    """Formal charges of the host's elements and the dopant; None where they are not known."""
-    given = {s: q for s, q in settings.charges.items() if s != settings.dopant}
-    known = formal_charges(host, given or None)
-    own = settings.charges.get(settings.dopant, _highest(settings.dopant))
-    if known is None or own is None:
-        return None
-    return {**known.by_element, settings.dopant: own}
-
-
-def _highest(element: str) -> float | None:
-    """The one state of an element, or the highest of one that gives it before others are oxidised."""
-    if element in HELD:
-        return float(HELD[element])
-    states = [float(to) for symbol, _, to in STEPS if symbol == element]
-    return max(states) if states and element in INACTIVE | {"Mo", "Cr", "V", "Sb"} else None
-
-
-def _excess(settings: DopingSettings, charges: Mapping[str, float] | None, replaced: str) -> float:
-    """Charge that one dopant brings, e; 0 where nothing has to pay for it."""
-    if settings.compensation == "none":
-        return 0.0
-    if charges is None:
-        raise InputError(
-            f"compensation {settings.compensation!r}: the charges of {settings.dopant} and the host are not known; "
-            f"give charges = {{ {settings.dopant} = … }}, or compensation = 'none'"
-        )
-    return charges[settings.dopant] - charges[replaced]
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Atoms of an element that are removed, or become ions."""
-
-    element: str = ""
-    number: int = 0
-    swap: bool = False
-
-
-def _compensate(host: Atoms, settings: DopingSettings, charges: Mapping[str, float] | None, excess: float) -> _Plan:
-    """Return what pays for an excess of positive charge.
-
-    Raises:
-        InputError: if nothing does.
-    """
-    if settings.compensation == "none" or charges is None or abs(excess) < 1e-9:
-        return _Plan()
-    ion = charges.get(settings.ion)
-    counts = host.symbols.formula.count()
-    what = f"{settings.dopant} brings {excess:+g} e to {host.get_chemical_formula()}"
-    if ion is None:
-        raise InputError(
-            f"{what}, and there is no {settings.ion} to pay for it; name the ion, or compensation = 'none'"
-        )
-    if settings.compensation == "remove_ion":
-        number = round(excess / ion)
-        if excess < 0 or abs(number * ion - excess) > 1e-6 or number >= counts[settings.ion]:
-            raise InputError(f"{what}; taking out {settings.ion} cannot balance that, wanted 'none' or 'swap'")
-        return _Plan(settings.ion, number)
-    fitting = []
-    for element, available in counts.items():
-        gain = charges[element] - ion
-        number = round(excess / gain) if gain > 0 else 0
-        if number >= 1 and number < available and abs(number * gain - excess) < 1e-6:
-            fitting.append((number, element))
-    if not fitting:
-        raise InputError(
-            f"{what}; no host cation swapped for {settings.ion} balances that, wanted compensation 'none' or "
-            "'remove_ion'"
-        )
-    number, element = min(fitting)
-    return _Plan(element, number, swap=True)
-
-
-class _Coulomb:
-    """Coulomb energies of formal charges on a host's sites; None without charges."""
-
-    def __init__(self, host: Atoms, charges: Mapping[str, float] | None) -> None:
-        self.charges = charges
-        if charges is not None:
-            self.matrix = ewald_matrix(host)
-            self.host = np.array([charges[s] for s in host.get_chemical_symbols()])
-
-    def of(self, changes: Sequence[Mapping[int, str]]) -> FloatArray | None:
-        """Energies of the host with some atoms changed to other elements (an empty word: none), eV."""
-        if self.charges is None:
-            return None
-        q = np.tile(self.host, (len(changes), 1))
-        for row, change in zip(q, changes, strict=True):
-            for atom, element in change.items():
-                row[atom] = self.charges[element] if element else 0.0
-        found: FloatArray = np.einsum("ni,ij,nj->n", q, self.matrix, q, optimize=True)
-        return found
 
 
 def _permutations(host: Atoms) -> IntArray:
@@ -288,7 +169,7 @@ def _chosen(
     settings: DopingSettings,
     name: str,
     ways: Sequence[Way],
-    coulomb: _Coulomb,
+    coulomb: CoulombEnergy,
     generator: np.random.Generator,
 ) -> list[Configuration]:
     """Half the lowest in Coulomb energy, half drawn from the rest."""
@@ -328,8 +209,8 @@ def _paid(
     configuration: Configuration,
     host: Atoms,
     settings: DopingSettings,
-    plan: _Plan,
-    coulomb: _Coulomb,
+    plan: Payment,
+    coulomb: CoulombEnergy,
     of: int,
     sampled: bool,
 ) -> Configuration:

@@ -55,7 +55,7 @@ class ArrangementModel:
 
     features: Features = field(repr=False)
     weights: FloatArray
-    """Of the terms, (n_features,): the first is 1/ε for the Coulomb energy, the others eV per pair or site."""
+    """Weights of the terms, (n_features,): the first is 1/ε for the Coulomb energy, the others eV per pair or site."""
     constant: float
     """eV."""
     left_out: FloatArray = field(repr=False)
@@ -64,7 +64,7 @@ class ArrangementModel:
     """Leave-one-out error: root mean square of ``left_out`` − relaxed, eV per cell."""
     penalty: float
     covariance: FloatArray = field(repr=False)
-    """Of the weights and the constant, eV², (n_features + 1, n_features + 1)."""
+    """Covariance of the weights and the constant, eV², (n_features + 1, n_features + 1)."""
 
     @property
     def energy(self) -> QuadraticEnergy:

@@ -45,7 +45,7 @@ class TemperatureOrder:
 
     temperature_K: float
     mean_energy: float
-    """Of the model above its lowest known arrangement, eV per cell."""
+    """Mean energy of the model above its lowest known arrangement, eV per cell."""
     energy_error: float
     """Standard error of it between chains, eV; 0 where all arrangements are summed."""
     scale_reduction: float
@@ -60,7 +60,7 @@ class TemperatureOrder:
 
 @dataclass(frozen=True, eq=False)
 class CationOrder:
-    """What a search found."""
+    """Result of a search."""
 
     problem: OrderingProblem = field(repr=False)
     arrangements: tuple[Arrangement, ...] = field(repr=False)
@@ -70,7 +70,7 @@ class CationOrder:
     model: ArrangementModel | None = field(repr=False)
     """None where too few arrangements were relaxed for a fit."""
     history: tuple[dict[str, float], ...]
-    """Of each round: relaxations so far, lowest energy, leave-one-out error."""
+    """By round: relaxations so far, lowest energy, leave-one-out error."""
     temperatures: tuple[TemperatureOrder, ...]
     shells_A: tuple[float, ...]
     distinct: int | None

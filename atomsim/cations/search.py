@@ -23,7 +23,7 @@ from atomsim.cations.result import Arrangement, CationOrder, TemperatureOrder
 from atomsim.cations.settings import OrderSettings
 from atomsim.cations.thermal import enumerated_order, sampled_order
 from atomsim.errors import InputError
-from atomsim.models.interface import Surface
+from atomsim.models.interface import EnergyModel
 from atomsim.monte_carlo import QuadraticEnergy
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 from atomsim.types import FloatArray, IntArray
@@ -37,12 +37,12 @@ SWEEPS = 100
 """Sweeps of the sampling between two batches."""
 
 
-def find_order(atoms: Atoms, surface: Surface, settings: OrderSettings) -> CationOrder:
+def find_order(atoms: Atoms, potential: EnergyModel, settings: OrderSettings) -> CationOrder:
     """Find the arrangements of lowest relaxed energy, and the order at finite temperatures.
 
     Args:
         atoms: cell of the average lattice; the composition of each sublattice is kept.
-        surface: the potential.
+        potential: the potential.
         settings: of the search.
 
     Raises:
@@ -51,7 +51,7 @@ def find_order(atoms: Atoms, surface: Surface, settings: OrderSettings) -> Catio
     problem = OrderingProblem.of(atoms, settings.sublattices, settings.ion)
     features = make_features(problem, settings.shells, settings.charges or None)
     everything = enumerate_all(problem, settings.enumerate_limit)
-    search = _Search(problem, features, everything, surface, settings)
+    search = _Search(problem, features, everything, potential, settings)
     search.run()
     return search.result()
 
@@ -64,13 +64,13 @@ class _Search:
         problem: OrderingProblem,
         features: Features,
         everything: Enumeration | None,
-        surface: Surface,
+        potential: EnergyModel,
         settings: OrderSettings,
     ) -> None:
         self.problem = problem
         self.features = features
         self.everything = everything
-        self.surface = surface
+        self.potential = potential
         self.settings = settings
         self.relaxed: list[Arrangement] = []
         self.failed: list[str] = []
@@ -115,7 +115,7 @@ class _Search:
         return left[next_batch(energy, deviation, hot, count)]
 
     def _could_be_lower(self, candidates: IntArray, energy: FloatArray) -> bool:
-        """Whether an arrangement not relaxed is predicted within one leave-one-out error of the lowest relaxed."""
+        """True where one not relaxed is predicted within a leave-one-out error of the lowest relaxed."""
         assert self.model is not None
         known = {row.tobytes() for row in self.tried}
         lowest = min(a.energy for a in self.relaxed)
@@ -159,7 +159,7 @@ class _Search:
             self.tried = np.concatenate([self.tried, row[None]])
 
     def _relaxations(self, systems: Sequence[Atoms], how: RelaxSettings) -> list[Relaxation]:
-        found = dict(iter_relax(systems, self.surface, how))
+        found = dict(iter_relax(systems, self.potential, how))
         self.force_calls += sum(r.force_calls for r in found.values())
         return [found[n] for n in range(len(systems))]
 

@@ -1,14 +1,17 @@
-"""Settings of a search for cation order."""
+"""Settings of a search for cation order, and of doping."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+Compensation = Literal["none", "remove_ion", "swap"]
 
 
 @dataclass(frozen=True)
 class OrderSettings:
-    """How arrangements are searched, sampled and relaxed."""
+    """Settings by which arrangements are searched, sampled and relaxed."""
 
     sublattices: tuple[str, ...] = ("metal-layer",)
     """Names of sublattices (``sublattice.sites_of``), each ordered within itself."""
@@ -45,4 +48,26 @@ class OrderSettings:
     cell: bool = True
     """Relax the cell too."""
     seed: int = 0
-    """Of sampling and noise."""
+    """Seed of sampling and noise."""
+
+
+@dataclass(frozen=True)
+class DopingSettings:
+    """A dopant, where it is tried, and how many configurations are computed."""
+
+    dopant: str
+    sites: tuple[str, ...] = ("Mn",)
+    """Sublattices. The first gives up the atoms that the dopant replaces; on the others the dopant is exchanged with
+    what stands there, so that all have one composition."""
+    count: int | None = None
+    """Dopants per cell."""
+    fraction: float | None = None
+    """Share of the first sublattice's atoms, in place of ``count``; rounded to whole atoms."""
+    per_site: int = 4
+    """Configurations computed on each sublattice: half the lowest in Coulomb energy, half drawn from the rest."""
+    compensation: Compensation = "none"
+    """``none``: the metals take up the charge; ``remove_ion``: ions leave; ``swap``: host cations become ions."""
+    ion: str = "Li"
+    charges: Mapping[str, float] = field(default_factory=dict)
+    """Formal charges, e: of the dopant where it is not known, or of hosts."""
+    seed: int = 0

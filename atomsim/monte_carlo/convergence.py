@@ -1,4 +1,4 @@
-"""Whether independent chains agree."""
+"""Convergence between independent chains."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Sampling:
     """Samples of replica exchange after the burn-in."""
 
     temperatures: FloatArray
-    """Of the ladder, eV, (n_temperatures,)."""
+    """Temperatures of the ladder, eV, (n_temperatures,)."""
     energies: FloatArray = field(repr=False)
     """eV, (n_chains, n_temperatures, n_samples)."""
     occupations: IntArray = field(repr=False)

@@ -21,8 +21,9 @@ from atomsim.tasks.kind import cost_per_atom
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from atomsim.cations.doping import Configuration, DopingSettings
-    from atomsim.models.interface import Surface
+    from atomsim.cations.doping import Configuration
+    from atomsim.cations.settings import DopingSettings
+    from atomsim.models.interface import EnergyModel
     from atomsim.models.shared import Shared
     from atomsim.relaxation import Relaxation
 
@@ -79,7 +80,7 @@ class Settings(StepSettings):
 
 def doping_settings(settings: Settings, seed: int) -> DopingSettings:
     """Return the engine's settings."""
-    from atomsim.cations.doping import DopingSettings
+    from atomsim.cations.settings import DopingSettings
 
     of_both = DopingSettings.__dataclass_fields__.keys() & Settings.model_fields.keys()
     values = settings.model_dump(include=set(of_both))
@@ -217,18 +218,18 @@ def run(
     settings: Settings,
     inputs: Inputs,
     context: Context,
-    surface: Surface | None = None,
+    potential: EnergyModel | None = None,
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Relax, yielding records as cells finish."""
     from atomsim.relaxation import RelaxSettings, iter_relax
 
     del inputs, shared
-    assert surface is not None
+    assert potential is not None
     of_both = RelaxSettings.__dataclass_fields__.keys() & Settings.model_fields.keys()
     how = RelaxSettings(seed=context.seed, **settings.model_dump(include=set(of_both)))
     systems = [atoms_from_json(task.structure or {}) for task in tasks]
-    for n, relaxation in iter_relax(systems, surface, how):
+    for n, relaxation in iter_relax(systems, potential, how):
         yield _record(tasks[n], relaxation, settings)
 
 

@@ -1,6 +1,6 @@
 """Step kind ``order``: cation order on named sublattices, by a model fitted on the fly to relaxations.
 
-A task is one structure: its whole search. What the potential said is kept, so an interrupted search goes on to the bit.
+A task is one structure: its whole search. Evaluations are kept, so an interrupted search continues to the bit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from atomsim.tasks.base import Context, Inputs, StepSettings, Structures, make_t
 
 if TYPE_CHECKING:
     from atomsim.cations.settings import OrderSettings
-    from atomsim.models.interface import Surface
+    from atomsim.models.interface import EnergyModel
     from atomsim.models.shared import Shared
 
 KIND = "order"
@@ -109,7 +109,7 @@ def run(
     settings: Settings,
     inputs: Inputs,
     context: Context,
-    surface: Surface | None = None,
+    potential: EnergyModel | None = None,
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Search each structure; on a GPU the relaxations of a batch run together."""
@@ -117,10 +117,10 @@ def run(
     from atomsim.tasks.order_record import order_record
 
     del inputs, shared
-    assert surface is not None
+    assert potential is not None
     how = order_settings(settings, context.seed)
     for task in tasks:
-        yield order_record(task, find_order(atoms_from_json(task.structure or {}), surface, how))
+        yield order_record(task, find_order(atoms_from_json(task.structure or {}), potential, how))
 
 
 def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:

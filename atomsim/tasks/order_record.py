@@ -91,7 +91,7 @@ def _arrangement(number: int, arrangement: Arrangement, lowest: float) -> dict[s
 
 
 def _model(found: CationOrder) -> dict[str, Any]:
-    """How well the model, point charges alone and the unrelaxed potential rank the relaxed arrangements."""
+    """Ranking of the relaxed arrangements by the model, by point charges and by the unrelaxed potential."""
     model = found.model
     assert model is not None
     by_number = sorted(found.arrangements, key=lambda a: a.number)

@@ -10,7 +10,8 @@ import pytest
 from atomsim.analysis.published import doping_values
 from atomsim.analysis.stacking import find_stacking, layer_statistics
 from atomsim.cations.doped import paired_layers, preferences, voltage_shifts
-from atomsim.cations.doping import DopingSettings, dopings
+from atomsim.cations.doping import dopings
+from atomsim.cations.settings import DopingSettings
 from atomsim.cations.states import metal_states
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_to_json

@@ -141,15 +141,15 @@ def test_warren_cowley_of_order_and_of_disorder():
 def test_the_ground_state_is_found_with_few_relaxations(limit):
     atoms = large()
     problem = OrderingProblem.of(atoms, ["Li+Co"])
-    surface = Pairs(problem, -0.05)
+    potential = Pairs(problem, -0.05)
     everything = enumerate_all(problem, 2000)
-    energies = [surface.energy_of(problem.made(row).numbers) for row in everything.occupations]
-    surface.calls = 0
+    energies = [potential.energy_of(problem.made(row).numbers) for row in everything.occupations]
+    potential.calls = 0
     how = OrderSettings(
         sublattices=("Li+Co",), relaxations=16, batch=8, lowest=1, enumerate_limit=limit, sweeps=60, cell=False, seed=3,
         shells=2,
     )  # fmt: skip
-    found = find_order(atoms, surface, how)
+    found = find_order(atoms, potential, how)
     assert found.lowest.energy == pytest.approx(min(energies), abs=1e-6)
     assert len(found.arrangements) <= 0.2 * max(len(energies), 80)
     assert found.error_meV_per_site < 1
@@ -161,7 +161,7 @@ def test_the_ground_state_is_found_with_few_relaxations(limit):
 def test_enumerated_averages_are_the_canonical_ones():
     atoms = large()
     problem = OrderingProblem.of(atoms, ["Li+Co"])
-    surface = Pairs(problem, 0.02)
+    potential = Pairs(problem, 0.02)
     how = {
         "sublattices": ("Li+Co",),
         "relaxations": 12,
@@ -171,8 +171,8 @@ def test_enumerated_averages_are_the_canonical_ones():
         "sweeps": 300,
         "shells": 2,
     }
-    exact = find_order(atoms, surface, OrderSettings(**how))
-    sampled = find_order(atoms, surface, OrderSettings(**how, enumerate_limit=0, chains=8))
+    exact = find_order(atoms, potential, OrderSettings(**how))
+    sampled = find_order(atoms, potential, OrderSettings(**how, enumerate_limit=0, chains=8))
     for one, other in zip(exact.temperatures, sampled.temperatures, strict=True):
         difference = one.warren_cowley[0, 0, 1] - other.warren_cowley[0, 0, 1]
         assert abs(difference) < 3 * other.warren_cowley_error[0, 0, 1] + 1e-3
@@ -252,3 +252,77 @@ def test_all_sequences_of_a_composition():
     problem = OrderingProblem.of(salt(), ["Li+Co"])
     rows = {tuple(r) for r in problem.all_arrangements().tolist()}
     assert rows == set(permutations(problem.start.tolist()))
+
+
+class Stopping:
+    """A potential that is interrupted after some evaluations."""
+
+    def __init__(self, potential, evaluations: int) -> None:
+        self.potential, self.left = potential, evaluations
+
+    def __call__(self, batch):
+        self.left -= batch.n_systems
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self.potential(batch)
+
+    def __getattr__(self, name):
+        return getattr(self.potential, name)
+
+
+def test_an_interrupted_search_continues_to_the_bit(tmp_path):
+    from atomsim.execution.checkpoint import Remembering
+    from atomsim.models.load import load_potential
+    from atomsim.store.records import to_line
+
+    potential = load_potential("lj-test", device="cpu")
+    settings = order.Settings(
+        structures=["LRMO"], sublattices=["Li+Mn"], relaxations=14, batch=7, lowest=1, sweeps=20, chains=2,
+        max_steps=3, shells=1, enumerate_limit=0, fmax_eV_per_A=5.0, final_fmax_eV_per_A=5.0,
+    )  # fmt: skip
+    atoms = bulk("MgO", "rocksalt", a=4.2, cubic=True)
+    atoms.symbols = ["Li", "O", "Mn", "O", "Mn", "O", "Li", "O"]
+    atoms = make_supercell(atoms, np.diag([2, 1, 1]))
+    from dataclasses import replace
+
+    (task,) = order.expand(settings.model_copy(update={"sublattices": ["metal-layer"]}), {}, HERE)
+    from atomsim.io.atoms_json import atoms_to_json
+
+    task = replace(task, structure=atoms_to_json(atoms))
+    (whole,) = order.run([task], settings, {}, HERE, potential)
+    for evaluations in (5, 30):
+        stopped = Remembering(Stopping(potential, evaluations), tmp_path, interval_s=0)
+        with pytest.raises(KeyboardInterrupt):
+            list(order.run([task], settings, {}, HERE, stopped))
+    resumed = Remembering(potential, tmp_path, interval_s=0)
+    (again,) = order.run([task], settings, {}, HERE, resumed)
+    assert resumed.replayed >= 30
+    assert to_line(again) == to_line(whole)
+
+
+def test_commands_from_file_to_report(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from atomsim.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    atoms = load_prototype("LiMO2").atoms  # Li3MnCoNiO6
+    make_supercell(atoms, np.diag([2, 1, 1])).write("nmc.vasp", sort=True)
+    engine = ["--potential", "lj-test", "--device", "cpu", "--processes", "0"]
+    shown = CliRunner().invoke(
+        app, ["order", "nmc.vasp", "--relaxations", "8", "--fmax", "1", "-T", "600,900", *engine]
+    )
+    assert shown.exit_code in (0, 1), shown.output
+    words = ["dope", "nmc.vasp", "--dopant", "W", "--sites", "Mn,Co,Li:ion-layer", "--per-site", "2", "--fmax", "1"]
+    shown = CliRunner().invoke(app, [*words, *engine])
+    assert shown.exit_code in (0, 1), shown.output
+    pages = [p.read_text() for p in tmp_path.glob("runs/*/report.html")]
+    assert len(pages) == 2
+    assert any("Short-range order" in p for p in pages)
+    assert any("Where the dopant sits" in p for p in pages)
+    bad = CliRunner().invoke(app, ["dope", "nmc.vasp", "--dopant", "Mn", "--out", "runs/bad", *engine])
+    assert bad.exit_code == 2
+    assert "holds it already" in bad.output
+    bad = CliRunner().invoke(app, ["order", "nmc.vasp", "-T", "-5", "--out", "runs/bad", *engine])
+    assert bad.exit_code == 2
+    assert "above 0 K" in bad.output
