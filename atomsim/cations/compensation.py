@@ -10,7 +10,7 @@ from ase import Atoms
 
 from atomsim.cations.settings import DopingSettings
 from atomsim.errors import InputError
-from atomsim.structures.charges import HELD, INACTIVE, STEPS
+from atomsim.structures.charges import HELD, INACTIVE, STEPS, formal_charges
 from atomsim.structures.electrostatics import ewald_matrix
 from atomsim.types import FloatArray
 
