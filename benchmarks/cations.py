@@ -25,9 +25,6 @@ from atomsim.monte_carlo import accept
 from atomsim.relaxation import RelaxSettings, iter_relax
 from atomsim.structures.prototypes import load_prototype
 
-SAME_EV = 0.005
-"""Energies of one arrangement from two relaxations at 0.05 eV/Å differ by less, eV per cell."""
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -46,13 +43,13 @@ class Cell:
         return OrderingProblem.of(atoms, ["+".join(self.species)])
 
 
+TWO_BY_FOUR, THREE_BY_THREE = ((2, 0, 0), (0, 4, 0), (0, 0, 1)), ((3, 0, 0), (0, 3, 0), (0, 0, 1))
 CELLS = (
-    Cell("Li8Ni4Mn4O16", "LiCoO2", ((2, 0, 0), (0, 2, 0), (0, 0, 2)), {"Ni": 4, "Mn": 4}),
-    Cell("Li6Ni2Mn2Co2O12", "LiCoO2", ((3, 0, 0), (0, 2, 0), (0, 0, 1)), {"Ni": 2, "Mn": 2, "Co": 2}),
-    Cell("Li8Ni2Mn2Co4O16", "LiCoO2", ((2, 0, 0), (0, 4, 0), (0, 0, 1)), {"Ni": 2, "Mn": 2, "Co": 4}),
-    Cell("Li9Ni3Mn3Co3O18", "LiCoO2", ((3, 0, 0), (0, 3, 0), (0, 0, 1)), {"Ni": 3, "Mn": 3, "Co": 3}),
-    Cell("Li6Ni1Mn2Co3O12", "LiCoO2", ((6, 0, 0), (0, 1, 0), (0, 0, 1)), {"Ni": 1, "Mn": 2, "Co": 3}),
-    Cell("Li8Ni3Mn5O16", "LiCoO2", ((4, 0, 0), (0, 2, 0), (0, 0, 1)), {"Ni": 3, "Mn": 5}),
+    Cell("Li8Ni2Mn2Co4O16", "LiCoO2", TWO_BY_FOUR, {"Ni": 2, "Mn": 2, "Co": 4}),
+    Cell("Li8Ni2Mn3Co3O16", "LiCoO2", TWO_BY_FOUR, {"Ni": 2, "Mn": 3, "Co": 3}),
+    Cell("Li8Ni3Mn3Co2O16, 2 x 2 x 2", "LiCoO2", ((2, 0, 0), (0, 2, 0), (0, 0, 2)), {"Ni": 3, "Mn": 3, "Co": 2}),
+    Cell("Li9Ni2Mn3Co4O18", "LiCoO2", THREE_BY_THREE, {"Ni": 2, "Mn": 3, "Co": 4}),
+    Cell("Li9Ni3Mn3Co3O18", "LiCoO2", THREE_BY_THREE, {"Ni": 3, "Mn": 3, "Co": 3}),
 )
 
 
@@ -77,7 +74,8 @@ def cells(potential: Potential) -> None:
         rank = [n for n, a in enumerate(sorted(search.arrangements, key=lambda a: a.number)) if a is search.lowest]
         above = search.lowest.relaxation.energy - energies.min()
         print(
-            f"{cell.name}: {len(systems)} distinct, {calls} calls; search {budget} relaxations, {search.force_calls} calls, "
+            f"{cell.name}: {len(systems)} distinct, {calls} calls; "
+            f"search {budget} relaxations, {search.force_calls} calls, "
             f"{above * 1e3:+.1f} meV from the ground state, found as number {rank[0] + 1}; "
             f"second lies {np.sort(energies)[1] - energies.min():.3f} eV above, spread {np.ptp(energies):.2f} eV; "
             f"leave-one-out {search.error_meV_per_site:.1f} meV/site",
