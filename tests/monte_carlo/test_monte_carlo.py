@@ -96,8 +96,8 @@ def test_energy_and_order_of_binary_lattices_are_the_exact_ones(coupling):
     temperatures = np.array([0.04, 0.06, 0.09, 0.15])
     bonds = (couplings / coupling > 0).astype(float)
     deviations = []  # of energies, and of Warren–Cowley α = 1 − P(BB) / c², in standard errors
-    for seed in range(4):
-        found = temper(energy, [range(16)], states[0], temperatures, chains=24, sweeps=80, burn_in=40, seed=seed)
+    for seed in range(2):
+        found = temper(energy, [range(16)], states[0], temperatures, chains=64, sweeps=50, burn_in=40, seed=seed)
         sampled = found.occupations.astype(float)
         pairs = np.einsum("ctsi,ij,ctsj->cts", sampled, bonds, sampled, optimize=True) / bonds.sum()
         errors = standard_error(pairs.mean(axis=2))
@@ -107,10 +107,11 @@ def test_energy_and_order_of_binary_lattices_are_the_exact_ones(coupling):
             exact_pairs = weight @ np.einsum("ni,ij,nj->n", states, bonds, states) / bonds.sum()
             deviations.append((found.mean_energies[t] - weight @ levels) / found.energy_errors[t])
             deviations.append((pairs[:, t].mean() - exact_pairs) / errors[t])
-        assert (found.scale_reduction < 1.25).all()
+        assert (found.scale_reduction < 1.3).all()
         assert (found.swaps > 0.2).all()
-    assert np.mean(np.abs(deviations) < 2) >= 0.9
-    assert np.abs(deviations).max() < 3.5
+    # over many seeds one in twenty lies beyond 2 (benchmarks/RESULTS.md); those of one seed depend on one another
+    assert np.sqrt(np.mean(np.square(deviations))) < 2
+    assert np.abs(deviations).max() < 3
 
 
 def test_one_seed_gives_one_sampling():
