@@ -138,7 +138,7 @@ if __name__ == "__main__":
     model = load_potential("chgnet-0.3.0", device="cpu")
     if sys.argv[1:] == ["cells"]:
         cells(model)
-    else:
+    elif sys.argv[1:] == ["prototype"]:
         prototype(model)
-        unrelaxed(model)
-        unrelaxed(model, seed=2)
+    else:
+        unrelaxed(model, seed=int(sys.argv[2]))

@@ -53,7 +53,7 @@ def _searches(records: Sequence[Record]) -> Table:
     columns = [
         Column("Structure"), Column("Status"), Column("Sites", "d"), Column("Arrangements", "d"),
         Column("Distinct", "d"), Column("Relaxed", "d"), Column("Force calls", "d"),
-        Column("Leave-one-out (meV/site)", ".1f"), Column("Penalty", "g"), Column("Flags"),
+        Column("Leave-one-out (meV/site)", ".1f"), Column("Penalty", ".1g"), Column("Flags"),
     ]  # fmt: skip
     rows: list[list[Cell]] = [
         [
@@ -131,7 +131,7 @@ def _rank_table(records: Sequence[Record]) -> Table:
 
 
 def _arrangements(records: Sequence[Record]) -> Table:
-    wanted = list(dict.fromkeys(t for r in records for a in r.values["relaxed"] for t in a["weights"]))
+    wanted = sorted({t for r in records for a in r.values["relaxed"] for t in a["weights"]}, key=float)
     columns = [
         Column("Structure"), Column("Number", "d"), Column("Above the lowest (eV)", "+.3f"),
         Column("Alike by symmetry", "d"), Column("Relaxed as", "d"), Column("Sites"),
