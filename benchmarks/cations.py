@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,9 +54,9 @@ CELLS = (
 )
 
 
-def cells(potential: Potential) -> None:
+def cells(potential: Potential, chosen: Sequence[Cell]) -> None:
     """Relax every arrangement of each cell, and search the same cells with a fifth of the relaxations."""
-    for cell in CELLS:
+    for cell in chosen:
         problem = cell.problem()
         everything = enumerate_all(problem, 2000)
         assert everything is not None
@@ -136,8 +137,8 @@ def prototype(potential: Potential) -> None:
 
 if __name__ == "__main__":
     model = load_potential("chgnet-0.3.0", device="cpu")
-    if sys.argv[1:] == ["cells"]:
-        cells(model)
+    if sys.argv[1:2] == ["cells"]:
+        cells(model, [CELLS[int(n)] for n in sys.argv[2:]] or CELLS)
     elif sys.argv[1:] == ["prototype"]:
         prototype(model)
     else:
