@@ -137,7 +137,7 @@ def test_warren_cowley_of_order_and_of_disorder():
     assert alpha[0, 0, a, b] == pytest.approx(1 - (8 / 12) / 0.5)
     many = OrderingProblem.of(large(), ["Li+Co"])
     _, random = warren_cowley(many, many.random(500, np.random.default_rng(0)), 1)
-    assert random[:, 0, 0, 1].mean() == pytest.approx(-1 / 15, abs=0.01)  # of a finite cell at fixed composition
+    assert random[:, 0, 0, 1].mean() == pytest.approx(-1 / 15, abs=0.03)  # of a finite cell at fixed composition
 
 
 @pytest.mark.parametrize("limit", [2000, 0], ids=["enumerated", "sampled"])
