@@ -276,12 +276,11 @@ class Stopping:
 
 def test_an_interrupted_search_continues_to_the_bit(tmp_path):
     from atomsim.execution.checkpoint import Remembering
-    from atomsim.models.load import load_potential
 
-    potential = load_potential("lj-test", device="cpu")
+    potential = Pairs(OrderingProblem.of(large(), ["Li+Co"]), 0.03)
     settings = order.Settings(
         structures=["given"], sublattices=["Li+Co"], relaxations=14, batch=7, lowest=1, sweeps=20, chains=2,
-        max_steps=3, shells=1, enumerate_limit=0, fmax_eV_per_A=5.0, final_fmax_eV_per_A=5.0,
+        max_steps=3, shells=1, enumerate_limit=0, cell=False, fmax_eV_per_A=5.0, final_fmax_eV_per_A=5.0,
     )  # fmt: skip
     given = Record(
         task="t", step="given", kind="structures", label="salt", status="done", structure=atoms_to_json(large())
@@ -308,7 +307,7 @@ def test_commands_from_file_to_report(tmp_path, monkeypatch):
     make_supercell(atoms, np.diag([2, 1, 1])).write("nmc.vasp", sort=True)
     engine = ["--potential", "lj-test", "--device", "cpu", "--processes", "0"]
     shown = CliRunner().invoke(
-        app, ["order", "nmc.vasp", "--relaxations", "7", "--fmax", "5", "-T", "600,900", *engine]
+        app, ["order", "nmc.vasp", "--relaxations", "7", "--lowest", "1", "--fmax", "5", "-T", "600,900", *engine]
     )
     assert shown.exit_code in (0, 1), shown.output
     words = ["dope", "nmc.vasp", "--dopant", "W", "--sites", "Mn,Li:ion-layer", "--per-site", "1", "--fmax", "5"]
