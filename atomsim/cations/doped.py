@@ -12,6 +12,8 @@ from atomsim.store.records import Record
 from atomsim.types import FloatArray
 
 RESAMPLES = 2000
+FEWEST = 4
+"""Values below which resampling gives no interval: with two or three it is far too narrow."""
 LAYERS = ("slab_A", "gap_A", "spacing_A", "c_A", "across_A")
 
 
@@ -52,7 +54,7 @@ class Paired:
     @property
     def resolved(self) -> bool:
         """True where the interval leaves out 0."""
-        return self.n > 1 and (self.low > 0 or self.high < 0)
+        return bool(self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _paired(what: str, site: str, x: float, undoped: float, differences: FloatAr
 
 def bootstrap(differences: FloatArray, hosts: Sequence[str]) -> tuple[float, float]:
     """95 % interval of a mean by resampling hosts, and pairs within them (Efron & Tibshirani 1993, ch. 8); seeded."""
-    if len(differences) < 2:
+    if len(differences) < FEWEST:
         return float("nan"), float("nan")
     generator = np.random.default_rng(0)
     by_host = [differences[[n for n, h in enumerate(hosts) if h == name]] for name in dict.fromkeys(hosts)]
@@ -179,7 +181,8 @@ def voltage_shifts(records: Sequence[Record], charge: int = 1) -> list[VoltageSh
         above, below = (np.array(list(excess[c].values())) for c in (high, low))
         shifts = -(above[:, None] - below) / (charge * ions)
         interval = (float("nan"), float("nan"))
-        if shifts.size > 1:
+        # an end with one arrangement alone, such as all ions, counts as exact
+        if max(len(above), len(below)) >= FEWEST and all(len(e) == 1 or len(e) >= FEWEST for e in (above, below)):
             generator = np.random.default_rng(0)
             means = [
                 -(generator.choice(above, len(above)).mean() - generator.choice(below, len(below)).mean())

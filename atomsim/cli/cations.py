@@ -209,7 +209,9 @@ def _print_doping(records: list[Record]) -> None:
     show.print_table(columns, rows)
     for p in paired_layers(records):
         if p.what in ("slab_A", "gap_A", "spacing_A"):
-            words = f"{p.mean:+.4f} Å over {p.n} pairs" + ("" if p.resolved else ", no difference resolved")
+            words = f"{p.mean:+.4f} Å over {p.n} pairs" + (
+                "" if p.resolved else ", no difference resolved" if p.n > 3 else ", too few for an interval"
+            )
             sys.stdout.write(f"{p.site}: {p.what.removesuffix('_A')} {p.undoped:.4f} Å, with the dopant {words}\n")
     for r in records:
         if not r.good:

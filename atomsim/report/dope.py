@@ -8,6 +8,7 @@ import numpy as np
 
 from atomsim.analysis.published import doping_values
 from atomsim.cations.doped import Paired, Preference, paired_layers, preferences, voltage_shifts
+from atomsim.cations.states import nearest_states
 from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Notice, Number, Panel, Section, Series, Table
 from atomsim.report.parts import Part
 from atomsim.report.style import BLUE, GREEN, VERMILION
@@ -80,7 +81,7 @@ def _layer_table(layers: Sequence[Paired]) -> Table:
     rows: list[list[Cell]] = [
         [
             p.site, p.x, WORDS[p.what], p.n, p.undoped, p.mean, _finite(p.error), _finite(p.low), _finite(p.high),
-            "yes" if p.resolved else "no difference resolved",
+            _resolved(p.low, p.high),
         ]
         for p in layers
     ]  # fmt: skip
@@ -134,10 +135,9 @@ def _voltages(records: Sequence[Record]) -> Table:
     ]  # fmt: skip
     rows: list[list[Cell]] = []
     for v in voltage_shifts(records):
-        resolved = v.n > 1 and (v.low_V > 0 or v.high_V < 0)
         rows.append([
             v.x_high, v.x_low, v.n, v.mean_V, _finite(v.low_V), _finite(v.high_V),
-            "yes" if resolved else "no difference resolved",
+            _resolved(v.low_V, v.high_V),
         ])  # fmt: skip
     caption = (
         "Doped minus undoped with the same arrangements of ions: the metal's energy drops out. No hull is implied."
@@ -154,7 +154,13 @@ def _states(records: Sequence[Record]) -> Table:
         Column("Atoms by state"),
     ]
     rows: list[list[Cell]] = [
-        [r.label, r.tags.get("content"), element, found["mean_moment_muB"], _counts(found["by_state"])]
+        [
+            r.label,
+            r.tags.get("content"),
+            element,
+            found["mean_moment_muB"],
+            _counts(nearest_states(element, found["moments_muB"])),
+        ]
         for r in records
         for element, found in r.values.get("states", {}).items()
     ]
@@ -165,8 +171,8 @@ def _states(records: Sequence[Record]) -> Table:
     return Table("states", "States by moments", columns, rows, caption)
 
 
-def _counts(by_state: dict[str, int]) -> str:
-    return ", ".join(f"{n} × {state}" for state, n in by_state.items())
+def _counts(by_state: dict[int, int]) -> str:
+    return ", ".join(f"{n} × {state}+" for state, n in by_state.items())
 
 
 def _cells(records: Sequence[Record]) -> Table:
@@ -193,6 +199,12 @@ def _cells(records: Sequence[Record]) -> Table:
         ])  # fmt: skip
     bad = frozenset(n for n, r in enumerate(records) if not r.good)
     return Table("doped-cells", "Cells", columns, rows, flagged=bad)
+
+
+def _resolved(low: float, high: float) -> str:
+    if not np.isfinite(low):
+        return "too few pairs"
+    return "yes" if low > 0 or high < 0 else "no difference resolved"
 
 
 def _finite(value: float) -> float | None:

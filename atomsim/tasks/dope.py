@@ -234,7 +234,7 @@ def run(
 
 
 def _record(task: Task, found: Relaxation, settings: Settings) -> Record:
-    from atomsim.cations.states import metal_states
+    from atomsim.cations.states import metal_moments
     from atomsim.tasks.order_record import layer_values
 
     values: dict[str, Any] = {"n_atoms": len(found.atoms), "force_calls": found.force_calls, "steps": found.steps}
@@ -246,7 +246,7 @@ def _record(task: Task, found: Relaxation, settings: Settings) -> Record:
         values["volume_A3"] = float(found.atoms.cell.volume)
         if found.magmoms is not None:
             arrays["magmoms"] = found.magmoms
-            values["states"] = metal_states(found.atoms, found.magmoms)
+            values["states"] = metal_moments(found.atoms, found.magmoms)
     sound = np.isfinite(found.atoms.positions).all()
     structure = atoms_to_json(found.atoms, arrays) if sound else task.structure
     return record_of(task, found.status, found.message, values=values, structure=structure)
