@@ -133,12 +133,10 @@ def _voltages(records: Sequence[Record]) -> Table:
         Column("From x", "g"), Column("to x", "g"), Column("Pairs", "d"), Column("Shift (V)", "+.3f"),
         Column("95 % from", "+.3f"), Column("to", "+.3f"), Column("Resolved"),
     ]  # fmt: skip
-    rows: list[list[Cell]] = []
-    for v in voltage_shifts(records):
-        rows.append([
-            v.x_high, v.x_low, v.n, v.mean_V, _finite(v.low_V), _finite(v.high_V),
-            _resolved(v.low_V, v.high_V),
-        ])  # fmt: skip
+    rows: list[list[Cell]] = [
+        [v.x_high, v.x_low, v.n, v.mean_V, _finite(v.low_V), _finite(v.high_V), _resolved(v.low_V, v.high_V)]
+        for v in voltage_shifts(records)
+    ]
     caption = (
         "Doped minus undoped with the same arrangements of ions: the metal's energy drops out. No hull is implied."
     )
