@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -20,6 +21,7 @@ from atomsim.cations.candidates import enumerate_all
 from atomsim.cations.problem import OrderingProblem
 from atomsim.cations.search import find_order
 from atomsim.cations.settings import OrderSettings
+from atomsim.execution.checkpoint import Remembering
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
 from atomsim.monte_carlo import accept
@@ -136,7 +138,11 @@ def prototype(potential: Potential) -> None:
 
 
 if __name__ == "__main__":
-    model = load_potential("chgnet-0.3.0", device="cpu")
+    model: Potential = load_potential("chgnet-0.3.0", device="cpu")
+    if "--keep" in sys.argv:
+        place = sys.argv.index("--keep")
+        model = Remembering(model, Path(sys.argv[place + 1]), interval_s=10)
+        del sys.argv[place : place + 2]
     if sys.argv[1:2] == ["cells"]:
         cells(model, [CELLS[int(n)] for n in sys.argv[2:]] or CELLS)
     elif sys.argv[1:] == ["prototype"]:
