@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from atomsim.api.cations import CationOrder, Doping, dope, order
     from atomsim.api.compare import Comparison, compare
     from atomsim.api.diffusion import Diffusivities, diffusion
     from atomsim.api.dynamics import Dynamics, Trajectory
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _HOMES = {
+    "api.cations": ("CationOrder", "Doping", "dope", "order"),
     "api.compare": ("Comparison", "compare"),
     "api.diffusion": ("Diffusivities", "diffusion"),
     "api.dynamics": ("Dynamics", "Trajectory"),
@@ -69,6 +71,8 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "electrode",
     "dimerize",
     "vacancies",
+    "order",
+    "dope",
     "compare",
     "md",
     "diffusion",
@@ -82,10 +86,12 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "open_run",
     "run_step",
     "AtomsimError",
+    "CationOrder",
     "Comparison",
     "DimerSearch",
     "Dimers",
     "Diffusivities",
+    "Doping",
     "Dynamics",
     "Electrode",
     "Evaluation",

@@ -106,6 +106,25 @@ def compare(electrode: Electrode, parent: str | None) -> list[dict[str, Any]]:
     return [_compare_one(electrode, dict(entry)) for entry in entries]
 
 
+def doping_values(dopant: str, elements: set[str]) -> list[dict[str, Any]]:
+    """Return the published changes of layers by a dopant in a host of some elements: each reading of the labels.
+
+    Args:
+        dopant: symbol.
+        elements: of the doped crystal; the host of the paper must hold no other.
+    """
+    found = []
+    for entry in _data().get("doping", []):
+        if (
+            entry["dopant"] == dopant
+            and elements <= {*entry["elements"], dopant}
+            and set(entry["elements"]) <= elements
+        ):
+            citation = _data()["citations"][entry["citation"]]
+            found += [{**value, "citation": citation} for value in entry["values"]]
+    return found
+
+
 def _compare_one(electrode: Electrode, entry: dict[str, Any]) -> dict[str, Any]:
     head = {key: entry.pop(key, "") for key in ("what", "unit", "citation", "remark")}
     reference: float | str = entry.pop("reference")

@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 
 from atomsim.errors import InputError
+from atomsim.monte_carlo import accept
 from atomsim.structures.electrostatics import ewald_matrix
 from atomsim.types import FloatArray, IntArray
 
@@ -60,7 +61,7 @@ def quasi_random(
     """
     index = np.asarray(sites, dtype=np.int64)
     start = _fill(len(index), composition)
-    distances, neighbours = _shells(atoms[index], shells)
+    distances, neighbours = pair_shells(atoms[index], shells)
     bonds = neighbours.sum(axis=(1, 2)).astype(float)
     fractions = np.array(list(composition.values())) / len(index)
     target = np.outer(fractions, fractions)
@@ -137,7 +138,7 @@ def _fill(n_sites: int, composition: Mapping[str, int]) -> IntArray:
     return np.repeat(np.arange(len(composition)), list(composition.values()))
 
 
-def _shells(sublattice: Atoms, shells: int) -> tuple[list[float], FloatArray]:
+def pair_shells(sublattice: Atoms, shells: int) -> tuple[list[float], FloatArray]:
     """Return the distance of the first shells and how many neighbours j has i in each, (shells, n, n)."""
     cutoff = 2.0
     while True:
@@ -172,7 +173,7 @@ def _anneal(
             continue
         current[a], current[b] = current[b], current[a]
         trial = objective(current)
-        if trial <= value or generator.random() < np.exp((value - trial) / temperature):
+        if accept(trial - value, float(temperature), generator):
             value = trial
             if value < lowest - 1e-12 * max(1.0, abs(lowest)):
                 best, lowest = current.copy(), value

@@ -9,6 +9,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from atomsim.monte_carlo import accept
 from atomsim.pulse import at_work
 from atomsim.types import FloatArray, IntArray
 
@@ -115,7 +116,7 @@ def _cool(
         filled, empty = np.flatnonzero(current), np.flatnonzero(~current)
         i, j = generator.choice(filled), generator.choice(empty)
         change = _jump_energy(current, quadratic, linear, np.array([i]), np.array([j]))[0, 0]
-        if change <= 0 or generator.random() < np.exp(-change / temperature):
+        if accept(float(change), float(temperature), generator):
             current[i], current[j] = False, True
             visited.append(current.copy())
     return [*visited, _descend(current, quadratic, linear)]

@@ -21,6 +21,8 @@ MODULES = {
     "neb": "atomsim.tasks.neb",
     "md": "atomsim.tasks.md",
     "phonons": "atomsim.tasks.phonons",
+    "order": "atomsim.tasks.order",
+    "dope": "atomsim.tasks.dope",
 }
 """Module of each kind, imported when it is first used."""
 

@@ -1,0 +1,194 @@
+"""Doped against undoped cells: preference at fixed composition, paired differences of layers and of voltages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from atomsim.store.records import Record
+from atomsim.types import FloatArray
+
+RESAMPLES = 2000
+FEWEST = 4
+"""Values below which resampling gives no interval: with two or three it is far too narrow."""
+LAYERS = ("slab_A", "gap_A", "spacing_A", "c_A", "across_A")
+
+
+@dataclass(frozen=True)
+class Preference:
+    """One sublattice against the best, at one composition."""
+
+    site: str
+    formula: str
+    above_eV: float
+    """Lowest cell of this sublattice above the lowest of all, eV per cell."""
+    paired_eV: tuple[float, ...]
+    """The same for each host alone, where it has a cell on the first sublattice too."""
+    cells: int
+    """Cells that converged."""
+    of: int
+    """Cells that were computed."""
+    exchanged: bool
+    """True where the dopant was exchanged with what stands there."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Mean of paired differences, doped − undoped, with its 95 % bootstrap interval."""
+
+    what: str
+    site: str
+    x: float
+    n: int
+    undoped: float
+    """Mean over the hosts."""
+    mean: float
+    error: float
+    """Standard error over the pairs; over hosts where several pairs share one, their means count once."""
+    low: float
+    high: float
+
+    @property
+    def resolved(self) -> bool:
+        """True where the interval leaves out 0."""
+        return bool(self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True)
+class VoltageShift:
+    """Difference of the mean voltage between two ion contents, doped − undoped, with the same arrangements."""
+
+    x_high: float
+    x_low: float
+    n: int
+    """Pairs of arrangements, one at each content."""
+    mean_V: float
+    low_V: float
+    high_V: float
+
+
+def preferences(records: Sequence[Record]) -> list[Preference]:
+    """Return the preference of each sublattice, the best first; cells of other compositions are never compared."""
+    found = []
+    doped = [r for r in records if r.tags.get("role") == "doped"]
+    for formula in dict.fromkeys(r.tags["formula"] for r in doped):
+        own = [r for r in doped if r.tags["formula"] == formula]
+        good = [r for r in own if r.good]
+        if not good:
+            continue
+        lowest = min(r.values["energy_eV"] for r in good)
+        first = _lowest_by_host([r for r in good if not r.tags["donors"]])
+        for site in dict.fromkeys(r.tags["site"] for r in own):
+            of_site = [r for r in good if r.tags["site"] == site]
+            if not of_site:
+                continue
+            by_host = _lowest_by_host(of_site)
+            found.append(
+                Preference(
+                    site=site,
+                    formula=formula,
+                    above_eV=min(by_host.values()) - lowest,
+                    paired_eV=tuple(e - first[h] for h, e in by_host.items() if h in first),
+                    cells=len(of_site),
+                    of=sum(r.tags["site"] == site for r in own),
+                    exchanged=any(r.tags["donors"] for r in of_site),
+                )
+            )
+    return sorted(found, key=lambda p: (p.formula, p.above_eV))
+
+
+def _lowest_by_host(records: Sequence[Record]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for r in records:
+        found[r.tags["host"]] = min(r.values["energy_eV"], found.get(r.tags["host"], np.inf))
+    return found
+
+
+def paired_layers(records: Sequence[Record]) -> list[Paired]:
+    """Return the changes of the layers by dopant site and ion content, each doped cell against its own host."""
+    hosts = {r.tags["host"]: r for r in records if r.tags.get("role") == "host" and r.good and "layers" in r.values}
+    doped = [
+        r for r in records
+        if r.tags.get("role") == "doped" and r.good and "layers" in r.values and r.tags["host"] in hosts
+    ]  # fmt: skip
+    found = []
+    for site, x in dict.fromkeys((r.tags["site"], r.tags["content"]) for r in doped):
+        own = [r for r in doped if (r.tags["site"], r.tags["content"]) == (site, x)]
+        for what in LAYERS:
+            pairs = [
+                (hosts[r.tags["host"]].values["layers"].get(what), r.values["layers"].get(what), r.tags["host"])
+                for r in own
+            ]
+            known = [(a, b - a, h) for a, b, h in pairs if a is not None and b is not None]
+            if known:
+                differences = np.array([d for _, d, _ in known])
+                names = [h for _, _, h in known]
+                undoped = float(np.mean([a for a, _, _ in known]))
+                found.append(_paired(what, site, x, undoped, differences, names))
+    return found
+
+
+def _paired(what: str, site: str, x: float, undoped: float, differences: FloatArray, hosts: Sequence[str]) -> Paired:
+    n = len(differences)
+    error = float(differences.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+    low, high = bootstrap(differences, hosts)
+    return Paired(what, site, x, n, undoped, float(differences.mean()), error, low, high)
+
+
+def bootstrap(differences: FloatArray, hosts: Sequence[str]) -> tuple[float, float]:
+    """95 % interval of a mean by resampling hosts, and pairs within them (Efron & Tibshirani 1993, ch. 8); seeded."""
+    if len(differences) < FEWEST:
+        return float("nan"), float("nan")
+    generator = np.random.default_rng(0)
+    by_host = [differences[[n for n, h in enumerate(hosts) if h == name]] for name in dict.fromkeys(hosts)]
+    means = np.empty(RESAMPLES)
+    for k in range(RESAMPLES):
+        drawn = [by_host[i] for i in generator.integers(len(by_host), size=len(by_host))]
+        means[k] = np.concatenate([generator.choice(d, len(d)) for d in drawn]).mean()
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def voltage_shifts(records: Sequence[Record], charge: int = 1) -> list[VoltageShift]:
+    """Return by how much the dopant moves the mean voltage between neighbouring ion contents.
+
+    With E_W(x) = E(doped) − E(undoped) of one arrangement, the shift is −[E_W(x₁) − E_W(x₂)] / (z Δn): the ion's
+    reference drops out. Only cells whose dopants replace atoms without an exchange, and keep all ions, are taken.
+    """
+    hosts = {r.tags["host"]: r for r in records if r.tags.get("role") == "host" and r.good}
+    excess: dict[tuple[float, int], dict[str, float]] = {}
+    for r in records:
+        t = r.tags
+        if (
+            t.get("role") != "doped"
+            or not r.good
+            or t["donors"]
+            or t["removed"]
+            or t["swapped"]
+            or t["host"] not in hosts
+        ):
+            continue
+        gained = r.values["energy_eV"] - hosts[t["host"]].values["energy_eV"]
+        own = excess.setdefault((t["content"], t["n_ions"]), {})
+        own[t["host"]] = min(gained, own.get(t["host"], np.inf))
+    contents = sorted(excess, reverse=True)
+    found = []
+    for high, low in pairwise(contents):
+        ions = high[1] - low[1]
+        above, below = (np.array(list(excess[c].values())) for c in (high, low))
+        shifts = -(above[:, None] - below) / (charge * ions)
+        interval = (float("nan"), float("nan"))
+        # an end with one arrangement alone, such as all ions, counts as exact
+        if max(len(above), len(below)) >= FEWEST and all(len(e) == 1 or len(e) >= FEWEST for e in (above, below)):
+            generator = np.random.default_rng(0)
+            means = [
+                -(generator.choice(above, len(above)).mean() - generator.choice(below, len(below)).mean())
+                / (charge * ions)
+                for _ in range(RESAMPLES)
+            ]
+            interval = tuple(float(q) for q in np.quantile(means, [0.025, 0.975]))  # type: ignore[assignment]
+        found.append(VoltageShift(high[0], low[0], int(shifts.size), float(shifts.mean()), *interval))
+    return found
