@@ -135,7 +135,7 @@ class Electrode(Result):
         return InsertionElectrode.from_entries(self.entries, entry_of(self.reference))
 
     def plot(self, ax: Axes | None = None, *, kind: str = "voltage") -> Axes:
-        """Draw what the report draws: voltages with published ones beside them, the ``hull``, the ``lattice`` …
+        """Draw what the report draws: voltages with published ones beside them, the ``hull`` or another chart.
 
         Args:
             ax: axes to draw on, of a figure of several panels the first; new ones for all if not given.

@@ -45,7 +45,7 @@ def full(patch: pytest.MonkeyPatch, after: int) -> None:
     left = [after]
 
     def fsync(descriptor: int) -> None:
-        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".evals"):
+        if Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".evals":
             left[0] -= 1
             if left[0] < 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
