@@ -91,7 +91,7 @@ def electrode(found: Any, ax: Axes | None, kind: str) -> Axes:
         return ax
     drawn = figure()
     drawn.set_size_inches(*size_of(chart))
-    panels = drawn.subplots(len(chart.panels), 1, sharex=True, squeeze=False)[:, 0]
+    panels = list(drawn.subplots(len(chart.panels), 1, sharex=True, squeeze=False)[:, 0])
     draw_panels(chart, panels)
     first: Axes = panels[0]
     return first

@@ -41,7 +41,7 @@ def save_figures(chart: Chart, folder: Path, stem: str) -> list[Path]:
     paths = [folder / f"{stem}.png", folder / f"{stem}.svg"]
     with mpl.rc_context(RC):
         figure = Figure(figsize=size_of(chart), layout="constrained")
-        draw_panels(chart, figure.subplots(len(chart.panels), 1, sharex=True, squeeze=False)[:, 0])
+        draw_panels(chart, list(figure.subplots(len(chart.panels), 1, sharex=True, squeeze=False)[:, 0]))
         options: tuple[dict[str, Any], ...] = ({"dpi": 200}, {"metadata": {"Date": None}})
         for path, how in zip(paths, options, strict=True):
             with replacing(path) as unfinished:
