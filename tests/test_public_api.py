@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
 import inspect
@@ -13,8 +14,9 @@ import pytest
 
 import atomsim
 from atomsim import api
-from atomsim.api import hops, md, migration, orderings, paths, relax, vibrations
-from atomsim.tasks import barriers, delithiate, neb
+from atomsim.api import hops, md, migration, orderings, oxygen, paths, relax, vibrations
+from atomsim.execution.job import Engine
+from atomsim.tasks import barriers, delithiate, dimerize, neb
 from atomsim.tasks import md as md_step
 from atomsim.tasks import phonons as phonon_step
 from atomsim.tasks import relax as relax_step
@@ -37,6 +39,7 @@ def test_importing_atomsim_imports_no_large_library():
 
 SIGNATURES = [
     (atomsim.relax, relax_step.Settings, relax.RELAX_KEYS),
+    (atomsim.dimerize, dimerize.Settings, oxygen.DIMER_KEYS),
     (atomsim.md, md_step.Settings, md.MD_KEYS),
     (atomsim.neb, neb.Settings, paths.NEB_KEYS),
     (atomsim.hops, barriers.Settings, hops.HOP_KEYS),
@@ -61,6 +64,19 @@ def test_a_signature_says_what_the_settings_say(verb, model, keys):
         given = parameters[key].default
         if given is not inspect.Parameter.empty:
             assert (list(given) if isinstance(given, tuple) else given) == default, key
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_signature_shows_values_not_names(name):
+    """Documentation is made from the source: a default there is a value that a reader can use."""
+    function = inspect.unwrap(getattr(atomsim, name))
+    (definition,) = ast.parse(inspect.getsource(function)).body
+    defaults = [*definition.args.defaults, *(d for d in definition.args.kw_defaults if d is not None)]
+    for default in defaults:
+        ast.literal_eval(default)
+    parameters = inspect.signature(function).parameters
+    if "potential" in parameters and name not in ("electrode", "run_campaign"):
+        assert parameters["potential"].default == Engine().potential
 
 
 @pytest.mark.parametrize("name", VERBS)

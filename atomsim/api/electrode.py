@@ -11,7 +11,6 @@ from atomsim.api.electrode_inputs import host_tags, metal_of
 from atomsim.api.execution import How, Plan, Planned, execute
 from atomsim.api.relaxed import Relaxation, Relaxations
 from atomsim.api.results import NAN, Result
-from atomsim.api.views import axes
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -136,21 +135,22 @@ class Electrode(Result):
         return InsertionElectrode.from_entries(self.entries, entry_of(self.reference))
 
     def plot(self, ax: Axes | None = None, *, kind: str = "voltage") -> Axes:
-        """Draw voltage against x, the ``hull``, the ``lattice``, or ``xrd`` patterns.
+        """Draw what the report draws: voltages with published ones beside them, the ``hull`` or another chart.
 
         Args:
-            ax: axes to draw on; new ones if not given.
-            kind: ``voltage``, ``hull``, ``lattice`` or ``xrd``.
+            ax: axes to draw on, of a figure of several panels the first; new ones for all if not given.
+            kind: ``voltage``, ``hull``, ``lattice``, ``layers``, ``oxygen``, ``shortest``, ``moments``, ``oxidation``
+                or ``xrd``.
 
         Returns:
             The axes.
 
         Raises:
-            InputError: for another kind.
+            InputError: for another kind, or where there is nothing of it.
         """
         from atomsim.api import plots
 
-        return plots.electrode(self, axes(ax), kind)
+        return plots.electrode(self, ax, kind)
 
     def _told(self) -> str:
         if not self.ok:

@@ -11,7 +11,6 @@ from atomsim.api.dynamics import Dynamics
 from atomsim.api.each import Call, changed
 from atomsim.api.execution import GIVEN, Found, How, Plan, Planned, check_processes, execute, run_path
 from atomsim.api.inputs import checked, items_of
-from atomsim.api.potentials import DEFAULT
 from atomsim.api.results import Results
 from atomsim.errors import InputError, Interrupted
 
@@ -34,7 +33,7 @@ MD_KEYS = (
 @verb
 def md(
     structures: Any,
-    potential: Any = DEFAULT,
+    potential: Any = "chgnet-0.3.0",
     *,
     ensemble: Literal["nve", "nvt", "npt", "npt_flexible", "langevin"] = "nvt",
     temperature_K: Any,

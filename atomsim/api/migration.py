@@ -11,7 +11,7 @@ from atomsim.api.execution import Found, How, Plan, Planned, check_processes, ex
 from atomsim.api.hops import HOP_KEYS, Hops, surveyed
 from atomsim.api.inputs import Item, one_item
 from atomsim.api.migrated import Migration
-from atomsim.api.potentials import DEFAULT, remember, resolve
+from atomsim.api.potentials import remember, resolve
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ MIGRATION_KEYS = (
 def migration(
     host: Any,
     ion: str = "Li",
-    potential: Any = DEFAULT,
+    potential: Any = "chgnet-0.3.0",
     *,
     max_length_A: float = 4.0,
     interstitials: bool = False,
@@ -115,12 +115,12 @@ def migration(
     Examples:
         >>> import atomsim
         >>> from ase.build import bulk
-        >>> from atomsim.models.pair import LennardJones
-        >>> argon = LennardJones(onset_A=4.5, cutoff_A=5.2)
-        >>> cheap = {"max_length_A": 4.0, "supercell_min_A": 7.0, "max_atoms": 32, "images": 3}
-        >>> found = atomsim.migration(bulk("Ar"), "Ar", argon, **cheap)  # doctest: +SKIP
-        >>> found  # doctest: +SKIP
-        <Migration Ar: 3D at 0.080 eV, 1 of 1 hops proven>
+        >>> small = {"max_length_A": 2.8, "supercell_min_A": 5.0, "max_atoms": 8, "images": 3}
+        >>> found = atomsim.migration(bulk("Cu", a=3.1), "Cu", "lj-test", **small, device="cpu")
+        >>> found
+        <Migration Cu: 3D at 0.242 eV, 1 of 1 hops proven>
+        >>> round(found.percolation.threshold_eV[3], 4), f"{found.diffusivity(300).mean:.1e}"
+        (0.242, '8.3e-07')
     """
     keys = {key: value for key, value in locals().items() if key in MIGRATION_KEYS}
     keys["check_with"] = _names(check_with)

@@ -10,10 +10,9 @@ from atomsim.api.arguments import made, verb
 from atomsim.api.each import changed
 from atomsim.api.execution import GIVEN, Found, How, Plan, Planned, check_processes, execute, run_path
 from atomsim.api.inputs import checked, items_of
-from atomsim.api.potentials import DEFAULT, remember, resolve
+from atomsim.api.potentials import remember, resolve
 from atomsim.api.results import Result, Results
 from atomsim.errors import InputError
-from atomsim.structures.pairs import KINDS
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -133,9 +132,14 @@ class Vacancies(Results[Result]):
 @verb
 def dimerize(
     structures: Any,
-    potential: Any = DEFAULT,
+    potential: Any = "chgnet-0.3.0",
     *,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = (
+        "shared edge of two octahedra",
+        "edge of one octahedron",
+        "edge around an ion's site",
+        "across the ion layer",
+    ),
     per_kind: int = 1,
     longest_A: float = 3.2,
     symprec_A: float = 0.05,
@@ -196,8 +200,7 @@ def dimerize(
     Examples:
         >>> import atomsim
         >>> found = atomsim.dimerize("charged.cif")  # doctest: +SKIP
-        >>> found[0].outcome, found[0].energy_eV  # doctest: +SKIP
-        ('O2', 1.70)
+        >>> found.counts, [pair.outcome for pair in found]  # doctest: +SKIP
     """
     keys = {key: value for key, value in locals().items() if key in DIMER_KEYS}
     if isinstance(check_with, str):
@@ -209,7 +212,7 @@ def dimerize(
 @verb
 def vacancies(
     structures: Any,
-    potential: Any = DEFAULT,
+    potential: Any = "chgnet-0.3.0",
     *,
     pairs: bool = False,
     longest_A: float = 3.2,
@@ -253,9 +256,9 @@ def vacancies(
 
     Examples:
         >>> import atomsim
-        >>> found = atomsim.vacancies("Li2MnO3")  # doctest: +SKIP
-        >>> [v.relaxed_eV for v in found.summary.vacancies]  # doctest: +SKIP
-        [2.5, 2.7]
+        >>> found = atomsim.vacancies("Li2O", "lj-test", device="cpu")
+        >>> found.counts, found.summary.notes
+        ({'converged': 2, 'invalid': 1}, ('no O2 to count from: O2 of this potential has a bond of 2.243 Å, ...',))
     """
     which: Literal["single", "pairs"] = "pairs" if pairs else "single"
     keys = {key: value for key, value in locals().items() if key in VACANCY_KEYS} | {"vacancies": which}

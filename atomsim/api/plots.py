@@ -1,4 +1,4 @@
-"""Figures of results: matplotlib axes with units on them; nothing is shown."""
+"""Figures of results: matplotlib axes with units on them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atomsim.api.views import figure
 from atomsim.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from atomsim.api.migrated import Migration
 
+ELECTRODE = ("voltage", "hull", "lattice", "layers", "oxygen", "shortest", "moments", "oxidation", "xrd")
+"""Kinds of figures of an electrode."""
 ARRHENIUS_K = np.linspace(250.0, 1000.0, 26)
 
 
@@ -35,9 +38,11 @@ def migration(found: Migration, ax: Axes, kind: str) -> Axes:
     """
     kind = chosen(kind, ("barriers", "paths", "arrhenius"))
     if kind == "paths":
-        for path in found.hops:
-            if path.barrier_eV is not None:
-                ax.plot(path.lengths_A, path.energies_eV - path.energies_eV[0], "o-", label=path.record.tags["hop"])
+        from atomsim.report.barriers_charts import profile
+
+        for n, path in enumerate(p for p in found.hops if p.barrier_eV is not None):
+            ax.plot(*profile(path.record), f"C{n}", label=path.record.tags["hop"])
+            ax.plot(path.lengths_A, path.energies_eV - path.energies_eV[0], f"oC{n}")
         ax.set_xlabel("length of the path, Å")
         ax.set_ylabel("energy over the start, eV")
         ax.legend()
@@ -64,38 +69,29 @@ def migration(found: Migration, ax: Axes, kind: str) -> Axes:
     return ax
 
 
-def electrode(found: Any, ax: Axes, kind: str) -> Axes:
-    """Draw voltage, hull, lattice or XRD patterns against x.
+def electrode(found: Any, ax: Axes | None, kind: str) -> Axes:
+    """Draw a chart of an electrode, as its report has it; on axes that are given, the first panel.
 
     Raises:
         InputError: for another kind, or where there is nothing of it.
     """
-    kind = chosen(kind, ("voltage", "hull", "lattice", "xrd"))
+    from atomsim.report import electrode_charts
+    from atomsim.report.mpl_chart import draw_panels, size_of
+
+    kind = chosen(kind, ELECTRODE)
     if not found.ok:
         raise InputError(f"nothing to draw: {found.message}")
-    rows = found.structures
-    if kind == "xrd":
-        for n, pattern in enumerate(found.record.values["xrd"]["patterns"]):
-            ax.vlines(pattern["two_theta_deg"], n, n + np.array(pattern["intensity"]) / 110, color=f"C{n % 10}")
-        ax.set_yticks(
-            range(len(found.record.values["xrd"]["patterns"])),
-            [f"x = {p['x']:g}" for p in found.record.values["xrd"]["patterns"]],
-        )
-        ax.set_xlabel(f"2θ, ° ({found.record.values['xrd']['radiation']})")
-        return ax
-    ax.set_xlabel(f"x, {found.record.values['ion']} per formula unit")
-    if kind == "hull":
-        ax.plot([r["x"] for r in rows], [r["formation_eV_per_fu"] for r in rows], "o", mfc="none")
-        ax.plot([v.x for v in found.hull], [v.formation_eV_per_fu for v in found.hull], "o-")
-        ax.set_ylabel("formation energy, eV per formula unit")
-        return ax
-    if kind == "lattice":
-        ax.plot([r["x"] for r in rows], [r["volume_per_fu_A3"] for r in rows], "o")
-        ax.set_ylabel("volume, Å³ per formula unit")
-        return ax
-    if not found.voltages:
+    if kind == "voltage" and not found.voltages:
         raise InputError("no voltages: there is no relaxed reference; give reference=")
-    for step in found.voltages:
-        ax.hlines(step.voltage_V, step.x_low, step.x_high)
-    ax.set_ylabel("voltage, V")
-    return ax
+    chart = {c.key: c for c in electrode_charts.charts(found.record.values)}.get(kind)
+    if chart is None:
+        raise InputError(f"nothing to draw of kind {kind!r}: the structures or their potential have none of it")
+    if ax is not None:
+        draw_panels(chart, [ax])
+        return ax
+    drawn = figure()
+    drawn.set_size_inches(*size_of(chart))
+    panels = list(drawn.subplots(len(chart.panels), 1, sharex=True, squeeze=False)[:, 0])
+    draw_panels(chart, panels)
+    first: Axes = panels[0]
+    return first

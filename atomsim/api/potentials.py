@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from atomsim.execution.job import Engine
     from atomsim.models.interface import Potential
 
-DEFAULT = "chgnet-0.3.0"
 KEPT = 4
 """Loaded potentials that are kept for the next call."""
 _kept: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
@@ -113,7 +112,7 @@ def load_potential(
 
 @verb
 def calculator(
-    potential: Any = DEFAULT,
+    potential: Any = "chgnet-0.3.0",
     *,
     device: str = "auto",
     dtype: str | None = None,

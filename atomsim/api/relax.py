@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from atomsim.api.arguments import check_unit, fields_of, verb
 from atomsim.api.each import Call
-from atomsim.api.potentials import DEFAULT
 from atomsim.api.relaxed import Evaluation, Evaluations, Relaxation, Relaxations
 from atomsim.errors import InputError, nearest
 
@@ -38,7 +37,7 @@ RELAX_KEYS = (
 @verb
 def evaluate(
     structures: Any,
-    potential: Any = DEFAULT,
+    potential: Any = "chgnet-0.3.0",
     *,
     check_with: Sequence[Any] = (),
     device: str = "auto",
@@ -78,7 +77,7 @@ def evaluate(
 @verb
 def relax(
     structures: Any,
-    potential: Any = DEFAULT,
+    potential: Any = "chgnet-0.3.0",
     *,
     fmax_eV_per_A: float = 0.05,
     max_steps: int = 500,
@@ -152,7 +151,7 @@ def relax(
 @verb
 def iter_relax(
     structures: Iterable[Any],
-    potential: Any = DEFAULT,
+    potential: Any = "chgnet-0.3.0",
     *,
     seed: int = 0,
     device: str = "auto",
@@ -193,7 +192,7 @@ def iter_relax(
 @verb
 def iter_evaluate(
     structures: Iterable[Any],
-    potential: Any = DEFAULT,
+    potential: Any = "chgnet-0.3.0",
     *,
     device: str = "auto",
     processes: int | None = None,

@@ -9,14 +9,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
-from atomsim.api.views import atoms_of, axes, check_columns, entry_of, table_html
+from atomsim.api.views import atoms_of, check_columns, entry_of, number, table_html
 from atomsim.errors import InputError, nearest
 from atomsim.store.records import Record
 
 if TYPE_CHECKING:
     import pandas as pd
     from ase import Atoms
-    from matplotlib.axes import Axes
     from pymatgen.core import Molecule, Structure
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
@@ -168,7 +167,7 @@ class Result:
     def _facts(self) -> dict[str, Any]:
         """Rows of the table in a notebook."""
         formula = self.atoms.get_chemical_formula("metal") if len(self.atoms) else ""
-        numbers = {key: f"{self.value(key):.4f}" for key in self.columns if key in self.record.values}
+        numbers = {key: number(self.record.values[key]) for key in self.columns if key in self.record.values}
         return {"formula": formula, "status": self.status, **numbers, "message": self.message} | {
             f"flag {n}": flag for n, flag in enumerate(self.flags, 1)
         }
@@ -257,13 +256,10 @@ class Results(Sequence[R], Generic[R]):
             (
                 r.label,
                 r.status,
-                *(f"{r.value(key):.4f}" if key in r.record.values else "" for key in columns),
+                *(number(r.record.values[key]) if key in r.record.values else "" for key in columns),
                 r.message,
             )
             for r in ordered
         ]
         more = f"<p>… and {len(self) - SHOWN} more</p>" if len(self) > SHOWN else ""
         return f"<p>{html.escape(counts)}</p>{table_html(('label', 'status', *columns, 'message'), rows)}{more}"
-
-    def _axes(self, ax: Axes | None) -> Axes:
-        return axes(ax)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from atomsim.api.arguments import fields_of, made, verb
 from atomsim.api.execution import GIVEN, Found, How, Plan, Planned, check_processes, execute, run_path
 from atomsim.api.inputs import items_of
-from atomsim.api.potentials import DEFAULT, Loaded, remember, resolve
+from atomsim.api.potentials import Loaded, remember, resolve
 from atomsim.api.typed import Made, typed
 from atomsim.api.views import table_html
 from atomsim.errors import InputError, nearest
@@ -237,7 +237,7 @@ def open_run(folder: str | Path) -> Run:
 def run_step(
     kind: str,
     structures: Any,
-    potential: Any = DEFAULT,
+    potential: Any = "chgnet-0.3.0",
     *,
     settings: Any = None,
     seed: int = 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from atomsim.store.records import Record
 if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
     from atomsim.api.results import Result
@@ -83,15 +85,36 @@ def table_html(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def axes(ax: Axes | None) -> Axes:
-    """Return the axes to draw on; new ones that are not shown where there are none."""
-    if ax is not None:
-        return ax
+    """Return the axes to draw on; new ones where there are none."""
+    return figure().add_subplot() if ax is None else ax
+
+
+def figure() -> Figure:
+    """Return a new figure: in a notebook one of pyplot's, which the notebook shows; elsewhere one that nobody shows."""
+    if in_notebook():
+        from matplotlib import pyplot as plt
+
+        return plt.figure(layout="constrained")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure.add_subplot()
+    made = Figure(layout="constrained")
+    FigureCanvasAgg(made)
+    return made
+
+
+def in_notebook() -> bool:
+    """Whether this process is a notebook's, whose kernel shows pyplot's figures at the end of a cell."""
+    interactive = sys.modules.get("IPython")
+    shell = interactive.get_ipython() if interactive else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """Return a number as tables show it: counts without decimals, nothing where it is unknown."""
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int | np.integer) else f"{value:.{digits}f}"
 
 
 def refused(item: Any, kind: str, provenance: Mapping[str, Any], status: str = "invalid") -> Record:

@@ -22,7 +22,7 @@ from atomsim.batching.memory import (
     device_peak,
     probe_batches,
 )
-from atomsim.errors import AtomsimError
+from atomsim.errors import AtomsimError, StorageError
 from atomsim.models.interface import EnergyModel, device_of
 
 _log = logging.getLogger(__name__)
@@ -70,6 +70,8 @@ def device_capacity(potential: EnergyModel, sample: Batch, *, share: float = 0.8
     try:
         potential(sample)  # what is allocated once and kept must not count
         memory = calibrate(potential, probe_batches(sample), device_peak, cutoff, short)
+    except StorageError:  # no fault of the system
+        raise
     except Exception as error:  # ``evaluate`` will name the system at fault
         _log.warning("one system at a time on %s: %s", sample.device, in_one_line(error))
         _free_memory(sample.device)
@@ -159,6 +161,8 @@ def evaluate(potential: EnergyModel, batch: Batch, group: Tensor) -> tuple[Evalu
     """
     try:
         return potential(batch), {}
+    except StorageError:  # no fault of the system
+        raise
     except Exception as error:  # whatever one system causes must not reach the others
         n_groups = int(group[-1]) + 1
         if n_groups == 1:

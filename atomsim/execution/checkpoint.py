@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.errors import AtomsimError
+from atomsim.errors import StorageError
 
 if TYPE_CHECKING:
     from atomsim.models.interface import Potential
@@ -93,7 +93,7 @@ class Memory:
         """Write the evaluations since the last time, durably.
 
         Raises:
-            AtomsimError: if the disk is full.
+            StorageError: if the disk is full.
         """
         start = time.perf_counter()
         self.flushed = time.monotonic()
@@ -109,13 +109,16 @@ class Memory:
             except FileNotFoundError:  # another has taken over, is done, and removed the folder
                 payload = b""
             except OSError as error:
-                raise AtomsimError(f"cannot write a checkpoint: {error.strerror}; make room, then resume") from error
+                raise _no_room(error) from error
             self.written[path] = self.written.get(path, 0) + len(payload)
         self.buffer = []
         self.spent_s += time.perf_counter() - start
 
     def _begin(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _no_room(error) from error
         self.files.append(self._new(str(time.time_ns())))
 
     def _new(self, name: str) -> Path:
@@ -180,13 +183,17 @@ class Remembering:
         """Write the evaluations since the last time, durably.
 
         Raises:
-            AtomsimError: if the disk is full.
+            StorageError: if the disk is full.
         """
         self.memory.flush()
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the potential's."""
         return getattr(self.potential, name)
+
+
+def _no_room(error: OSError) -> StorageError:
+    return StorageError(f"cannot write a checkpoint: {error.strerror}; make room, then run the same command again")
 
 
 def _keys(batch: Batch, salt: bytes) -> list[Key]:

@@ -67,7 +67,7 @@ def _serve(spec: dict[str, Any], replies: IO[str]) -> None:
             outcomes = [guarded(job, tasks[0], potential)] if alone else batched(replace(job, tasks=tasks), potential)
             _answer(replies, outcomes)
         except StorageError as error:
-            _reply(replies, {"error": str(error)})
+            _reply(replies, {"error": str(error), "storage": True})
             return
 
 

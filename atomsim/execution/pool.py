@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from queue import SimpleQueue
 from typing import IO, Any
 
-from atomsim.errors import AtomsimError
+from atomsim.errors import AtomsimError, StorageError
 from atomsim.execution.job import Engine, Job, TaskOutcome
 from atomsim.execution.machine import ending
 from atomsim.store.records import Task, from_line, record_of
@@ -198,7 +198,7 @@ def _take(pool: Pool, child: Child, reply: dict[str, Any] | None) -> TaskOutcome
     if reply is None:
         return pool.ended(child)
     if "error" in reply:
-        raise AtomsimError(reply["error"])
+        raise (StorageError if reply.get("storage") else AtomsimError)(reply["error"])
     if "ready" in reply:
         if reply["ready"] != pool.job.context.potential_sha256:
             raise AtomsimError("the potential's weights changed while it was being loaded; run the same command again")

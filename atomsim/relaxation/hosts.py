@@ -20,7 +20,7 @@ from ase import Atoms
 from ase.geometry import get_distances
 from numpy.typing import NDArray
 
-from atomsim.errors import AtomsimError
+from atomsim.errors import AtomsimError, StorageError
 from atomsim.models.shared import Shared
 from atomsim.optimize.hessian import Hessian, hessian
 from atomsim.optimize.sparse import is_large
@@ -143,5 +143,7 @@ def _of_host(host: Host, potential: EnergyModel, settings: RelaxSettings, shared
 
     try:
         return shared.get(potential, ("host", host.key, own), computed)
+    except StorageError:  # no fault of the host
+        raise
     except AtomsimError:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +40,27 @@ def save_figures(chart: Chart, folder: Path, stem: str) -> list[Path]:
     make_folder_in(folder.parent, folder)
     paths = [folder / f"{stem}.png", folder / f"{stem}.svg"]
     with mpl.rc_context(RC):
-        size = (9.0 if chart.wide else 6.2, chart.height / PIXELS_PER_INCH)
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(len(chart.panels), 1, sharex=True, squeeze=False)[:, 0]
-        for panel, axis in zip(chart.panels, axes, strict=True):
-            _draw(panel, axis)
-        axes[-1].set_xlabel(chart.x_label)
-        if chart.x_range:
-            axes[-1].set_xlim(*chart.x_range)
+        figure = Figure(figsize=size_of(chart), layout="constrained")
+        draw_panels(chart, list(figure.subplots(len(chart.panels), 1, sharex=True, squeeze=False)[:, 0]))
         options: tuple[dict[str, Any], ...] = ({"dpi": 200}, {"metadata": {"Date": None}})
         for path, how in zip(paths, options, strict=True):
             with replacing(path) as unfinished:
                 figure.savefig(unfinished, format=path.suffix[1:], **how)
     return paths
+
+
+def size_of(chart: Chart) -> tuple[float, float]:
+    """Return the width and the height of a chart, inches."""
+    return 9.0 if chart.wide else 6.2, chart.height / PIXELS_PER_INCH
+
+
+def draw_panels(chart: Chart, axes: Sequence[Any]) -> None:
+    """Draw the panels of a chart on axes that lie above each other, one panel on each as far as there are axes."""
+    for panel, axis in zip(chart.panels, axes, strict=False):
+        _draw(panel, axis)
+    axes[-1].set_xlabel(chart.x_label)
+    if chart.x_range:
+        axes[-1].set_xlim(*chart.x_range)
 
 
 def _draw(panel: Panel, axis: Any) -> None:

@@ -205,11 +205,13 @@ def _energies(found: Relaxation) -> dict[str, Any]:
 
 
 def _of_oxygen(task: Task, potential: EnergyModel) -> Record:
-    from atomsim.errors import AtomsimError
+    from atomsim.errors import AtomsimError, StorageError
     from atomsim.oxygen.vacancies import oxygen_molecule
 
     try:
         found = oxygen_molecule(potential, atoms_from_json(task.structure or {}))
+    except StorageError:  # no fault of the molecule
+        raise
     except AtomsimError as error:
         return record_of(task, "invalid", str(error), structure=task.structure)
     return record_of(task, "converged", values=_molecule_values(found), structure=task.structure)
