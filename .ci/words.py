@@ -19,6 +19,7 @@ PROSE = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs")
 NAMES = {
     "said": "evaluation, output, message",
     "told": "text, message, report",
+    "_told": "_in_words",
     "tell": "report",
     "begun": "started, restarts",
     "surface": "potential, model",

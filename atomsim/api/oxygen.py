@@ -111,7 +111,7 @@ class DimerSearch(Result):
         drawn.set_ylabel("energy above the intact cell, eV")
         return drawn
 
-    def _told(self) -> str:
+    def _in_words(self) -> str:
         return f", {self.outcome}"
 
 

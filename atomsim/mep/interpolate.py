@@ -17,10 +17,11 @@ from atomsim.constraints.projectors import free_directions
 from atomsim.errors import InputError
 from atomsim.mep.band import Band, ElasticBand
 from atomsim.models.neighbors import neighbor_list
-from atomsim.optimize.drive import Stop, drive
+from atomsim.optimize.drive import drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.noise import seeded_noise
 from atomsim.optimize.space import Space
+from atomsim.optimize.stop import Stop
 
 IDENTICAL_A = 0.1
 """Ends between which no atom moves further are the same structure, Å."""
