@@ -12,9 +12,10 @@ import numpy as np
 from atomsim.analysis.arrhenius import ROOM_K, Arrhenius, arrhenius, conductivity
 from atomsim.analysis.diffusion import CM2_PER_S, Diffusion
 from atomsim.api.arguments import check_temperature, verb
-from atomsim.api.trajectories import Frames, trajectories_of
+from atomsim.api.trajectories import trajectories_of
 from atomsim.api.views import axes, table_html
 from atomsim.errors import InputError
+from atomsim.io.trajectories import Frames
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -203,7 +203,10 @@ def dimerize(
     if isinstance(check_with, str):
         keys["check_with"] = [check_with]
     how = How(remember(resolve(potential, device)), check_processes(processes), run_path(run), progress)
-    return _execute("dimerize", structures, keys, how, seed, lambda records: Dimers(DimerSearch(r) for r in records))
+    result: Dimers = _execute(
+        "dimerize", structures, keys, how, seed, lambda records: Dimers(DimerSearch(r) for r in records)
+    )
+    return result
 
 
 @verb
@@ -260,7 +263,10 @@ def vacancies(
     which: Literal["single", "pairs"] = "pairs" if pairs else "single"
     keys = {key: value for key, value in locals().items() if key in VACANCY_KEYS} | {"vacancies": which}
     how = How(remember(resolve(potential, device)), check_processes(processes), run_path(run), progress)
-    return _execute("oxygen", structures, keys, how, seed, lambda records: Vacancies(Result(r) for r in records))
+    result: Vacancies = _execute(
+        "oxygen", structures, keys, how, seed, lambda records: Vacancies(Result(r) for r in records)
+    )
+    return result
 
 
 def _execute(kind: str, structures: Any, keys: Mapping[str, Any], how: How, seed: int, results: Any) -> Any:

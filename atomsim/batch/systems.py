@@ -87,7 +87,8 @@ class Batch:
     @cached_property
     def sizes(self) -> list[int]:
         """Atoms in each system, as Python integers."""
-        return self.known.sizes.tolist()
+        result: list[int] = self.known.sizes.tolist()
+        return result
 
     @cached_property
     def starts(self) -> Tensor:
@@ -97,7 +98,8 @@ class Batch:
     @cached_property
     def volume(self) -> Tensor:
         """Volume of each cell, Å³, (n_systems,); 0 without a full cell."""
-        return torch.linalg.det(self.cell).abs()
+        result: Tensor = torch.linalg.det(self.cell).abs()
+        return result
 
     @cached_property
     def free(self) -> Tensor:

@@ -26,7 +26,7 @@ from atomsim.distill.stability import heated, pair_distributions
 from atomsim.hopping.compute import HopRequest, compute
 from atomsim.hopping.survey import SurveySettings, survey
 from atomsim.io.files import write_atomically
-from atomsim.mep.find import PathSettings
+from atomsim.mep.path import PathSettings
 from atomsim.models.combine import Sum
 from atomsim.models.interface import Potential
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
