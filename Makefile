@@ -22,6 +22,7 @@ check: lint types imports docs test
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/words.py
 
 types: .venv/installed
 	$(BIN)/mypy

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from atomsim.api.files import prototypes, read, write
     from atomsim.api.hops import Hops, hops
     from atomsim.api.md import md
-    from atomsim.api.migration import Migration, migration
+    from atomsim.api.migrated import Migration
+    from atomsim.api.migration import migration
     from atomsim.api.orderings import Orderings, delithiate
     from atomsim.api.oxygen import Dimers, DimerSearch, Vacancies, dimerize, vacancies
     from atomsim.api.path_results import MinimumEnergyPath

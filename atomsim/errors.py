@@ -35,13 +35,13 @@ class InUseError(InputError):
     """Another process is at work where this one would be; it goes away by itself."""
 
 
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 def note_once(note: str) -> None:
     """Write to standard error, once."""
-    if note and note not in _told:
-        _told.add(note)
+    if note and note not in _warned:
+        _warned.add(note)
         sys.stderr.write(f"note: {note}\n")
 
 

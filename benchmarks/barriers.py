@@ -35,9 +35,9 @@ from ase.mep import NEB
 from ase.optimize import FIRE
 
 from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
-from atomsim.mep.find import Endpoints, PathSettings, find_paths
+from atomsim.mep.find import find_paths
 from atomsim.mep.interpolate import idpp, roughened
-from atomsim.mep.path import at_positions, path_tangents
+from atomsim.mep.path import Endpoints, PathSettings, at_positions, path_tangents
 from atomsim.mep.proof import prove
 from atomsim.mep.segments import resolve
 from atomsim.models.ase import PotentialCalculator

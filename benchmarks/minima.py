@@ -28,13 +28,14 @@ from atomsim.batching.capacity import Capacity
 from atomsim.mep.proof import Proof, prove
 from atomsim.models.interface import EnergyModel, Potential
 from atomsim.models.load import load_potential
-from atomsim.optimize.drive import Group, Stop, drive
+from atomsim.optimize.drive import Group, drive
 from atomsim.optimize.minima import NEGATIVE
 from atomsim.optimize.modes import lowest_modes
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.products import Products
 from atomsim.optimize.space import Space
 from atomsim.optimize.springs import spring_guess, spring_hessian
+from atomsim.optimize.stop import Stop
 from atomsim.structures.prototypes import load_prototype
 
 FMAX = 0.01

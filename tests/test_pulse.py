@@ -9,7 +9,8 @@ from electrode_records import electrode_step
 
 from atomsim import pulse
 from atomsim.campaign.file import load_campaign
-from atomsim.campaign.run import Silent, run_campaign
+from atomsim.campaign.observer import Silent
+from atomsim.campaign.run import run_campaign
 from atomsim.cli.show import LiveProgress
 from atomsim.execution.job import Engine
 from atomsim.structures.delithiation import delithiate

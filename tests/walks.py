@@ -12,7 +12,8 @@ from ase.build import bulk
 from ase.io import write
 
 from atomsim.campaign.file import Campaign, load_campaign
-from atomsim.campaign.run import RunSummary, run_campaign
+from atomsim.campaign.observer import RunSummary
+from atomsim.campaign.run import run_campaign
 from atomsim.execution.job import Engine
 from atomsim.store.run_folder import read_run
 from atomsim.tasks.plugins import plugins

@@ -66,4 +66,4 @@ def contact_matrix(symbols: list[str], charges: Mapping[str, float]) -> FloatArr
     distances = shortest_distances({s: charges[s] for s in kinds})
     table = np.array([[distances[a, b] for b in kinds] for a in kinds])
     index = np.array([kinds.index(s) for s in symbols])
-    return table[index[:, None], index[None, :]]
+    return np.asarray(table[index[:, None], index[None, :]])

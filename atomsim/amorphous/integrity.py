@@ -1,4 +1,4 @@
-"""Whether rigid units are whole, ions mixed and a framework at rest: what makes a glass one, beside disorder."""
+"""Integrity of a glass: rigid units whole, ions mixed, a framework at rest; it is a glass by these beside disorder."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def overlaps(atoms: Atoms, what: Composition) -> list[str]:
 
 @dataclass(frozen=True)
 class Mixing:
-    """How two kinds of framework cations share the cell."""
+    """Mixing of two kinds of framework cations in the cell."""
 
     species: str
     """The rarer one, against all others."""
@@ -104,7 +104,7 @@ class Mixing:
 
     @property
     def separated(self) -> bool:
-        """Whether they are apart, beyond chance."""
+        """True if they are apart, beyond chance."""
         return self.chance <= SEPARATED_P and self.order > SEPARATED_ORDER
 
 

@@ -126,7 +126,7 @@ class Melt:
     atoms: Atoms
     """Before the melt."""
     seed: int
-    """Of velocities and noise."""
+    """Seed of velocities and noise."""
     state: MDState | None = None
     """Saved state to resume from."""
 

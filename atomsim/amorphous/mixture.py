@@ -31,7 +31,7 @@ class Mixture:
     """The crystals of least energy with the composition of a glass."""
 
     energy_eV: float
-    """Of as many atoms as the glass has."""
+    """Energy of as many atoms as the glass has."""
     volume_A3: float
     cells: Mapping[str, float]
     """Cells of each crystal."""

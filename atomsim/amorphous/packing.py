@@ -60,7 +60,8 @@ def separate(
     """
     bodies = bodies or Bodies()
     grouped = bodies.by_size()
-    moved, label = atoms.copy(), bodies.labels(len(atoms))
+    moved: Atoms = atoms.copy()
+    label = bodies.labels(len(atoms))
     reach = float(contacts.max())
     for _ in range(sweeps):
         i, j, distance, vector = neighbour_list("ijdD", moved, reach)
@@ -93,7 +94,7 @@ def random_rotation(rng: np.random.Generator) -> FloatArray:
     """Return a rotation, all orientations alike, (3, 3)."""
     q, r = np.linalg.qr(rng.normal(size=(3, 3)))
     q = q * np.sign(np.diag(r))
-    return q * np.sign(np.linalg.det(q))
+    return np.asarray(q * np.sign(np.linalg.det(q)))
 
 
 def shortest_pairs(atoms: Atoms, reach: float = 3.5) -> dict[tuple[str, str], float]:

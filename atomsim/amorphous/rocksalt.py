@@ -151,7 +151,7 @@ def _holes(lattice: Atoms, fractions: FloatArray) -> FloatArray:
     """Return holes of the lattice, as shifts of its points, Å, (n, 3)."""
     edge = _edge(lattice)
     shifts = fractions @ (PRIMITIVE * edge)
-    return (lattice.positions[:, None, :] + shifts[None]).reshape(-1, 3)
+    return np.asarray((lattice.positions[:, None, :] + shifts[None]).reshape(-1, 3))
 
 
 def _edge(lattice: Atoms) -> float:
@@ -217,4 +217,4 @@ def _orders() -> list[tuple[int, ...]]:
 def _nearest_order(placed: FloatArray, corners: FloatArray) -> FloatArray:
     """Return ligands in the order of the corners that they are nearest to."""
     order = np.linalg.norm(placed[None] - corners[:, None], axis=2).argmin(axis=1)
-    return placed[order]
+    return np.asarray(placed[order])

@@ -30,14 +30,14 @@ INTERFACE = 1.15
 
 @dataclass(frozen=True)
 class Start:
-    """How the structure before the melt is made."""
+    """Structure before the melt, and its settings."""
 
     kind: str = "units"
     """``units``, ``atoms``, ``rocksalt`` or ``composite``."""
     units: tuple[str, ...] | None = None
     """Names of rigid units; those that the composition can hold if None."""
     density_g_per_cm3: float | None = None
-    """Of the packing; by ionic volumes if None. Rocksalt has that of its lattice."""
+    """Density of the packing; by ionic volumes if None. Rocksalt has that of its lattice."""
     crystal: str | None = None
     """Formula of the crystal of ``composite``."""
     crystal_fraction: float = 0.5
@@ -118,9 +118,10 @@ def _packed(
 
 
 def _fits(what: Composition, volume: float) -> bool:
-    """Whether spheres of ionic radii could fill the cell at all: no packing is denser than π/√18."""
+    """True if spheres of ionic radii could fill the cell at all: no packing is denser than π/√18."""
     spheres = sum(n * 4 / 3 * np.pi * ionic_radius(s, what.charges[s]) ** 3 for s, n in what.counts.items())
-    return spheres * 0.9**3 < np.pi / np.sqrt(18) * volume
+    result: bool = spheres * 0.9**3 < np.pi / np.sqrt(18) * volume
+    return result
 
 
 def _largest_density(what: Composition, how: Start, units: Mapping[str, int], volume: float, seed: int) -> float:

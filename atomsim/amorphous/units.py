@@ -22,7 +22,7 @@ class Unit:
     centre: str
     ligand: str
     directions: FloatArray
-    """Of the ligands, (n_ligands, 3)."""
+    """Directions of the ligands, (n_ligands, 3)."""
     bond_A: float
 
     @property
@@ -93,5 +93,5 @@ def _holds(composition: Composition, unit: Unit) -> bool:
 
 
 def _other_anion(composition: Composition, unit: Unit) -> bool:
-    """Whether a harder anion takes the ligands' place: thiophosphate only where there is no oxygen."""
+    """True if a harder anion takes the ligands' place: thiophosphate only where there is no oxygen."""
     return unit.ligand == "S" and "O" in composition.counts

@@ -82,7 +82,7 @@ class Verdict:
     verdict: str
     """``glass``, ``composite``, or the first of ``flags``."""
     flags: tuple[str, ...]
-    """Of ``FLAGS``; empty for a glass."""
+    """Members of ``FLAGS``; empty for a glass."""
     reasons: tuple[str, ...]
     """One sentence for each flag, with numbers; and remarks that decide nothing."""
     values: dict[str, Any]

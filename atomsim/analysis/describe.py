@@ -12,9 +12,10 @@ from ase import Atoms
 from atomsim.analysis.coordination import anions_of, bond_valence_sums, metal_shell
 from atomsim.analysis.lattice import d_spacing, lattice_of, layers, map_reflection, parent_cell, space_group
 from atomsim.analysis.oxygen import oxygen_pairs
-from atomsim.analysis.redox import DISAGREE, charge_balance, mean_moments, moment_state, redox_metals
+from atomsim.analysis.redox import DISAGREE, charge_balance, mean_moments, moment_state
 from atomsim.analysis.xrd import bragg_angle
 from atomsim.errors import InputError
+from atomsim.structures.charges import redox_metals
 
 SYMPRECS = (0.01, 0.1)
 """Å. The first finds what is symmetric to numerical noise, the second what is symmetric but for relaxation noise."""

@@ -52,7 +52,7 @@ class Displacements:
     @property
     def n_ions(self) -> int:
         """Ions of all replicas."""
-        return self.by_ion.shape[1]
+        return int(self.by_ion.shape[1])
 
 
 def displacements(ions: Sequence[FloatArray]) -> Displacements:

@@ -71,7 +71,7 @@ def lattice_of(cell: np.ndarray) -> Lattice:
 
 def map_reflection(hkl: Sequence[int], cell_map: np.ndarray) -> np.ndarray:
     """Return the child's indices of a parent's reflection, (3,): h' = M h."""
-    return np.asarray(cell_map, float) @ np.asarray(hkl, float)
+    return np.asarray(np.asarray(cell_map, float) @ np.asarray(hkl, float))
 
 
 def d_spacing(cell: np.ndarray, hkl: Sequence[float] | np.ndarray) -> float:

@@ -44,20 +44,20 @@ class LatticeOrder:
     fraction: float
     """Part of these species that is on the lattice of the strongest peaks."""
     clustering: float
-    """How much more often the neighbours of an atom on the lattice are on it too than any atom is: a grain."""
+    """Excess of neighbours on the lattice around an atom on it, over those of any atom: a grain."""
     symmetric: bool
-    """Whether a space group with more than an inversion, or a smaller cell, is found to 0.1 Å."""
+    """True if a space group with more than an inversion, or a smaller cell, is found to 0.1 Å."""
     space_group: str | None
     """Its symbol, where it is symmetric."""
 
     @property
     def ordered(self) -> bool:
-        """Whether there is a lattice."""
+        """True if there is a lattice."""
         return self.symmetric or self.peak > self.threshold
 
     @property
     def large_enough(self) -> bool:
-        """Whether a lattice with thermal displacements would be seen, if it were one."""
+        """True if a lattice with thermal displacements would be seen, if it were one."""
         return self.threshold < 0.6
 
 

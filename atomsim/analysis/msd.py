@@ -57,7 +57,7 @@ def without_drift(positions: NDArray[np.floating], framework: NDArray[np.bool_])
         raise InputError("no framework is left: found 0 atoms that stay; name fewer mobile species")
     moved = np.asarray(positions, dtype=np.float64)
     centre = moved[:, framework].mean(axis=1, keepdims=True)
-    return moved - (centre - centre[:1])
+    return np.asarray(moved - (centre - centre[:1]))
 
 
 def msd_by_atom(positions: NDArray[np.floating]) -> FloatArray:

@@ -55,7 +55,7 @@ class Halo:
     fwhm_degrees: float
     """Width at half its height above 1, degrees of 2θ; NaN where the maximum does not fall so far."""
     resolution_degrees: float
-    """What the size of the cell alone makes of a sharp line, degrees of 2θ."""
+    """Width that the size of the cell alone gives a sharp line, degrees of 2θ."""
 
 
 def wave_vectors(cell: FloatArray, q_max: float) -> IntArray:
@@ -66,7 +66,8 @@ def wave_vectors(cell: FloatArray, q_max: float) -> IntArray:
     half = (h > 0) | ((h == 0) & ((k > 0) | ((k == 0) & (m > 0))))
     grid = grid[half]
     length = 2 * np.pi * np.linalg.norm(grid @ np.linalg.inv(cell).T, axis=1)
-    return grid[length <= q_max]
+    result: IntArray = grid[length <= q_max]
+    return result
 
 
 def densities(atoms: Atoms, indices: IntArray) -> dict[str, np.ndarray]:

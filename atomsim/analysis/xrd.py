@@ -29,7 +29,7 @@ class Pattern:
         """Return the peaks broadened to Gaussians of a width (degrees) on a grid of angles, (n,)."""
         sigma = fwhm / np.sqrt(8.0 * np.log(2.0))
         offsets = (angles[:, None] - self.two_theta[None, :]) / sigma
-        return np.exp(-0.5 * offsets**2) @ self.intensity
+        return np.asarray(np.exp(-0.5 * offsets**2) @ self.intensity)
 
 
 LARGEST_D_A, SMALLEST_D_A = 8.84, 1.2

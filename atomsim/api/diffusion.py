@@ -12,9 +12,10 @@ import numpy as np
 from atomsim.analysis.arrhenius import ROOM_K, Arrhenius, arrhenius, conductivity
 from atomsim.analysis.diffusion import CM2_PER_S, Diffusion
 from atomsim.api.arguments import check_temperature, verb
-from atomsim.api.trajectories import Frames, trajectories_of
+from atomsim.api.trajectories import trajectories_of
 from atomsim.api.views import axes, table_html
 from atomsim.errors import InputError
+from atomsim.io.trajectories import Frames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,14 +135,14 @@ class Diffusivities:
             drawn.legend()
         return drawn
 
-    def _told(self) -> list[tuple[str, str]]:
+    def _in_words(self) -> list[tuple[str, str]]:
         return [(f"{row.temperature_K:g} K", format_diffusivity(row)) for row in self.rows]
 
     def __repr__(self) -> str:
-        return f"<Diffusivities {self.ion}: {'; '.join(f'{t}: {text}' for t, text in self._told())}>"
+        return f"<Diffusivities {self.ion}: {'; '.join(f'{t}: {text}' for t, text in self._in_words())}>"
 
     def _repr_html_(self) -> str:
-        return table_html(("temperature", f"D of {self.ion}, cm²/s"), self._told())
+        return table_html(("temperature", f"D of {self.ion}, cm²/s"), self._in_words())
 
 
 def format_diffusivity(row: Diffusion) -> str:

@@ -153,7 +153,7 @@ class Dynamics(Result):
         drawn.set_ylabel(column.replace("_", " "))
         return drawn
 
-    def _told(self) -> str:
+    def _in_words(self) -> str:
         if "temperature_mean_K" not in self.record.values:
             return ""
         return f", {self.value('duration_ps'):g} ps at {self.value('temperature_mean_K'):.0f} K on average"

@@ -152,7 +152,7 @@ class Electrode(Result):
 
         return plots.electrode(self, ax, kind)
 
-    def _told(self) -> str:
+    def _in_words(self) -> str:
         if not self.ok:
             return ""
         phases = ", ".join(f"{v.x:g}" for v in self.hull)

@@ -274,4 +274,4 @@ def check_processes(processes: Any) -> int | None:
     whole = isinstance(processes, int) and not isinstance(processes, bool)
     if processes is not None and not (whole and processes >= 1):
         raise InputError(f"found processes={processes!r}, wanted a whole number of 1 or more, or None for this process")
-    return processes
+    return None if processes is None else int(processes)

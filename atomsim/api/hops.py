@@ -107,7 +107,8 @@ class Hops:
     @property
     def atoms(self) -> Atoms:
         """Primitive cell of the host in its standard setting, which sites and hops refer to."""
-        return self.survey.hops.host.copy()
+        result: Atoms = self.survey.hops.host.copy()
+        return result
 
     @property
     def sites(self) -> dict[str, tuple[float, float, float]]:
@@ -122,7 +123,8 @@ class Hops:
     @property
     def supercell(self) -> Atoms:
         """Supercell in which paths are computed, all ions in place."""
-        return self.survey.cell.atoms.copy()
+        result: Atoms = self.survey.cell.atoms.copy()
+        return result
 
     def endpoints(self, hop: str) -> tuple[Atoms, Atoms]:
         """Return both ends of a hop before relaxation, atoms in one order, the ion last: for a DFT code.

@@ -110,7 +110,7 @@ class DimerSearch(Result):
         drawn.set_ylabel("energy above the intact cell, eV")
         return drawn
 
-    def _told(self) -> str:
+    def _in_words(self) -> str:
         return f", {self.outcome}"
 
 
@@ -206,7 +206,10 @@ def dimerize(
     if isinstance(check_with, str):
         keys["check_with"] = [check_with]
     how = How(remember(resolve(potential, device)), check_processes(processes), run_path(run), progress)
-    return _execute("dimerize", structures, keys, how, seed, lambda records: Dimers(DimerSearch(r) for r in records))
+    result: Dimers = _execute(
+        "dimerize", structures, keys, how, seed, lambda records: Dimers(DimerSearch(r) for r in records)
+    )
+    return result
 
 
 @verb
@@ -263,7 +266,10 @@ def vacancies(
     which: Literal["single", "pairs"] = "pairs" if pairs else "single"
     keys = {key: value for key, value in locals().items() if key in VACANCY_KEYS} | {"vacancies": which}
     how = How(remember(resolve(potential, device)), check_processes(processes), run_path(run), progress)
-    return _execute("oxygen", structures, keys, how, seed, lambda records: Vacancies(Result(r) for r in records))
+    result: Vacancies = _execute(
+        "oxygen", structures, keys, how, seed, lambda records: Vacancies(Result(r) for r in records)
+    )
+    return result
 
 
 def _execute(kind: str, structures: Any, keys: Mapping[str, Any], how: How, seed: int, results: Any) -> Any:

@@ -233,7 +233,7 @@ class MinimumEnergyPath(Result):
         known = self.record.values.get("path", {}).get(key, ())
         return np.array([NAN if v is None else v for v in known], dtype=float)
 
-    def _told(self) -> str:
+    def _in_words(self) -> str:
         bound = "at most " * self.upper_bound
         barrier = "none" if self.barrier_eV is None else f"{bound}{self.barrier_eV:.3f} eV"
         return f", barrier {barrier}; {self.moved}"

@@ -158,9 +158,9 @@ class Result:
         return row | {"message": self.message}
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.label}: {self.status}{self._told()}>"
+        return f"<{type(self).__name__} {self.label}: {self.status}{self._in_words()}>"
 
-    def _told(self) -> str:
+    def _in_words(self) -> str:
         energy = self.record.values.get("energy_per_atom_eV")
         return "" if energy is None else f", {energy:.4f} eV/atom"
 

@@ -73,15 +73,15 @@ class Run(Mapping[str, Made]):
     def __len__(self) -> int:
         return len(self.steps)
 
-    def _told(self) -> list[tuple[str, str, str]]:
+    def _in_words(self) -> list[tuple[str, str, str]]:
         counts = {name: ", ".join(f"{n} {s}" for s, n in found.items()) for name, found in self.status.items()}
         return [(name, kind, counts[name] or "not run") for name, kind, _ in self.steps]
 
     def __repr__(self) -> str:
-        return f"<Run {self.name}: {'; '.join(f'{name} {counts}' for name, _, counts in self._told())}>"
+        return f"<Run {self.name}: {'; '.join(f'{name} {counts}' for name, _, counts in self._in_words())}>"
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.name)}</p>{table_html(('step', 'kind', 'results'), self._told())}"
+        return f"<p>{html.escape(self.name)}</p>{table_html(('step', 'kind', 'results'), self._in_words())}"
 
 
 @verb

@@ -10,9 +10,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from atomsim.campaign.file import Campaign, Step
+from atomsim.campaign.observer import RunObserver, RunSummary, Silent, StepSummary
 from atomsim.campaign.open import open_run
 from atomsim.errors import AtomsimError, InputError, nearest
 from atomsim.execution.dispatch import run_job
@@ -21,7 +22,7 @@ from atomsim.pulse import watched
 from atomsim.store.artifacts import prune
 from atomsim.store.export import export
 from atomsim.store.provenance import describe
-from atomsim.store.records import Record, Task
+from atomsim.store.records import Task
 from atomsim.store.run_folder import RunFolder, inputs_hash
 from atomsim.store.state import forget_states
 from atomsim.tasks.base import Context, Inputs, left_out
@@ -34,85 +35,6 @@ LIMITED = frozenset({"max_steps"})
 """Statuses of tasks that a limit of effort ended: a higher one may bring them further."""
 
 
-class Progress(Protocol):
-    """Protocol of an observer of a run."""
-
-    def preparing(self, step: Step) -> None:
-        """The tasks of a step are looked for, without a force call: enumeration may take long."""
-        ...
-
-    def step_started(self, step: Step, total: int, done: int) -> None:
-        """A step begins; ``done`` of its ``total`` tasks have records already."""
-        ...
-
-    def force_calls(self, number: int) -> None:
-        """So many more systems were evaluated."""
-        ...
-
-    def task_done(self, record: Record) -> None:
-        """A record was written."""
-        ...
-
-    def step_finished(self, summary: StepSummary) -> None:
-        """A step is complete, or cannot continue."""
-        ...
-
-
-class Silent:
-    """Watches and says nothing."""
-
-    def preparing(self, step: Step) -> None:
-        """Say nothing."""
-
-    def step_started(self, step: Step, total: int, done: int) -> None:
-        """Say nothing."""
-
-    def force_calls(self, number: int) -> None:
-        """Say nothing."""
-
-    def task_done(self, record: Record) -> None:
-        """Say nothing."""
-
-    def step_finished(self, summary: StepSummary) -> None:
-        """Say nothing."""
-
-
-@dataclass(frozen=True)
-class StepSummary:
-    """End of a step."""
-
-    name: str
-    kind: str
-    tasks: int
-    done_before: int
-    """Tasks that had a record when this run started."""
-    good: int
-    left_out: tuple[tuple[str, str], ...] = ()
-    """``(label, status)`` of input records that were not taken."""
-    counts: dict[str, Any] | None = None
-    """Result of the kind's ``summarise``."""
-    problem: str = ""
-    """Reason why the step could not be run; empty where it was."""
-
-    @property
-    def ok(self) -> bool:
-        """True if every task has a good record."""
-        return not self.problem and self.good == self.tasks
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """End of a run."""
-
-    path: Path
-    steps: tuple[StepSummary, ...]
-
-    @property
-    def ok(self) -> bool:
-        """True if every record of every step is good."""
-        return all(step.ok for step in self.steps)
-
-
 @dataclass(frozen=True)
 class Run:
     """A campaign, its folder and what runs it."""
@@ -121,7 +43,7 @@ class Run:
     folder: RunFolder
     engine: Engine
     potential: Potential | None
-    progress: Progress
+    progress: RunObserver
 
     def inputs(self, step: Step) -> Inputs | None:
         """Records of the steps that a step takes from; None while any is incomplete."""
@@ -182,7 +104,7 @@ def run_campaign(
     engine: Engine,
     *,
     only: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: RunObserver | None = None,
 ) -> RunSummary:
     """Run a campaign in a folder, or continue with it.
 

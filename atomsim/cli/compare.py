@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atomsim.cli import show
-from atomsim.cli.labels import told_apart
+from atomsim.cli.labels import distinct_labels
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, TrustFile
 from atomsim.errors import InputError, nearest
@@ -62,7 +62,7 @@ def compare(
     words = [(word, name, found) for word in on for name, found in structures_of(word)]
     for _, name, found in words:
         checked(found, name)
-    names = told_apart([name for _, name, _ in words], [Path(word) for word, _, _ in words])
+    names = distinct_labels([name for _, name, _ in words], [Path(word) for word, _, _ in words])
     items = [Item(name, found) for name, (_, _, found) in zip(names, words, strict=True)]
     first, second = (resolve(p, device or "auto", trust_file=trust_file) for p in (a, b))
     compared = compare_them(first, second, items, relax=relax, fmax_eV_per_A=fmax, progress=False)

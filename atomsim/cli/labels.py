@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 
-def told_apart(labels: Sequence[str], files: Sequence[Path | None]) -> list[str]:
+def distinct_labels(labels: Sequence[str], files: Sequence[Path | None]) -> list[str]:
     """Return labels made unique by the folders of their files, as ``a-POSCAR`` and ``b-POSCAR``, else by numbers."""
     named = list(labels)
     for label, times in Counter(labels).items():

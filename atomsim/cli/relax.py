@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from atomsim.cli import show
-from atomsim.cli.labels import told_apart
+from atomsim.cli.labels import distinct_labels
 from atomsim.cli.options import in_options, options_of, speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
 from atomsim.errors import InputError
@@ -73,20 +73,13 @@ def relax(
       atomsim relax cifs/*.cif --fmax 0.02 -o relaxed.extxyz
       atomsim relax slab.cif --no-cell --potential chgnet-r2scan
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from pydantic import ValidationError
-
     from atomsim.execution.job import LOADER, Engine
     from atomsim.execution.pool import available_cores
     from atomsim.io.write import check_target, default_name, write_structures
     from atomsim.store.export import annotated
     from atomsim.tasks.base import find_files
-    from atomsim.tasks.keys import explain
-    from atomsim.tasks.relax import Settings
 
-    try:
-        settings = Settings(structures=files, cell=cell, fmax_eV_per_A=fmax, max_steps=max_steps, pressure_GPa=pressure)
-    except ValidationError as error:
-        raise InputError("\n".join(explain(error, Settings, "relax"))) from error
+    settings = _settings(structures=files, cell=cell, fmax_eV_per_A=fmax, max_steps=max_steps, pressure_GPa=pressure)
     first = next(iter(find_files(files[0], Path())), Path(files[0]))
     target = out or Path(default_name(first.stem, "relaxed"))
     check_target(target)
@@ -102,6 +95,19 @@ def relax(
     _print(target, records, skipped, as_json)
     if skipped or not all(r.good for r in records):
         raise typer.Exit(1)
+
+
+def _settings(**keys: Any) -> Settings:
+    """Check options as keys of a ``relax`` step."""
+    from pydantic import ValidationError
+
+    from atomsim.tasks.keys import explain
+    from atomsim.tasks.relax import Settings
+
+    try:
+        return Settings(**keys)
+    except ValidationError as error:
+        raise InputError("\n".join(explain(error, Settings, "relax"))) from error
 
 
 def _job(
@@ -129,7 +135,7 @@ def _job(
         raise InputError("\n".join([*problems, *hint]))
     inputs = [file for word in settings.structures for file in find_files(word, context.base_dir)]
     check_target(target, [origin.atoms for origin in found], inputs, force=force)
-    labels = told_apart([origin.label for origin in found], [origin.file for origin in found])
+    labels = distinct_labels([origin.label for origin in found], [origin.file for origin in found])
     tasks = [make_task(replace(o, label=n), kind.KIND, settings, context) for o, n in zip(found, labels, strict=True)]
     return Job("relax", settings, tasks, context, {}), problems
 

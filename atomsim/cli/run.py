@@ -18,7 +18,7 @@ from atomsim.pulse import watched
 
 if TYPE_CHECKING:
     from atomsim.campaign.file import Campaign
-    from atomsim.campaign.run import RunSummary
+    from atomsim.campaign.observer import RunSummary
     from atomsim.execution.job import Engine
 
 CampaignFile = Annotated[Path, typer.Argument(metavar="CAMPAIGN.toml", help="Campaign file.", show_default=False)]

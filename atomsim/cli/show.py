@@ -16,7 +16,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from atomsim.campaign.file import Step
-    from atomsim.campaign.run import StepSummary
+    from atomsim.campaign.observer import StepSummary
     from atomsim.registry.cards import PotentialCard
     from atomsim.store.records import Record
 

@@ -75,7 +75,7 @@ def noted_in_info(atoms: Atoms) -> Atoms:
     from atomsim.constraints.projectors import free_directions
 
     fixed = sorted({int(i) for c in atoms.constraints if isinstance(c, FixAtoms) for i in c.index})
-    noted = atoms.copy()
+    noted: Atoms = atoms.copy()
     noted.calc = atoms.calc
     noted.info["constraints"] = [*([{"kind": "FixAtoms", "atoms": fixed}] if fixed else []), *described]
     free = free_directions(atoms)
@@ -95,7 +95,7 @@ def restored_from_info(atoms: Atoms) -> Atoms:
     content = atoms.info.get("constraints")
     if not isinstance(content, list) or not all(isinstance(c, dict) and "kind" in c for c in content):
         return atoms
-    restored = atoms.copy()
+    restored: Atoms = atoms.copy()
     restored.calc = atoms.calc
     del restored.info["constraints"]
     restored.set_constraint(constraints_from_json(restored, content))

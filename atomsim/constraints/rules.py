@@ -144,7 +144,7 @@ def symmetry_of(atoms: Atoms) -> FixSymmetry | None:
 
 def without_symmetry(atoms: Atoms) -> Atoms:
     """Return a copy that keeps every constraint but ``FixSymmetry``, and its results."""
-    plain = atoms.copy()
+    plain: Atoms = atoms.copy()
     plain.calc = atoms.calc
     plain.set_constraint([c for c in plain.constraints if not isinstance(c, FixSymmetry)])
     return plain

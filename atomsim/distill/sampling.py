@@ -22,7 +22,8 @@ from atomsim.dynamics import Langevin
 from atomsim.dynamics.trajectory import snapshots, stable
 from atomsim.errors import AtomsimError
 from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
-from atomsim.mep.find import PathSettings, find_paths
+from atomsim.mep.find import find_paths
+from atomsim.mep.path import PathSettings
 from atomsim.models.interface import EnergyModel
 from atomsim.relaxation import RelaxSettings, iter_relax
 from atomsim.structures.random import compressed, dimers, displaced

@@ -26,7 +26,7 @@ from atomsim.distill.stability import heated, pair_distributions
 from atomsim.hopping.compute import HopRequest, compute
 from atomsim.hopping.survey import SurveySettings, survey
 from atomsim.io.files import write_atomically
-from atomsim.mep.find import PathSettings
+from atomsim.mep.path import PathSettings
 from atomsim.models.combine import Sum
 from atomsim.models.interface import Potential
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
@@ -59,11 +59,11 @@ def examine(
         "lattices": (v.lattices, lambda: lattice_errors(v.lattices, teacher, student)),
         **{
             f"voltage-{key}": (one.model_dump(mode="json"), partial(voltage_errors, one, teacher, student, key))
-            for key, one in _told_apart(v.voltage)
+            for key, one in _distinguished(v.voltage)
         },
         **{
             f"barriers-{key}": (one.model_dump(mode="json"), partial(barrier_errors, one, teacher, student, key))
-            for key, one in _told_apart(v.barriers)
+            for key, one in _distinguished(v.barriers)
         },
         "dimer": ("O", lambda: dimer_errors("O", teacher, student)),
         "dynamics": (heat, lambda: heated(recipe, student)),
@@ -95,7 +95,7 @@ def _kept(path: Path, mark: Mapping[str, object]) -> Errors | None:
 Examined = TypeVar("Examined", Voltage, Barriers)
 
 
-def _told_apart(several: Sequence[Examined]) -> list[tuple[str, Examined]]:
+def _distinguished(several: Sequence[Examined]) -> list[tuple[str, Examined]]:
     """Name each by its prototype, the second of one prototype with a number."""
     names = [one.prototype for one in several]
     return [

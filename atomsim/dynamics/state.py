@@ -58,7 +58,8 @@ class MDState:
     def volume(self) -> Tensor:
         """Volume of each cell, Å³, (n_systems,), by its triple product: a determinant takes ten times longer."""
         a, b, c = self.batch.cell.unbind(dim=1)
-        return (a * torch.linalg.cross(b, c)).sum(dim=1).abs()
+        result: Tensor = (a * torch.linalg.cross(b, c)).sum(dim=1).abs()
+        return result
 
     def sum_over_atoms(self, values: Tensor) -> Tensor:
         """Sum values on atoms, (n_atoms, …), over each system, (n_systems, …)."""

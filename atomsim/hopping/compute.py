@@ -19,7 +19,8 @@ from atomsim.hopping.survey import (
     relax_ends,
     survey,
 )
-from atomsim.mep.find import Endpoints, ReactionPath, find_paths
+from atomsim.mep.find import find_paths
+from atomsim.mep.path import Endpoints, ReactionPath
 from atomsim.mep.rates import full_prefactor, prefactor
 from atomsim.mep.segments import SegmentedPath, resolve
 from atomsim.models.interface import EnergyModel

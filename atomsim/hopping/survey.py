@@ -28,7 +28,7 @@ from atomsim.hopping.endpoints import (
 )
 from atomsim.hopping.hops import HopSet, find_hops
 from atomsim.mep.endpoint_swap import swaps_of
-from atomsim.mep.find import Endpoints, PathSettings
+from atomsim.mep.path import Endpoints, PathSettings
 from atomsim.models.interface import EnergyModel
 from atomsim.optimize.hessian import Hessian, hessian
 from atomsim.relaxation import RelaxSettings, iter_relax
@@ -178,4 +178,6 @@ def _child(host: Hessian, placed: HopInSupercell, cell: Cell) -> Tensor:
     own = [s for s in placed.site_indices if s < cell.n_atoms]
     if own:
         return host.of_child([*placed.kept, own[0]]).matrix(cell=False)
-    return torch.block_diag(host.of_child(placed.kept).matrix(cell=False), FREE_ION * torch.eye(3, dtype=torch.float64))
+    ion = FREE_ION * torch.eye(3, dtype=torch.float64)
+    result: Tensor = torch.block_diag(host.of_child(placed.kept).matrix(cell=False), ion)
+    return result

@@ -17,7 +17,7 @@ from atomsim.errors import InputError
 from atomsim.io.metadata import PREFIX, as_it_came
 
 
-def from_pymatgen(system: SiteCollection) -> Atoms:
+def from_pymatgen(system: SiteCollection[Any]) -> Atoms:
     """Return a Structure or Molecule as plain ASE Atoms; labels as the array ``labels`` where they say something.
 
     Raises:

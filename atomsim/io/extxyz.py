@@ -26,7 +26,7 @@ NEXT = "next_key"
 def extxyz_atoms(atoms: Atoms) -> Atoms:
     """Return atoms whose info and arrays extended XYZ gives back as they are, or as nearly as it can."""
     noted = noted_in_info(as_it_came(atoms))
-    ready = noted.copy()
+    ready: Atoms = noted.copy()
     ready.info = {}
     for key, value in noted.info.items():
         kept = _readable(_name(key), value)

@@ -97,7 +97,7 @@ def frames_of(structures: Iterable[Atoms], source: str) -> Frames:
         raise InputError(f"{source}: found {len(positions)} frames, wanted {MIN_FRAMES} or more; write more of them")
     a, b, c = (bool(p) for p in first.pbc)
     return Frames(
-        source, first.numbers.copy(), np.array(positions), np.array(cells), (a, b, c), _told_interval(clocks, source)
+        source, first.numbers.copy(), np.array(positions), np.array(cells), (a, b, c), _interval_of(clocks, source)
     )
 
 
@@ -121,7 +121,7 @@ def _check_frame(atoms: Atoms, first: Atoms, n: int, source: str) -> None:
         )
 
 
-def _told_interval(clocks: Sequence[dict[str, Any]], source: str) -> float | None:
+def _interval_of(clocks: Sequence[dict[str, Any]], source: str) -> float | None:
     """Return the time from frame to frame that frames tell, fs; whatever clock there is must be regular."""
     known = None
     for key in CLOCKS:

@@ -201,14 +201,14 @@ def _as_held(atoms: Atoms, kind: str) -> Atoms:
     flags = selective_dynamics(atoms) if kind == "vasp" else None
     if flags is None:
         return atoms
-    held = atoms.copy()
+    held: Atoms = atoms.copy()
     held.set_constraint(from_selective_dynamics(flags.tolist()))
     return held
 
 
 def _without_unreadable(atoms: Atoms) -> Atoms:
     """Return atoms without values of info that ASE's JSON writes and does not read, such as a date on the second."""
-    kept = atoms.copy()
+    kept: Atoms = atoms.copy()
     kept.calc = atoms.calc
     kept.info = {}
     for key, value in atoms.info.items():
@@ -221,7 +221,7 @@ def _without_unreadable(atoms: Atoms) -> Atoms:
 
 
 def _attach(atoms: Atoms, results: Mapping[str, Any]) -> Atoms:
-    with_results = atoms.copy()
+    with_results: Atoms = atoms.copy()
     known = {key: results[key] for key in ("energy", "forces", "stress", "magmoms") if results.get(key) is not None}
     arrays = {key: value if key == "energy" else np.asarray(value, dtype=float) for key, value in known.items()}
     with_results.calc = SinglePointCalculator(with_results, **arrays)

@@ -19,12 +19,13 @@ from atomsim.mep.proof import Proof, prove
 from atomsim.mep.search import search
 from atomsim.mep.state import KICK_A, Key, band_between
 from atomsim.models.interface import EnergyModel, device_of
-from atomsim.optimize.drive import Outcome, Stop, drive
+from atomsim.optimize.drive import Outcome, drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.noise import seeded_noise
 from atomsim.optimize.rows import Method
 from atomsim.optimize.space import Space
+from atomsim.optimize.stop import Stop
 from atomsim.relaxation import default_capacity
 from atomsim.types import FloatArray
 

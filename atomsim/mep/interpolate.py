@@ -17,10 +17,11 @@ from atomsim.constraints.projectors import free_directions
 from atomsim.errors import InputError
 from atomsim.mep.band import Band, ElasticBand
 from atomsim.models.neighbors import neighbor_list
-from atomsim.optimize.drive import Stop, drive
+from atomsim.optimize.drive import drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.noise import seeded_noise
 from atomsim.optimize.space import Space
+from atomsim.optimize.stop import Stop
 
 IDENTICAL_A = 0.1
 """Ends between which no atom moves further are the same structure, Å."""
@@ -93,7 +94,7 @@ def _same_order(start: Atoms, end: Atoms) -> None:
 def linear(start: Atoms, moved: np.ndarray, n_images: int) -> np.ndarray:
     """Positions on the straight line between the ends, Å, (n_images, n_atoms, 3), the ends left out."""
     fraction = np.arange(1, n_images + 1) / (n_images + 1)
-    return start.positions + fraction[:, None, None] * moved
+    return np.asarray(start.positions + fraction[:, None, None] * moved)
 
 
 def idpp(start: Atoms, moved: np.ndarray, n_images: int, seed: int = 0, number: int = 0) -> np.ndarray:
@@ -128,7 +129,7 @@ def idpp(start: Atoms, moved: np.ndarray, n_images: int, seed: int = 0, number: 
 
 
 def _at(atoms: Atoms, positions: np.ndarray) -> Atoms:
-    placed = atoms.copy()
+    placed: Atoms = atoms.copy()
     placed.set_positions(positions, apply_constraint=False)
     return placed
 
@@ -171,7 +172,7 @@ def roughened(path: np.ndarray, fields: np.ndarray, free: np.ndarray | None = No
     if free is not None:
         fields = np.einsum("aij,kaj->kai", free, fields)
     shape = np.stack([np.sin(np.pi * s), np.sin(2 * np.pi * s)])
-    return path + np.einsum("ki,kac->iac", shape, fields)
+    return np.asarray(path + np.einsum("ki,kac->iac", shape, fields))
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from ase import Atoms
 from atomsim.batch import Batch
 from atomsim.constraints.projectors import free_directions
 from atomsim.errors import InputError, nearest
-from atomsim.mep.find import Endpoints, PathSettings, find_paths
+from atomsim.mep.find import find_paths
 from atomsim.mep.interpolate import IDENTICAL_A, between
 from atomsim.mep.pairing import Pair, moves, paired
-from atomsim.mep.path import travellers, with_end_forces
+from atomsim.mep.path import Endpoints, PathSettings, travellers, with_end_forces
 from atomsim.mep.rates import prefactor as vineyard_prefactor
 from atomsim.mep.result import MinimumEnergyPath, Question, attempted
 from atomsim.mep.segments import SegmentedPath, resolve
@@ -214,4 +214,4 @@ def _without_drift(start: Atoms, moved: FloatArray) -> FloatArray:
         return moved
     still = np.setdiff1d(np.arange(len(start)), travellers(moved))
     shifts = Batch.pack([start]).free_shifts[0].numpy()
-    return moved - (moved[still] if len(still) else moved).mean(axis=0) @ shifts.T @ shifts
+    return np.asarray(moved - (moved[still] if len(still) else moved).mean(axis=0) @ shifts.T @ shifts)

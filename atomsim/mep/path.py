@@ -189,7 +189,7 @@ def with_end_forces(path: ReactionPath, first: Relaxation | None, last: Relaxati
 
 def at_positions(atoms: Atoms, positions: FloatArray) -> Atoms:
     """Return a copy at other positions, fixed atoms too, without results."""
-    placed = atoms.copy()
+    placed: Atoms = atoms.copy()
     placed.calc = None
     placed.set_positions(positions, apply_constraint=False)
     return placed

@@ -51,7 +51,7 @@ def in_basis_of(start: Atoms, end: Atoms, remarks: list[str]) -> tuple[Atoms, li
 
 def translated(atoms: Atoms, shift: FloatArray) -> Atoms:
     """Return atoms moved as a whole by a vector, Å, with the sites that ions have left."""
-    placed = atoms.copy()
+    placed: Atoms = atoms.copy()
     placed.positions = atoms.positions + shift
     if (sites := left_sites(atoms.info)) and atoms.cell.rank == 3:
         moved = np.asarray(sites["vacancies"]) + atoms.cell.scaled_positions(np.atleast_2d(shift))

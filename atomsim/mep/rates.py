@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity
-from atomsim.mep.find import ReactionPath
+from atomsim.mep.path import ReactionPath
 from atomsim.models.interface import EnergyModel
 from atomsim.optimize.hessian import hessian, partial_hessian, shell
 from atomsim.units import HZ, KB

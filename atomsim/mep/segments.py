@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
-from atomsim.mep.find import Endpoints, PathSettings, ReactionPath, at_positions, find_paths
-from atomsim.mep.path import travellers, with_end_forces
+from atomsim.mep.find import find_paths
+from atomsim.mep.path import Endpoints, PathSettings, ReactionPath, at_positions, travellers, with_end_forces
 from atomsim.models.interface import EnergyModel
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 from atomsim.types import FloatArray

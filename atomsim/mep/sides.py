@@ -16,9 +16,10 @@ from atomsim.mep.endpoint_swap import mirrored, swap_at
 from atomsim.mep.path import Endpoints, PathSettings, ReactionPath, at_positions, path_tangents
 from atomsim.mep.state import SaddleSearch, Watched, band_between, begin_search
 from atomsim.models.interface import EnergyModel, device_of
-from atomsim.optimize.drive import Outcome, Stop, drive
+from atomsim.optimize.drive import Outcome, drive
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.space import Space
+from atomsim.optimize.stop import Stop
 from atomsim.types import FloatArray
 
 SIDE_FMAX, SIDE_STEPS = (4.0, 1.0), 30

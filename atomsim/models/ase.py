@@ -95,9 +95,10 @@ class AsePotential:
         if quantity not in self.calculator.implemented_properties:
             return None
         try:
-            return self.calculator.get_property(quantity, atoms)
+            found: np.ndarray | None = self.calculator.get_property(quantity, atoms)
         except PropertyNotImplementedError:
             return None
+        return found
 
 
 @contextmanager

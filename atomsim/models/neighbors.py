@@ -194,7 +194,8 @@ class SkinList:
         moved = torch.linalg.vector_norm(batch.positions - origin - carried, dim=1)
         largest = moved.new_zeros(batch.n_systems).scatter_reduce(0, batch.system, moved, "amax")
         least = 1.0 - torch.linalg.vector_norm(strain, dim=(1, 2))  # σ_min(F) ≥ 1 − ‖F − 1‖
-        return ~(least * (self.cutoff + self.skin) - 2.0 * largest > self.cutoff)
+        stale: Tensor = ~(least * (self.cutoff + self.skin) - 2.0 * largest > self.cutoff)
+        return stale
 
     def update(self, batch: Batch, stale: Sequence[bool] | None) -> bool:
         """Search again for the systems that have moved too far, all if None; return whether there were any."""

@@ -137,7 +137,8 @@ def _state_class() -> Callable[..., Any]:
             "potentials of TorchSim need the package torch-sim-atomistic, which is not installed; "
             "run: pip install torch-sim-atomistic"
         ) from error
-    return torch_sim.SimState
+    result: Callable[..., Any] = torch_sim.SimState
+    return result
 
 
 def as_model(potential: Potential, interface: type[Any]) -> Any:
@@ -150,7 +151,7 @@ def as_model(potential: Potential, interface: type[Any]) -> Any:
     module = torch.nn.Module
     bases: Any = interface if issubclass(interface, module) else type("Base", (module, interface), {})
 
-    class Model(bases):
+    class Model(bases):  # type: ignore[misc] # the interface is TorchSim's own class, whichever release it is
         """A potential of atomsim; its device and precision are fixed."""
 
         def __init__(self) -> None:

@@ -20,6 +20,7 @@ from atomsim.optimize.apart import fallen_apart
 from atomsim.optimize.rows import Method, Rows, join_states, take_state
 from atomsim.optimize.space import Layout, Space
 from atomsim.optimize.sparse import Springs
+from atomsim.optimize.stop import Stop, growth_factor, largest, verdict
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,6 @@ Projection = Callable[[Batch, Evaluation, Tensor, list[Group]], Evaluation]
 """(systems in flight, their evaluation, group of each system, the groups) to what moves them."""
 Settle = Callable[[Batch, Tensor, list[Group]], Batch]
 """(systems in flight, group of each system, the groups) to the systems where constraints want them."""
-
-
-@dataclass(frozen=True)
-class Stop:
-    """When a group is finished."""
-
-    fmax: float = 0.05
-    """Converged when no residual force (see ``Space.residual``) is larger, eV/Å."""
-    max_steps: int = 500
-    """Steps after which a group is given up as ``max_steps``."""
-    exploded_force: float = 1e4
-    """Residual force above which a group is given up as ``exploded``, eV/Å."""
-    exploded_volume: float = 3.0
-    """Factor of growth or shrinkage of a cell's volume above which likewise, if it goes uphill, comes apart or
-    runs into itself: a sound relaxation may go as far, downhill and as one piece (see ``fallen_apart``)."""
 
 
 @dataclass(frozen=True)
@@ -251,10 +237,10 @@ class _Flight:
             own = [looks[k] for k in self.systems_of([n])]
             volumes = [volume for _, volume, _ in own]
             member.first_volumes = member.first_volumes or volumes
-            force = member.residual = _largest(f if math.isfinite(e) else math.nan for f, _, e in own)
-            growth = max(map(_growth, volumes, member.first_volumes))
+            force = member.residual = largest(f if math.isfinite(e) else math.nan for f, _, e in own)
+            growth = max(map(growth_factor, volumes, member.first_volumes))
             wrong = self._astray(n, space, seen.evaluation, cutoff) if growth > stop.exploded_volume else ""
-            verdicts.append(_verdict(member, force, growth, wrong, stop, faults.get(n)))
+            verdicts.append(verdict(member.steps, force, growth, wrong, stop, faults.get(n)))
         return verdicts
 
     def _astray(self, n: int, space: Space, evaluation: Evaluation, cutoff: float) -> str:
@@ -310,20 +296,6 @@ class _Flight:
         return replace(flight, batch=space.move(flight.batch, step, flight.layout), state=state)
 
 
-def _largest(values: Iterable[float]) -> float:
-    """The largest; NaN if there is one."""
-    found = list(values)
-    return math.nan if any(math.isnan(v) for v in found) else max(found)
-
-
-def _growth(now: float, before: float) -> float:
-    """Factor by which a volume has grown or shrunk; 1 without a cell."""
-    small, large = sorted((now, before))
-    if math.isnan(now) or math.isnan(before) or large == 0.0:
-        return 1.0
-    return large / small if small > 0.0 else math.inf
-
-
 def _of_group(learned: Any, n: int, size: int) -> Tensor | Springs | None:
     if isinstance(learned, Tensor):
         return learned[n, :size, :size]
@@ -332,33 +304,3 @@ def _of_group(learned: Any, n: int, size: int) -> Tensor | Springs | None:
 
 def _by_group(energy: Tensor, group: Tensor, n_groups: int) -> Tensor:
     return energy.new_zeros(n_groups).index_add_(0, group, energy)
-
-
-def _verdict(
-    member: _Member, force: float, grown: float, wrong: str, stop: Stop, fault: Fault | None
-) -> tuple[str, str] | None:
-    if fault is not None:
-        return fault.status, fault.message
-    if math.isnan(force):
-        return (
-            "not_a_number",
-            f"the potential gave NaN after {member.steps} steps; look at the start for atoms too close",
-        )
-    if force > stop.exploded_force:
-        return "exploded", (
-            f"largest force {force:.3g} eV/Å after {member.steps} steps; "
-            "look at the start for atoms too close, or try another potential"
-        )
-    if wrong:
-        return "exploded", (
-            f"volume changed {grown:.2f}-fold and {wrong} after {member.steps} steps; "
-            "start from a cell nearer to the crystal's, fix the cell, or try another potential"
-        )
-    if force <= stop.fmax:
-        return "converged", ""
-    if member.steps >= stop.max_steps:
-        return "max_steps", (
-            f"largest force {force:.4f} eV/Å after {member.steps} steps, wanted {stop.fmax}; "
-            "raise max_steps and run again"
-        )
-    return None

@@ -73,7 +73,7 @@ class GroupBuilder:
 
 def noisy(atoms: Atoms, noise: float, seed: int, start: int = 0) -> Atoms:
     """Return a copy with normal noise along free directions; the same structure, seed and start give the same noise."""
-    moved = atoms.copy()
+    moved: Atoms = atoms.copy()
     moved.set_positions(atoms.positions + noise * seeded_noise(atoms, seed, "start", start))  # respects constraints
     return moved
 

@@ -114,7 +114,7 @@ def _evaluations(
 
 
 def _free(atoms: Atoms) -> Atoms:
-    copy = atoms.copy()
+    copy: Atoms = atoms.copy()
     copy.set_constraint()
     return copy
 
@@ -174,6 +174,6 @@ def partial_hessian(
 
 
 def _displaced(atoms: Atoms, moved: int, step: np.ndarray) -> Atoms:
-    displaced = atoms.copy()
+    displaced: Atoms = atoms.copy()
     displaced.positions[moved] += step
     return displaced

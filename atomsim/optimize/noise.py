@@ -55,7 +55,7 @@ def seeded_noise(atoms: Atoms, seed: int, purpose: str, number: int = 0, also: F
         seen = seen + _mean_field(rng, _coordinates(moved)[0], atoms.numbers)
     turns = np.einsum("cwk,nk->ncw", waves, places) + phases + seen
     # a normal amplitude times a cosine of random phase is not normal; the sum of many is, to 1 in WAVES
-    return np.einsum("cw,ncw->nc", amplitudes, np.cos(2 * np.pi * turns)) @ frame
+    return np.asarray(np.einsum("cw,ncw->nc", amplitudes, np.cos(2 * np.pi * turns)) @ frame)
 
 
 def _mean_field(rng: np.random.Generator, places: FloatArray, numbers: NDArray[np.int64]) -> FloatArray:

@@ -97,7 +97,8 @@ class Products:
         return self.rows.pad(noise.to(self.batch.device))
 
     def _longest(self, vectors: Tensor) -> Tensor:
-        return vectors.unflatten(1, (-1, 3)).norm(dim=2).amax(dim=1, keepdim=True).clamp(min=1e-12)
+        result: Tensor = vectors.unflatten(1, (-1, 3)).norm(dim=2).amax(dim=1, keepdim=True).clamp(min=1e-12)
+        return result
 
     def _where(self, chosen: Tensor, products: Tensor) -> Tensor:
         return torch.where(chosen[:, None], products, 0.0)
@@ -151,4 +152,5 @@ def _lattice_frames(batch: Batch) -> Tensor:
     """Axes that turn with the lattice, as rows, (n_systems, 3, 3): the first along a, the second in the plane a, b."""
     axes, lower = torch.linalg.qr(batch.cell.cpu().mT)
     sign = torch.where(lower.diagonal(dim1=1, dim2=2) < 0, -1.0, 1.0).to(axes.dtype)
-    return (axes * sign[:, None, :]).mT
+    result: Tensor = (axes * sign[:, None, :]).mT
+    return result

@@ -194,7 +194,8 @@ class Space:
 def _largest(rows: Tensor, owner: Tensor, n_systems: int) -> Tensor:
     """Length of the longest row of each system, (n_systems,)."""
     length = torch.linalg.vector_norm(rows, dim=1)
-    return length.new_zeros(n_systems).scatter_reduce(0, owner, length, "amax")
+    result: Tensor = length.new_zeros(n_systems).scatter_reduce(0, owner, length, "amax")
+    return result
 
 
 def exponential(strain: Tensor) -> Tensor:
@@ -205,7 +206,8 @@ def exponential(strain: Tensor) -> Tensor:
     """
     twice = strain + strain.mT
     if strain.device.type == "cpu":
-        return torch.linalg.matrix_exp(0.5 * twice)
+        result: Tensor = torch.linalg.matrix_exp(0.5 * twice)
+        return result
     eye = torch.eye(3, dtype=strain.dtype, device=strain.device)
     found = torch.add(eye, twice, alpha=0.5 / TERMS)
     for k in range(TERMS - 1, 0, -1):

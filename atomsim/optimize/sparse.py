@@ -85,13 +85,15 @@ class Springs:
         small = np.diag(diagonal) + np.diag(beside[: size - 1], 1) + np.diag(beside[: size - 1], -1)
         values, vectors = np.linalg.eigh(small)
         weights = vectors @ (vectors[0] / np.sqrt(values.clip(min=0.5 * FLOOR)))
-        return length * (torch.from_numpy(weights).to(vector.device) @ torch.stack(basis[:size]))
+        result: Tensor = length * (torch.from_numpy(weights).to(vector.device) @ torch.stack(basis[:size]))
+        return result
 
     def _with_library(self, function: Callable[[Any], Any], vector: Tensor) -> Tensor:
         """Apply a function of NumPy's or torch's vectors: on the CPU the former's overhead is a fifth."""
         if scipy.sparse.issparse(self.matrix):
             return torch.from_numpy(function(vector.numpy()))
-        return function(vector)
+        result: Tensor = function(vector)
+        return result
 
     def _conjugate(self, vector: Any, tolerance: float) -> Any:
         found, left = 0.0 * vector, vector

@@ -117,7 +117,8 @@ def _tight(settings: DimerSettings) -> RelaxSettings:
 
 
 def _bytes(atoms: Atoms) -> bytes:
-    return atoms.numbers.tobytes() + atoms.positions.tobytes() + atoms.cell.array.tobytes()
+    result: bytes = atoms.numbers.tobytes() + atoms.positions.tobytes() + atoms.cell.array.tobytes()
+    return result
 
 
 def _require_fit(intact: Relaxation, pair: Pair, settings: DimerSettings) -> None:
@@ -162,8 +163,8 @@ def _release(
     for key, search in found.items():
         own = [(c, relaxed[n]) for n, c in enumerate(candidates) if c.key == key]
         calls = dict(search.force_calls)
-        for part, chosen in (("release", lambda c: c.point is not None), ("void", lambda c: c.point is None)):
-            calls[part] = sum(r.force_calls for c, r in own if chosen(c))
+        for part, from_void in (("release", False), ("void", True)):
+            calls[part] = sum(r.force_calls for c, r in own if (c.point is None) == from_void)
         minima = [_minimum(search, c.reached_from, r) for c, r in own if np.isfinite(r.energy)]
         found[key] = replace(search, minima=tuple(_merged(minima)), force_calls=calls)
 

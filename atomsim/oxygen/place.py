@@ -39,7 +39,7 @@ def in_void(atoms: Atoms, pair: Pair) -> Atoms | None:
     image = np.array(pair.shift) @ atoms.cell.array
     ends = [(centre - half, centre + half), (centre + half, centre - half)]
     first, second = min(ends, key=lambda e: float(np.linalg.norm(e[0] - atoms.positions[pair.first])))
-    placed = atoms.copy()
+    placed: Atoms = atoms.copy()
     placed.calc = None
     placed.positions[pair.first], placed.positions[pair.second] = first, second - image
     return placed

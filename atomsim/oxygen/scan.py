@@ -16,11 +16,12 @@ from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity, evaluate_all
 from atomsim.models.interface import EnergyModel, device_of
 from atomsim.optimize.constraints import FixedDistance, FixedDistances
-from atomsim.optimize.drive import Group, Outcome, Stop, drive
+from atomsim.optimize.drive import Group, Outcome, drive
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.noise import seeded_noise
 from atomsim.optimize.space import Space
 from atomsim.optimize.springs import spring_guess
+from atomsim.optimize.stop import Stop
 from atomsim.oxygen.settings import DimerSettings
 from atomsim.structures.pairs import BOND_A, MOBILE, Pair
 from atomsim.types import FloatArray

@@ -16,7 +16,7 @@ from atomsim.constraints.rules import symmetry_of, without_symmetry
 from atomsim.errors import InputError
 from atomsim.models.interface import EnergyModel, device_of
 from atomsim.models.precision import finishing
-from atomsim.optimize.drive import Group, Outcome, Stop, drive
+from atomsim.optimize.drive import Group, Outcome, drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.group_builder import GroupBuilder, packs
 from atomsim.optimize.hessian import Hessian
@@ -28,6 +28,7 @@ from atomsim.optimize.rows import Method
 from atomsim.optimize.space import Space
 from atomsim.optimize.sparse import is_large
 from atomsim.optimize.starts import SCREEN_FMAX, lowest_starts
+from atomsim.optimize.stop import Stop
 from atomsim.optimize.symmetry import KeepSymmetry, require_keepable
 from atomsim.relaxation.result import Relaxation, refusal, result_of
 from atomsim.relaxation.settings import RelaxSettings

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atomsim.campaign.file import Campaign, load_campaign
+from atomsim.campaign.observer import Silent
 from atomsim.campaign.open import open_run
-from atomsim.campaign.run import Run, Silent, context_of
+from atomsim.campaign.run import Run, context_of
 from atomsim.errors import AtomsimError, InputError, InUseError
 from atomsim.execution.job import Engine
 from atomsim.slurm.actions import to_retry

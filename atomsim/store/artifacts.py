@@ -61,7 +61,7 @@ class ArtifactWriter:
         """Those of the chunk that is not full."""
 
     def __len__(self) -> int:
-        return sum(chunk["frames"] for chunk in self.chunks) + len(self.frames)
+        return int(sum(chunk["frames"] for chunk in self.chunks) + len(self.frames))
 
     def append(self, **fields: Any) -> None:
         """Add a frame: fields of the same names, shapes and types every time.

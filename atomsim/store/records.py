@@ -245,4 +245,4 @@ def total_calls(records: Iterable[Record]) -> int:
         host = record.tags.get("host")
         shared[host, "hessian"] = of_host["hessian"]
         shared.update({(host, "end", name): calls for name, calls in of_host["ends"].items()})
-    return own + sum(shared.values())
+    return int(own + sum(shared.values()))

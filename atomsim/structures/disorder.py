@@ -70,7 +70,7 @@ def quasi_random(
     def difference(species: IntArray) -> FloatArray:
         occupied = np.eye(len(fractions))[species]
         pairs: FloatArray = np.einsum("ia,sij,jb->sab", occupied, neighbours, occupied, optimize=_PATH)
-        return pairs / bonds[:, None, None] - target
+        return np.asarray(pairs / bonds[:, None, None] - target)
 
     def error(species: IntArray) -> float:
         return float(weights @ (difference(species) ** 2).sum(axis=(1, 2)))
@@ -183,7 +183,7 @@ def _anneal(
 
 
 def _occupy(atoms: Atoms, sites: IntArray, species: IntArray, names: list[str]) -> Atoms:
-    occupied = atoms.copy()
+    occupied: Atoms = atoms.copy()
     symbols = occupied.get_chemical_symbols()
     for site, kind in zip(sites, species, strict=True):
         symbols[site] = names[kind]

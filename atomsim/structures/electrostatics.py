@@ -28,4 +28,4 @@ def ewald_matrix(atoms: Atoms) -> FloatArray:
     # pymatgen leaves the neutralising background, −(k/2) π (Σq)² / (V η), out of the matrix.
     background = -EwaldSummation.CONV_FACT / 2 * np.pi / (structure.volume * summation.eta)
     matrix = np.asarray(summation.total_energy_matrix, dtype=float) + background
-    return (matrix + matrix.T) / 2
+    return np.asarray((matrix + matrix.T) / 2)

@@ -83,7 +83,7 @@ class HostLattice:
         """Return the histogram of ion–ion distances per ion, which is the same in every supercell, (n, BINS)."""
         filled = occupied.astype(float)
         histogram: FloatArray = np.einsum("oi,ijb,oj->ob", filled, self.pairs, filled, optimize=True)
-        return histogram / np.maximum(filled.sum(axis=1), 1)[:, None]
+        return np.asarray(histogram / np.maximum(filled.sum(axis=1), 1)[:, None])
 
 
 def _pair_histograms(ions: Atoms) -> FloatArray:

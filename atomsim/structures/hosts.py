@@ -51,7 +51,8 @@ def host_units(parent: Atoms, ion: str, host_unit: str | int | None) -> int:
 
 
 def _counts(atoms: Atoms) -> dict[str, int]:
-    return atoms.symbols.formula.count()
+    result: dict[str, int] = atoms.symbols.formula.count()
+    return result
 
 
 @dataclass(frozen=True)

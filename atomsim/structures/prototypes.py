@@ -68,7 +68,8 @@ class Prototype:
     @property
     def atoms(self) -> Atoms:
         """A fresh copy of the cell, conventional unless it is a supercell, sites in a fixed order."""
-        return self._atoms.copy()
+        result: Atoms = self._atoms.copy()
+        return result
 
     @property
     def primitive(self) -> Atoms:

@@ -29,7 +29,7 @@ def permute_species(atoms: Atoms, elements: Sequence[str], rng: np.random.Genera
         raise InputError(f"no {', '.join(absent)} in {atoms.get_chemical_formula()} to exchange; correct 'shuffled'")
     sites = np.flatnonzero(np.isin(symbols, list(elements)))
     symbols[sites] = rng.permutation(symbols[sites])
-    exchanged = atoms.copy()
+    exchanged: Atoms = atoms.copy()
     exchanged.set_chemical_symbols(list(symbols))
     return exchanged
 
@@ -70,12 +70,13 @@ def displaced(atoms: Atoms, rattle_A: float, strain: float, rng: np.random.Gener
     for shrink in 0.8 ** np.arange(20):
         shear = rng.normal(0, strain / 3, (3, 3))
         deformation = np.eye(3) * (1 + rng.uniform(-strain, strain)) + 0.5 * (shear + shear.T)
-        moved = atoms.copy()
+        moved: Atoms = atoms.copy()
         moved.set_cell(atoms.cell.array @ (np.eye(3) + shrink * (deformation - np.eye(3))), scale_atoms=True)
         moved.positions += rng.normal(0, shrink * rattle_A, moved.positions.shape)
         if nearest_pair(moved) > 0.65:
             return moved
-    return atoms.copy()
+    result: Atoms = atoms.copy()
+    return result
 
 
 def compressed(atoms: Atoms, element: str, distance_A: float, rng: np.random.Generator) -> Atoms:
@@ -83,9 +84,10 @@ def compressed(atoms: Atoms, element: str, distance_A: float, rng: np.random.Gen
     index = np.flatnonzero(atoms.numbers == Atoms(element).numbers[0])
     i, j, distance, vector = neighbor_list("ijdD", atoms[index], 3.6)
     if len(i) == 0:
-        return atoms.copy()
+        result: Atoms = atoms.copy()
+        return result
     k = int(rng.integers(len(i)))
-    pushed = atoms.copy()
+    pushed: Atoms = atoms.copy()
     shift = 0.5 * (distance[k] - distance_A) * vector[k] / distance[k]
     if i[k] != j[k]:
         pushed.positions[index[i[k]]] += shift

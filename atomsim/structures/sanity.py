@@ -62,7 +62,7 @@ def right_handed(atoms: Atoms) -> Atoms:
     """
     if handedness(atoms) > 0:
         return atoms
-    turned = atoms.copy()
+    turned: Atoms = atoms.copy()
     turned.set_cell(-atoms.cell.array, apply_constraint=False)
     return turned
 

@@ -33,7 +33,7 @@ class Vacancy:
 
     def made_in(self, atoms: Atoms) -> Atoms:
         """Return the structure without these atoms."""
-        left = atoms.copy()
+        left: Atoms = atoms.copy()
         left.calc = None
         del left[list(self.sites)]
         return left
@@ -92,7 +92,7 @@ def find_vacancies(
 
 def wide_supercell(atoms: Atoms, least_A: float, max_atoms: int) -> Atoms:
     """Return the smallest compact supercell whose images are ``least_A`` apart, as far as ``max_atoms`` allow."""
-    best = atoms.copy()
+    best: Atoms = atoms.copy()
     for multiple in range(1, max(1, max_atoms // len(atoms)) + 1):
         matrix = compact_supercell(atoms.cell.array, multiple)
         if multiple > 1 and image_distance(matrix @ atoms.cell.array) <= image_distance(best.cell.array) + 1e-6:

@@ -77,7 +77,7 @@ def _corners(atoms: Atoms) -> np.ndarray:
     """Fractional coordinates of the Voronoi corners in the cell, (n, 3)."""
     corners = Voronoi(_cloud(atoms)).vertices @ np.linalg.inv(atoms.cell.array)
     inside = ((corners > -1e-6) & (corners < 1 - 1e-6)).all(axis=1)
-    return corners[inside] % 1.0
+    return np.asarray(corners[inside] % 1.0)
 
 
 def _cloud(atoms: Atoms) -> np.ndarray:

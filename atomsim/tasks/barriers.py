@@ -75,7 +75,7 @@ def cost(task: Task, settings: Settings) -> float:
 def survey_settings(settings: Settings, seed: int) -> SurveySettings:
     """Return the engine's settings."""
     from atomsim.hopping.survey import SurveySettings
-    from atomsim.mep.find import PathSettings
+    from atomsim.mep.path import PathSettings
 
     return SurveySettings(
         max_length_A=settings.max_length_A,

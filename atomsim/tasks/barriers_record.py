@@ -10,8 +10,8 @@ import numpy as np
 from atomsim.hopping.compute import HopResult
 from atomsim.hopping.summary import equivalent_ends
 from atomsim.io.atoms_json import atoms_to_json
-from atomsim.mep.find import ReactionPath
 from atomsim.mep.flags import moment_change, path_flags
+from atomsim.mep.path import ReactionPath
 from atomsim.mep.rates import DEFAULT_PREFACTOR, rate
 from atomsim.store.records import Record, Task, record_of
 from atomsim.tasks.barriers_checks import checked

@@ -67,6 +67,5 @@ def _type_name(annotation: Any) -> str:
         return f"list of {_type_name(inner[0])}"
     if inner:
         return " or ".join(_type_name(part) for part in inner if part is not type(None))
-    return {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}.get(
-        annotation.__name__, annotation.__name__
-    )
+    name: str = annotation.__name__
+    return {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}.get(name, name)

@@ -96,7 +96,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
 
 def path_settings(settings: Settings, seed: int) -> PathSettings:
     """Return the engine's settings."""
-    from atomsim.mep.find import PathSettings
+    from atomsim.mep.path import PathSettings
 
     of_both = PathSettings.__dataclass_fields__.keys() & Settings.model_fields.keys()
     return PathSettings(seed=seed, **settings.model_dump(include=set(of_both)))

@@ -10,7 +10,8 @@ from ase.build import bulk
 from ase.io import write
 
 from atomsim.campaign.file import load_campaign
-from atomsim.campaign.run import RunSummary, Silent, run_campaign
+from atomsim.campaign.observer import RunSummary, Silent
+from atomsim.campaign.run import run_campaign
 from atomsim.errors import InputError
 from atomsim.execution.job import Engine
 from atomsim.store.records import Record

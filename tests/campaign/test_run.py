@@ -18,8 +18,9 @@ from forked import start_quickly
 
 from atomsim import relaxation
 from atomsim.campaign.file import load_campaign
+from atomsim.campaign.observer import RunSummary, Silent, StepSummary
 from atomsim.campaign.plan import plan
-from atomsim.campaign.run import RunSummary, Silent, StepSummary, context_of, run_campaign
+from atomsim.campaign.run import context_of, run_campaign
 from atomsim.campaign.status import read_status
 from atomsim.errors import AtomsimError, InputError
 from atomsim.execution import pool

@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.io import read, write
 from pymatgen.core import IStructure, Lattice, Molecule, Species, Structure
-from pymatgen.core.potential import Slab
+from pymatgen.core.surface import Slab
 from typer.testing import CliRunner
 
 from atomsim.cli import app

@@ -12,10 +12,11 @@ from ase import Atoms
 from atomsim.batch import Batch, Evaluation
 from atomsim.batching.capacity import Capacity
 from atomsim.mep.band import Band, ElasticBand, climbing_image, improved_tangent, neighbourhood
-from atomsim.optimize.drive import Stop, drive
+from atomsim.optimize.drive import drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.space import Space
+from atomsim.optimize.stop import Stop
 
 # Müller, Brown, Theor. Chim. Acta 53, 75 (1979): energies of minima and saddles, here in units of 1/100
 MINIMA = [(-0.5582236, 1.4417258), (-0.0500108, 0.4666941), (0.6234994, 0.0280378)]

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
-from atomsim.mep.find import PathSettings, find_paths
+from atomsim.mep.find import find_paths
+from atomsim.mep.path import PathSettings
 from atomsim.models.load import load_potential
 from atomsim.relaxation import relax
 from atomsim.structures.prototypes import load_prototype

@@ -14,8 +14,8 @@ from atomsim.batch import Batch
 from atomsim.hopping.endpoints import swapping
 from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
 from atomsim.mep.endpoint_swap import swap_at
-from atomsim.mep.find import Endpoints, PathSettings, find_paths
-from atomsim.mep.path import EndpointSwap
+from atomsim.mep.find import find_paths
+from atomsim.mep.path import Endpoints, EndpointSwap, PathSettings
 from atomsim.models.ase import AsePotential
 
 SETTINGS = SurveySettings(max_length_A=2.8, supercell_min_A=7.0, max_atoms=32, end_fmax_eV_per_A=0.002)

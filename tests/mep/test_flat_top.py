@@ -10,7 +10,7 @@ import pytest
 from atomsim.hopping.compute import HopRequest, HopResult, compute
 from atomsim.hopping.survey import SurveySettings
 from atomsim.mep import search
-from atomsim.mep.find import PathSettings
+from atomsim.mep.path import PathSettings
 from atomsim.models.load import load_potential
 from atomsim.relaxation import relax
 from atomsim.structures.prototypes import load_prototype

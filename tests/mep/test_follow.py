@@ -11,11 +11,13 @@ from ase import Atoms
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.batching.capacity import Capacity
-from atomsim.mep.find import Endpoints, PathSettings, find_paths
+from atomsim.mep.find import find_paths
 from atomsim.mep.follow import Follow, held, informed, with_lowest
-from atomsim.optimize.drive import Group, Stop, drive
+from atomsim.mep.path import Endpoints, PathSettings
+from atomsim.optimize.drive import Group, drive
 from atomsim.optimize.hessian import partial_hessian
 from atomsim.optimize.space import Space
+from atomsim.optimize.stop import Stop
 from atomsim.relaxation import relax
 
 

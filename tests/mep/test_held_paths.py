@@ -14,9 +14,9 @@ from test_paths import gold_on_aluminium
 
 from atomsim.constraints.projectors import free_axes, free_directions
 from atomsim.errors import InputError
-from atomsim.mep.find import PathSettings, ReactionPath
 from atomsim.mep.neb import path_of, question_of
 from atomsim.mep.pairing import paired
+from atomsim.mep.path import PathSettings, ReactionPath
 from atomsim.mep.rates import frequencies, full_prefactor, vineyard
 from atomsim.models.ase import AsePotential
 from atomsim.optimize.hessian import partial_hessian

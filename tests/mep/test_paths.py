@@ -16,9 +16,9 @@ from ase.optimize import BFGS
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import InputError
-from atomsim.mep.find import Endpoints, PathSettings, find_paths
+from atomsim.mep.find import find_paths
 from atomsim.mep.interpolate import displacement, idpp, linear, roughened
-from atomsim.mep.path import path_tangents
+from atomsim.mep.path import Endpoints, PathSettings, path_tangents
 from atomsim.mep.segments import dips, resolve
 from atomsim.models.ase import AsePotential
 from atomsim.models.pair import LennardJones

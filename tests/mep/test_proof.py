@@ -77,7 +77,7 @@ class Field(Quadratic):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("surface", [Field(), Quadratic([-1.0, 0.5, 2.0], 0)], ids=["one atom", "two atoms"])
+@pytest.mark.parametrize("potential", [Field(), Quadratic([-1.0, 0.5, 2.0], 0)], ids=["one atom", "two atoms"])
 @pytest.mark.parametrize("believed", [0.0, -0.3])
 def test_a_host_without_a_stiff_mode_hides_nothing(potential, believed):
     still, host = np.zeros((len(potential.atoms), 3)), potential.believed([believed] * 3)

@@ -15,11 +15,12 @@ from atomsim.batch import Batch, Evaluation
 from atomsim.batching.capacity import Capacity
 from atomsim.errors import InputError
 from atomsim.models.pair import LennardJones
-from atomsim.optimize.drive import Group, Outcome, Stop, drive
+from atomsim.optimize.drive import Group, Outcome, drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.lbfgs import Lbfgs
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.space import Space
+from atomsim.optimize.stop import Stop
 
 METHODS = [Fire(), Lbfgs(), Newton()]
 XENON = 54

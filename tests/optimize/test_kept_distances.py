@@ -12,9 +12,10 @@ from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity
 from atomsim.models.pair import LennardJones
 from atomsim.optimize.constraints import FixedDistance, FixedDistances
-from atomsim.optimize.drive import Group, Stop, drive
+from atomsim.optimize.drive import Group, drive
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.space import Space
+from atomsim.optimize.stop import Stop
 from atomsim.structures.prototypes import load_prototype
 
 ARGON = LennardJones(onset_A=4.5, cutoff_A=5.2)

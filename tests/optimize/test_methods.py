@@ -18,11 +18,12 @@ from atomsim.batching.capacity import Capacity
 from atomsim.models.ase import AsePotential
 from atomsim.models.load import load_potential
 from atomsim.models.pair import LennardJones, Morse
-from atomsim.optimize.drive import Group, Stop, drive
+from atomsim.optimize.drive import Group, drive
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.lbfgs import Lbfgs
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.space import Space
+from atomsim.optimize.stop import Stop
 from atomsim.relaxation import METHODS, relax
 
 

@@ -88,7 +88,7 @@ def time_is_up_after(calls: int) -> Callable[[], None]:
         Watch.worked = worked
         from atomsim.execution import job as engine
 
-        engine.TELL_S = 0.0
+        engine.REPORT_S = 0.0
 
     return act
 

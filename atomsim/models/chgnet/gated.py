@@ -46,7 +46,8 @@ def gathered(tables: Sequence[Tensor], indices: Sequence[Tensor | None], *, acti
         activate: apply SiLU to the sum.
     """
     if _compiled(tables[0], 2 * WIDTH):
-        return _Gathered.apply(activate, list(indices), *tables)
+        result: Tensor = _Gathered.apply(activate, list(indices), *tables)
+        return result
     parts = [t if i is None else rows(t, i) for t, i in zip(tables, indices, strict=True)]
     total = sum(parts[1:], parts[0])
     return torch.nn.functional.silu(total) if activate else total
@@ -63,9 +64,9 @@ def gated_norm(pair: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     Returns:
         (n, m).
     """
-    if _compiled(pair, WIDTH):
-        return _CompiledGate.apply(pair, scale, shift)
-    return _Gate.apply(pair, scale, shift)
+    gate: type[torch.autograd.Function] = _CompiledGate if _compiled(pair, WIDTH) else _Gate
+    result: Tensor = gate.apply(pair, scale, shift)
+    return result
 
 
 def _compiled(x: Tensor, width: int) -> bool:

@@ -292,7 +292,8 @@ class Launches:
         """Angular Fourier features, once for both orders of an angle, (n_angles / 2, 64)."""
         one, other = unit.index_select(0, rows.pair_arms).view(2, -1, 3).unbind(0)
         cosine = (one * other).sum(dim=1, keepdim=True) * rows.pair_sign
-        return _Fourier.apply(cosine, self._waves, self._offsets) @ self._from_waves
+        result: Tensor = _Fourier.apply(cosine, self._waves, self._offsets) @ self._from_waves
+        return result
 
     def _read_out(self, atom: Tensor) -> Tensor:
         w = self.weights

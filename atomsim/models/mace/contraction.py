@@ -40,7 +40,8 @@ class _Polynomial(torch.autograd.Function):
         cubic = torch.bmm((x[..., :, None] * x[..., None, :]).flatten(2), third)
         slope = (first + 2 * quadratic + 3 * cubic).unflatten(2, (-1, n))
         ctx.save_for_backward(slope)
-        return ((first + quadratic + cubic).unflatten(2, (-1, n)) @ x[..., None])[..., 0]
+        result: Tensor = ((first + quadratic + cubic).unflatten(2, (-1, n)) @ x[..., None])[..., 0]
+        return result
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -122,7 +122,8 @@ class FastMace:
         if hasattr(model, "scale_shift"):
             energies = model.scale_shift(energies, heads)
         alone = model.atomic_energies_fn(attributes)[:, self.head]
-        return (alone.to(torch.float64) + energies.to(torch.float64)).index_select(0, t.place)
+        result: Tensor = (alone.to(torch.float64) + energies.to(torch.float64)).index_select(0, t.place)
+        return result
 
     def _row(self, t: Table) -> Tensor:
         return torch.tensor([self.rows[z] for z in t.numbers], device=t.kind.device)
@@ -264,7 +265,8 @@ def path_message(
     # one row of the sum for each neighbour and component of its features
     weighted = source * (hidden @ radial)[:, :, None]
     coupled = (harmonics @ coupling.flatten(1)).unflatten(2, coupling.shape[1:])
-    return (coupled.flatten(1, 2).mT @ weighted.flatten(1, 2)) @ mix
+    result: Tensor = (coupled.flatten(1, 2).mT @ weighted.flatten(1, 2)) @ mix
+    return result
 
 
 def _radial(network: Any, edge: Tensor, envelope: Tensor | None) -> Tensor:

@@ -45,7 +45,8 @@ def keep_elements(model: torch.nn.Module, rows: list[int]) -> torch.nn.Module:
     for product in pruned.products:
         for contraction in _e3nn(product.symmetric_contractions, "contractions"):
             _contraction(contraction, rows, n_before)
-    return pruned.eval().requires_grad_(False)
+    result: torch.nn.Module = pruned.eval().requires_grad_(False)
+    return result
 
 
 def _e3nn(module: Any, attribute: str) -> Any:
@@ -83,9 +84,9 @@ def _tensor_product(old: Any, rows: list[int]) -> torch.nn.Module:
 
 
 def _with_weight(module: Any, weight: Tensor) -> torch.nn.Module:
-    module = module.to(device=weight.device, dtype=weight.dtype)
-    module.weight = torch.nn.Parameter(weight, requires_grad=False)
-    return module
+    there: torch.nn.Module = module.to(device=weight.device, dtype=weight.dtype)
+    there.weight = torch.nn.Parameter(weight, requires_grad=False)
+    return there
 
 
 def _contraction(contraction: Any, rows: list[int], n_before: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -13,14 +13,10 @@ from ase import Atoms
 from numpy.typing import NDArray
 from torch import Tensor
 
+from atomsim.batch.scoped import PER_ATOM, PER_SYSTEM, join_scoped, take_scoped, to_host
 from atomsim.constraints.projectors import free_projectors
 from atomsim.constraints.rules import as_constraints, read_constraints
 from atomsim.errors import InputError
-
-T = TypeVar("T")
-
-PER_ATOM = {"scope": "atom"}
-PER_SYSTEM = {"scope": "system"}
 
 
 class Known(NamedTuple):
@@ -91,7 +87,8 @@ class Batch:
     @cached_property
     def sizes(self) -> list[int]:
         """Atoms in each system, as Python integers."""
-        return self.known.sizes.tolist()
+        result: list[int] = self.known.sizes.tolist()
+        return result
 
     @cached_property
     def starts(self) -> Tensor:
@@ -101,7 +98,8 @@ class Batch:
     @cached_property
     def volume(self) -> Tensor:
         """Volume of each cell, Å³, (n_systems,); 0 without a full cell."""
-        return torch.linalg.det(self.cell).abs()
+        result: Tensor = torch.linalg.det(self.cell).abs()
+        return result
 
     @cached_property
     def free(self) -> Tensor:
@@ -164,7 +162,7 @@ class Batch:
             rule=_joined_rules(rules, sizes),
         )
         periodic = np.array([a.pbc.all() for a in systems])
-        return packed._knowing(Known(np.array(sizes), numbers, periodic, np.concatenate(fixed)))
+        return packed.knowing(Known(np.array(sizes), numbers, periodic, np.concatenate(fixed)))
 
     def split(self) -> list[Atoms]:
         """Return each system as ASE Atoms, with constraints of the kinds that were packed."""
@@ -184,7 +182,7 @@ class Batch:
 
     def atoms_of(self, systems: Sequence[int] | Tensor) -> Tensor:
         """Indices of the atoms of these systems, in the order of ``systems``."""
-        return torch.from_numpy(self._atoms_of(_on_host(systems))).to(self.device)
+        return torch.from_numpy(self._atoms_of(order_of(systems))).to(self.device)
 
     def _atoms_of(self, order: list[int]) -> NDArray[np.int64]:
         ends = np.cumsum([0, *self.sizes])
@@ -192,14 +190,14 @@ class Batch:
 
     def take(self, systems: Sequence[int] | Tensor) -> Self:
         """Return the given systems, in the given order, as a new batch."""
-        order = _on_host(systems)
+        order = order_of(systems)
         atoms = self._atoms_of(order)
         known = Known(
             self.known.sizes[order], self.known.numbers[atoms], self.known.periodic[order], self.known.fixed[atoms]
         )
         index = torch.tensor(order, dtype=torch.int64, device=self.device)
         taken = take_scoped(self, torch.from_numpy(atoms).to(self.device), index)
-        return replace(taken, system=_owners(known.sizes, self.device))._knowing(known)
+        return replace(taken, system=_owners(known.sizes, self.device)).knowing(known)
 
     def moved(self, positions: Tensor, cell: Tensor | None = None) -> Self:
         """Return the same systems elsewhere; what the host knows of them it need not ask the device again."""
@@ -214,7 +212,7 @@ class Batch:
         rule = _joined_rules([b.rule for b in batches], [b.n_atoms for b in batches])
         joined = replace(join_scoped(batches), rule=rule)
         known = Known(*(np.concatenate(parts) for parts in zip(*(b.known for b in batches), strict=True)))
-        return replace(joined, system=_owners(known.sizes, joined.device))._knowing(known)
+        return replace(joined, system=_owners(known.sizes, joined.device)).knowing(known)
 
     def to(self, device: torch.device | str) -> Self:
         """Return this batch on another device."""
@@ -222,88 +220,12 @@ class Batch:
         names = [name for name, value in values.items() if value is not None]
         found = to_host([values[n] for n in names]) if torch.device(device).type == "cpu" else None
         moved = found or [values[n].to(device) for n in names]
-        return replace(self, **dict(zip(names, moved, strict=True)))._knowing(self.known)
+        return replace(self, **dict(zip(names, moved, strict=True))).knowing(self.known)
 
-    def _knowing(self, known: Known) -> Self:
+    def knowing(self, known: Known) -> Self:
         """Note what the host knows."""
         self.__dict__["known"] = known
         return self
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Energies, forces and stresses of a batch."""
-
-    energy: Tensor = field(metadata=PER_SYSTEM)
-    """Potential energy, eV, (n_systems,), float64."""
-    forces: Tensor = field(metadata=PER_ATOM)
-    """Forces −∂E/∂r, eV/Å, (n_atoms, 3), float64."""
-    stress: Tensor = field(metadata=PER_SYSTEM)
-    """Stress (1/V) ∂E/∂ε, eV/Å³, (n_systems, 3, 3), symmetric, positive under tension; 0 without a cell."""
-    magmoms: Tensor | None = field(default=None, metadata=PER_ATOM)
-    """Magnetic moments, μB, (n_atoms,), or None where the potential has none."""
-    energies: Tensor | None = field(default=None, metadata=PER_ATOM)
-    """Atomic energies, eV, (n_atoms,), summing to ``energy``, or None."""
-
-    def take(self, batch: Batch, systems: Sequence[int] | Tensor) -> Self:
-        """Return energies, forces and stresses of the given systems of ``batch``, in the given order."""
-        order = _on_host(systems)
-        index = torch.tensor(order, dtype=torch.int64, device=self.energy.device)
-        return take_scoped(self, batch.atoms_of(order), index)
-
-    def to(self, device: torch.device | str) -> Self:
-        """Return the same on another device."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {n: None if value is None else value.to(device) for n, value in values.items()}
-        return replace(self, **moved)
-
-    @classmethod
-    def join(cls, evaluations: Sequence[Self]) -> Self:
-        """Concatenate evaluations; an optional field that only some have is NaN for the others."""
-        filled = list(evaluations)
-        for name in ("magmoms", "energies"):
-            if any(getattr(e, name) is not None for e in filled):
-                filled = [
-                    e
-                    if getattr(e, name) is not None
-                    else replace(e, **{name: torch.full_like(e.forces[:, 0], torch.nan)})
-                    for e in filled
-                ]
-        return join_scoped(filled)
-
-
-def on_host(batch: Batch, evaluation: Evaluation) -> tuple[Batch, Evaluation]:
-    """Return both on the CPU, fetched from a device in one transfer."""
-    if batch.device.type == "cpu":
-        return batch, evaluation
-    there = {
-        (part, f.name): value
-        for part, record in enumerate((batch, evaluation))
-        for f in fields(record)  # type: ignore[arg-type]
-        if (value := getattr(record, f.name)) is not None
-    }
-    here = dict(zip(there, to_host(list(there.values())), strict=True))
-    parts = [{name: value for (part, name), value in here.items() if part == k} for k in (0, 1)]
-    return replace(batch, **parts[0])._knowing(batch.known), replace(evaluation, **parts[1])
-
-
-def take_scoped(record: T, atoms: Tensor | slice, systems: Tensor | slice) -> T:
-    """Select rows of every tensor field of a dataclass by the field's declared scope."""
-    index = {"atom": atoms, "system": systems}
-    chosen: dict[str, Any] = {}
-    for f in fields(record):  # type: ignore[arg-type]
-        value = getattr(record, f.name)
-        chosen[f.name] = None if value is None else value[index[f.metadata["scope"]]]
-    return type(record)(**chosen)
-
-
-def join_scoped(records: Sequence[T]) -> T:
-    """Concatenate every tensor field of several dataclasses of one type."""
-    joined: dict[str, Any] = {}
-    for f in fields(records[0]):  # type: ignore[arg-type]
-        values = [getattr(r, f.name) for r in records]
-        joined[f.name] = None if any(v is None for v in values) else torch.cat(values)
-    return type(records[0])(**joined)
 
 
 def _joined_rules(rules: Sequence[Tensor | None], sizes: Sequence[int]) -> Tensor | None:
@@ -314,16 +236,8 @@ def _joined_rules(rules: Sequence[Tensor | None], sizes: Sequence[int]) -> Tenso
     return torch.cat([some.new_zeros(n, 4) if r is None else r for r, n in zip(rules, sizes, strict=True)])
 
 
-def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return tensors on the CPU, fetched from a device in one transfer; integers are to be below 2⁵³."""
-    if all(t.device.type == "cpu" for t in tensors):
-        return list(tensors)
-    flat = torch.cat([t.detach().to(torch.float64).flatten() for t in tensors]).cpu()
-    parts = flat.split([t.numel() for t in tensors])
-    return [part.view(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
-
-
-def _on_host(systems: Sequence[int] | Tensor) -> list[int]:
+def order_of(systems: Sequence[int] | Tensor) -> list[int]:
+    """Return numbers of systems as a list on the host."""
     return systems.tolist() if isinstance(systems, Tensor) else [int(k) for k in systems]
 
 
