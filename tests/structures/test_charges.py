@@ -47,7 +47,7 @@ from atomsim.structures.prototypes import load_prototype
         ("Li12Mn4Ti4O20", {"Mn": 3, "Ti": 4}),  # disordered rock salts
         ("Li2VO2F", {"V": 3}),
         ("Li4Mn2O5", {"Mn": 3}),
-        ("Li12Ni2Mn6O20", {"Ni": 4, "Mn": 10 / 3}),
+        ("Li12Ni2Mn6O20", {"Ni": 2, "Mn": 4}),
         ("LiCoMnO4", {"Co": 3, "Mn": 4}),
         ("LiNiVO4", {"Ni": 2, "V": 5}),
         ("Li3ErCl6", {"Er": 3, "Cl": -1}),
@@ -89,6 +89,11 @@ def test_bonds_decide_about_ions_of_carbon_and_nitrogen(name):
     assert {s: found.by_element[s] for s in known} == known
 
 
+def test_pyrite_holds_pairs_of_sulfur():
+    pyrite = crystal(["Fe", "S"], [(0, 0, 0), (0.385, 0.385, 0.385)], spacegroup=205, cellpar=[5.418] * 3 + [90] * 3)
+    assert formal_charges(pyrite).by_element == {"Fe": 2, "S": -1}
+
+
 @pytest.mark.parametrize("formula", ["LiXe", "Li5O", "Na3MnFeP2O8"])
 def test_no_charges_where_no_common_states_are_neutral(formula):
     assert formal_charges(Atoms(formula)) is None
@@ -113,6 +118,8 @@ def test_the_easiest_metal_is_oxidised_first_as_ions_leave():
     charges = formal_charges(atoms)
     counts = Counter(atoms.get_chemical_symbols())
     assert charges.after(1, counts) == pytest.approx({"Li": 1, "Ni": 3, "Mn": 4, "Co": 3, "O": -2})
+    # Co³⁺ is left until all nickel is Ni⁴⁺: Koyama et al. 2003
+    assert charges.after(2, counts) == pytest.approx({"Li": 1, "Ni": 4, "Mn": 4, "Co": 3, "O": -2})
     assert charges.after(3, counts) == pytest.approx({"Li": 1, "Ni": 4, "Mn": 4, "Co": 4, "O": -2})
 
 
