@@ -32,8 +32,8 @@ STEPS: tuple[tuple[str, int, int], ...] = (
     ("Sb", 3, 5), ("Mo", 4, 5), ("V", 3, 4), ("Mo", 5, 6), ("Fe", 2, 3), ("Mn", 2, 3), ("V", 4, 5), ("Cu", 1, 2),
     ("Co", 2, 3), ("Os", 3, 4), ("Ir", 3, 4), ("Ru", 2, 3), ("Rh", 2, 3), ("Ru", 3, 4), ("Mn", 3, 4), ("Os", 4, 5),
     ("Ru", 4, 5), ("Ir", 4, 5), ("Ni", 2, 3), ("Rh", 3, 4), ("Pd", 2, 4), ("Pt", 2, 4), ("Ru", 5, 6),
-    ("Os", 5, 6), ("Fe", 3, 4), ("Ni", 3, 4), ("Co", 3, 4), ("Ir", 5, 6), ("Cu", 2, 3), ("Cr", 3, 6), ("Bi", 3, 5), ("Os", 6, 7),
-    ("Ru", 6, 7), ("Mn", 4, 7),
+    ("Os", 5, 6), ("Fe", 3, 4), ("Ni", 3, 4), ("Co", 3, 4), ("Ir", 5, 6), ("Cu", 2, 3), ("Cr", 3, 6), ("Bi", 3, 5),
+    ("Os", 6, 7), ("Ru", 6, 7), ("Mn", 4, 7),
 )  # fmt: skip
 """(element, from, to), the easiest oxidation first; Ni⁴⁺ before Co⁴⁺ (Koyama et al. 2003, J. Power Sources 119, 644).
 The first state of an element is the lowest that it takes."""
