@@ -157,8 +157,8 @@ def _tell_forces(ends: Mapping[Any, Relaxation], wanted: float) -> None:
     """Say the forces on ends that are no minima before anything long begins."""
     forces = [ends[n].fmax for n in range(len(NAMES))]
     if max(forces) > wanted:
-        told = " and ".join(f"{f:.3g} eV/Å at the {name}" for name, f in zip(NAMES, forces, strict=True))
-        _log.warning("largest force %s, wanted at most %g: no minima; %s", told, wanted, ADVICE)
+        text = " and ".join(f"{f:.3g} eV/Å at the {name}" for name, f in zip(NAMES, forces, strict=True))
+        _log.warning("largest force %s, wanted at most %g: no minima; %s", text, wanted, ADVICE)
 
 
 def _looked_at(end: Relaxation, model: EnergyModel, settings: RelaxSettings) -> Relaxation:
