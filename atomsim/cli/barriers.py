@@ -13,7 +13,7 @@ import typer
 
 from atomsim.cli import show
 from atomsim.cli.neb import PotentialOption, Search
-from atomsim.cli.options import speaks_options
+from atomsim.cli.options import speaks_options, without_file
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
 from atomsim.errors import InputError
 from atomsim.io.files import require_folder_name
@@ -103,7 +103,7 @@ def barriers(
     from atomsim.store.run_folder import read_run
 
     if write_dft is not None and write_dft not in CODES:
-        raise InputError(f"cannot write inputs for {write_dft!r}; wanted one of {', '.join(CODES)}")
+        raise InputError(f"--write-dft: found {write_dft!r}, wanted one of {', '.join(CODES)}")
     _check_ion(host, ion, absent_is_fine=interstitials)
     folder = out or Path("runs") / f"barriers-{_stem(host)}"
     _check_options(folder, {"--max-length": max_length, "--supercell-min": supercell_min, "--fmax": fmax})
@@ -225,7 +225,7 @@ def written_campaign(file: Path, text: str) -> Iterator[None]:
             file.unlink()
         else:
             write_atomically(file, before)
-        raise InputError(_as_options(str(error))) from error
+        raise InputError(_as_options(without_file(str(error), file.name))) from error
 
 
 def _check_first(campaign: Campaign, engine: Engine) -> None:

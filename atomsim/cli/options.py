@@ -47,3 +47,10 @@ def in_options(text: str, parameters: Iterable[str]) -> str:
         else:
             text = re.sub(rf"(?<![\w-]){name}{UNITS[:-1]}(?![\w-])", option, text)  # with a unit only
     return text
+
+
+def without_file(text: str, name: str) -> str:
+    """Return a message on a campaign file that the command wrote itself, without the file's name and places in it."""
+    head = rf"(?:{re.escape(name)}: )?(?:(?:\[\[step\]\](?: \d+ \([^)]*\))?|\[campaign\]|step '[^']*'): )?"
+    text = re.sub(rf"^{head}", "", text)
+    return re.sub(r"[;,.]? ?'atomsim check --keys [^']*' lists all keys", "; --help lists all options", text)

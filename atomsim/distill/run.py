@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from ase import Atoms
@@ -106,7 +107,11 @@ def collect(recipe: Recipe, teacher: Potential, out: Path, say: Say = lambda _: 
 
 def left_out(out: Path) -> int:
     """Return how many frames had a force above the recipe's limit."""
-    return sum(int(path.read_text(encoding="utf-8")) for path in (out / "labels").glob("*.left-out"))
+    total = 0
+    for path in (out / "labels").glob("*.left-out"):
+        with _readable(path, path.with_suffix(".*")):
+            total += int(path.read_text(encoding="utf-8"))
+    return total
 
 
 def held_out(recipe: Recipe, out: Path) -> dict[str, list[Atoms]]:
@@ -189,7 +194,8 @@ def _statistics(recipe: Recipe, frames: list[Atoms], teacher: Potential, out: Pa
     if not path.is_file():
         alone = label([Atoms(s, cell=[recipe.pairs.box_A] * 3, pbc=True) for s in recipe.symbols], teacher)
         write_atomically(path, statistics(frames, alone, recipe.train.r_max_A).text())
-    return Statistics.read(path)
+    with _readable(path, path):
+        return Statistics.read(path)
 
 
 def _file_of(recipe: Recipe, trained: Path) -> bytes:
@@ -198,7 +204,7 @@ def _file_of(recipe: Recipe, trained: Path) -> bytes:
 
 def _own_model(path: Path) -> object:
     """Unpickle what this distillation's own training wrote; nothing else is opened so."""
-    with quiet_mace():
+    with quiet_mace(), _readable(path, path.parent):
         import mace.modules  # noqa: F401  before e3nn, which loads its constants the old way
 
         return torch.load(path, map_location="cpu", weights_only=False)
@@ -225,13 +231,29 @@ def _claim(recipe: Recipe, teacher: Potential, out: Path) -> None:
     mark = {"recipe": recipe.identity, "teacher": teacher.name, "teacher_sha256": teacher.sha256}
     path = out / "run.json"
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        with _readable(path, path):
+            found = dict(json.loads(path.read_text(encoding="utf-8")))
         if found != mark:
             changed = ", ".join(k for k in mark if found.get(k) != mark[k])
             raise InputError(f"{out} was made with another {changed}; choose another folder with --out, or remove it")
         return
     write_atomically(out / "recipe.toml", recipe.text)
     write_atomically(path, json.dumps(mark, indent=1) + "\n")
+
+
+@contextmanager
+def _readable(path: Path, remade: Path) -> Iterator[None]:
+    """Turn what reading a torn file raises into one line, with what is to be removed so that it is made anew.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise InputError(
+            f"{path} is damaged; remove {remade}, then run the same command again, which makes it anew"
+        ) from error
 
 
 @contextmanager

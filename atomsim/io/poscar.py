@@ -39,6 +39,7 @@ def check_poscar(path: Path) -> None:
                 f"{path}: no symbols of elements, only numbers of atoms ({' '.join(words)}), as VASP 4 wrote it; "
                 f"add a line of {len(words)} symbols before them"
             )
+        _check_number(path, lines, COUNTS_LINE)
         return
     for word in words:  # VASP writes Li_sv or, since 6, Li_sv/1a2b3c
         if not _is_element(word.split("/")[0].split("_")[0]):
@@ -46,6 +47,30 @@ def check_poscar(path: Path) -> None:
     counts = [w for w in fields[COUNTS_LINE + 1] if w.isdecimal()] if len(fields) > COUNTS_LINE + 1 else []
     if len(counts) != len(words):
         raise InputError(f"{path}: {len(words)} symbols but {len(counts)} numbers of atoms; want one for each symbol")
+    _check_number(path, lines, COUNTS_LINE + 1)
+
+
+def _check_number(path: Path, lines: list[str], counts_line: int) -> None:
+    """Refuse another number of positions than of atoms; velocities stand behind a line of their own."""
+    wanted = sum(int(w) for w in lines[counts_line].split("!")[0].split() if w.isdecimal())
+    first = (
+        counts_line + 2 + lines[counts_line + 1].strip().lower().startswith("s") if len(lines) > counts_line + 1 else 0
+    )
+    found = 0
+    while first and first + found < len(lines) and _is_position(lines[first + found]):
+        found += 1
+    if found != wanted:
+        raise InputError(
+            f"{path}: {wanted} atoms but {found} positions; correct the numbers of atoms, or the positions"
+        )
+
+
+def _is_position(line: str) -> bool:
+    words = line.split()[:3]
+    try:
+        return len([float(word.lower().replace("d", "e")) for word in words]) == 3
+    except ValueError:
+        return False
 
 
 def selective_flags(path: Path) -> list[list[bool]] | None:

@@ -13,7 +13,7 @@ from atomsim.constraints.formats import from_selective_dynamics, restored_from_i
 from atomsim.errors import InputError
 from atomsim.io.convert import from_pymatgen
 from atomsim.io.poscar import check_poscar, selective_flags
-from atomsim.io.text import is_cif, is_poscar
+from atomsim.io.text import decoded, is_cif, is_poscar
 
 
 def read_structures(path: Path) -> list[Atoms]:
@@ -49,9 +49,9 @@ def read_structures(path: Path) -> list[Atoms]:
     for reader in (_read_ase, _read_pymatgen):
         try:
             # Readers warn on standard error about what they guess; a wrong guess shows in the sanity checks.
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), decoded(path) as plain:
                 warnings.simplefilter("ignore")
-                structures = reader(path)
+                structures = reader(plain)
             break
         # Both libraries raise whatever their parsers meet: KeyError, IndexError, UnicodeDecodeError …
         except Exception as error:

@@ -6,8 +6,10 @@ import bz2
 import gzip
 import lzma
 import re
+import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from atomsim.errors import InputError
@@ -70,6 +72,20 @@ def read_text(path: Path) -> str:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path} cannot be read: {reason}; unpack it by hand or copy it again") from error
     return _decode(content).replace("\r\n", "\n").replace("\r", "\n")
+
+
+@contextmanager
+def decoded(path: Path) -> Iterator[Path]:
+    """Give a file for readers of plain text: the same one, or a copy without its byte-order mark."""
+    with path.open("rb") as file:
+        marked = file.read(4).startswith(tuple(MARKS))
+    if not marked:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        copy.write_text(read_text(path), encoding="utf-8")
+        yield copy
 
 
 def _decode(content: bytes) -> str:

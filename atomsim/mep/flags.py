@@ -15,6 +15,7 @@ BELOW_EV = 0.01
 """An image lower than the end on its side by more says that the end is not the bottom of its basin, eV."""
 RESOLVED_EV = 1e-3
 """A saddle above an end by less is none: a force that counts as small moves energies on soft modes by as much, eV."""
+WITHOUT_SADDLE = "no saddle between the ends"
 LOW_OVERLAP = 0.3
 """Below this the unstable mode is not the motion along the path."""
 D_METALS = frozenset([*range(21, 31), *range(39, 49), *range(72, 81)])
@@ -29,7 +30,7 @@ def path_flags(path: ReactionPath, segments: Sequence[ReactionPath] = ()) -> lis
     """
     found = []
     if path.status == "converged" and without_saddle(path):
-        found.append("no saddle between the ends")
+        found.append(WITHOUT_SADDLE)
     if path.status == "unproven":
         found.append("no first-order saddle")
     if path.proof is not None and path.proof.overlap < LOW_OVERLAP:

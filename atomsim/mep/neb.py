@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
@@ -32,9 +33,15 @@ if TYPE_CHECKING:
 
 END_FMAX, END_STEPS = 0.4, 300
 """Part of ``fmax_eV_per_A`` that forces on ends must fall to, and in how many steps at most."""
+FAR_FORCE = 10.0
+"""An end that is not to be relaxed, with a force above so many ``fmax_eV_per_A``, is near no minimum: a search would
+find the way down from it, at length, and no barrier."""
+ADVICE = "relax the ends (without --no-relax or relax_ends=False)"
 GONE_A = 1.0
 """An atom of an end that relaxes further has left the place it was given, Å."""
 NAMES = ("start", "end")
+
+_log = logging.getLogger(__name__)
 
 
 def neb(
@@ -126,11 +133,13 @@ def question_of(pair: Pair, model: EnergyModel, settings: PathSettings, *, relax
         check_minimum=relax,
     )
     found = dict(iter_relax(given, model, how))
+    if not relax:
+        _tell_forces(found, settings.fmax_eV_per_A)
     ends = (found[0], found[1]) if relax else tuple(_looked_at(found[n], model, how) for n in (0, 1))
     flags = [_gone(name, atoms, end) for name, atoms, end in zip(NAMES, given, ends, strict=True)]
     troubles = [] if relax else [_no_minimum(name, end, settings) for name, end in zip(NAMES, ends, strict=True)]
     known = [t for t in troubles if t]
-    advice = "relax the ends (without --no-relax): barriers count from the geometries given"
+    advice = f"{ADVICE}: barriers count from the geometries given"
     return Question(
         settings=settings,
         potential=str(getattr(model, "name", type(model).__name__)),
@@ -142,6 +151,14 @@ def question_of(pair: Pair, model: EnergyModel, settings: PathSettings, *, relax
         flags=(*(f for f in flags if f), *known),
         trouble="; ".join([*known, advice]) if known else "",
     )
+
+
+def _tell_forces(ends: Mapping[Any, Relaxation], wanted: float) -> None:
+    """Say the forces on ends that are no minima before anything long begins."""
+    forces = [ends[n].fmax for n in range(len(NAMES))]
+    if max(forces) > wanted:
+        text = " and ".join(f"{f:.3g} eV/Å at the {name}" for name, f in zip(NAMES, forces, strict=True))
+        _log.warning("largest force %s, wanted at most %g: no minima; %s", text, wanted, ADVICE)
 
 
 def _looked_at(end: Relaxation, model: EnergyModel, settings: RelaxSettings) -> Relaxation:
@@ -182,6 +199,8 @@ def _failed(question: Question, *, relax: bool) -> tuple[str, str] | None:
             return end.status, f"the {name} cannot be relaxed ({end.status}: {end.message})"
         if not np.isfinite(end.energy):
             return end.status, f"the {name} cannot be computed ({end.status}: {end.message})"
+    if not relax and max(question.first.fmax, question.last.fmax) > FAR_FORCE * question.settings.fmax_eV_per_A:
+        return "unproven", f"no path was looked for, as {question.trouble}"
     apart = float(np.linalg.norm(between(question.first.atoms, question.last.atoms), axis=1).max())
     if apart < IDENTICAL_A:
         return "drifted", "both ends relax to one minimum: there is no barrier between them; choose another end"

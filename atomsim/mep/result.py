@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomsim.errors import InputError
-from atomsim.mep.flags import path_flags, without_saddle
+from atomsim.mep.flags import WITHOUT_SADDLE, path_flags, without_saddle
 from atomsim.mep.path import PathSettings, ReactionPath
 from atomsim.mep.rates import DEFAULT_PREFACTOR, rate
 from atomsim.relaxation import Relaxation
@@ -181,6 +181,8 @@ class Question:
         status, message = self._verdict(path)
         over = _barriers(path)
         flags = [*self.flags, *path_flags(path, parts), *_sparse(path)]
+        if self.trouble:  # from an end that is no minimum a path without a saddle says nothing of one
+            flags = [flag for flag in flags if flag != WITHOUT_SADDLE]
         if len(segments) > 1:
             flags.append(f"{len(segments)} hops, one after the other: {_listed(segments)}")
         return MinimumEnergyPath(

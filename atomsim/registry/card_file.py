@@ -214,7 +214,7 @@ def own_store() -> Path:
 def stores() -> list[Path]:
     """Folders of cards and weights that are not shipped: the user's own, then ``ATOMSIM_POTENTIALS``."""
     shared = os.environ.get("ATOMSIM_POTENTIALS", "").split(os.pathsep)
-    return [own_store(), *(Path(folder) for folder in shared if folder)]
+    return [own_store(), *(Path(os.path.expanduser(folder)) for folder in shared if folder)]  # noqa: PTH111 - as above
 
 
 def sha256_of(path: Path) -> str:
@@ -245,6 +245,8 @@ def parse_toml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if it cannot be read, or is none.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would wait for ever
+        raise InputError(f"cannot read the card {path}: found a pipe or device, wanted a file; remove it")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
+from ase.data import atomic_numbers, covalent_radii
 from ase.neighborlist import neighbor_list
 
 HELD: dict[str, int] = {
     **dict.fromkeys(("H", "Li", "Na", "K", "Rb", "Cs", "Ag"), 1),
     **dict.fromkeys(("Be", "Mg", "Ca", "Sr", "Ba", "Zn", "Cd"), 2),
-    **dict.fromkeys(("B", "Al", "Ga", "In", "Sc", "Y", "La", "Nd", "Sm", "Gd", "Lu"), 3),
+    **dict.fromkeys(("B", "Al", "Ga", "In", "Sc", "Y"), 3),
+    **dict.fromkeys(("La", "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu"), 3),
     **dict.fromkeys(("C", "Si", "Ge", "Zr", "Hf"), 4),
     **dict.fromkeys(("P", "As", "Ta"), 5),
 }
@@ -30,11 +31,12 @@ STEPS: tuple[tuple[str, int, int], ...] = (
     ("W", 5, 6), ("Sn", 2, 4), ("Ce", 3, 4), ("Re", 4, 7), ("Cr", 2, 3), ("V", 2, 3), ("Mo", 2, 3), ("Mo", 3, 4),
     ("Sb", 3, 5), ("Mo", 4, 5), ("V", 3, 4), ("Mo", 5, 6), ("Fe", 2, 3), ("Mn", 2, 3), ("V", 4, 5), ("Cu", 1, 2),
     ("Co", 2, 3), ("Os", 3, 4), ("Ir", 3, 4), ("Ru", 2, 3), ("Rh", 2, 3), ("Ru", 3, 4), ("Mn", 3, 4), ("Os", 4, 5),
-    ("Ru", 4, 5), ("Ir", 4, 5), ("Ni", 2, 3), ("Rh", 3, 4), ("Pd", 2, 4), ("Pt", 2, 4), ("Co", 3, 4), ("Ru", 5, 6),
-    ("Os", 5, 6), ("Fe", 3, 4), ("Ni", 3, 4), ("Ir", 5, 6), ("Cu", 2, 3), ("Cr", 3, 6), ("Bi", 3, 5), ("Os", 6, 7),
-    ("Ru", 6, 7), ("Mn", 4, 7),
+    ("Ru", 4, 5), ("Ir", 4, 5), ("Ni", 2, 3), ("Rh", 3, 4), ("Pd", 2, 4), ("Pt", 2, 4), ("Ru", 5, 6),
+    ("Os", 5, 6), ("Fe", 3, 4), ("Ni", 3, 4), ("Co", 3, 4), ("Ir", 5, 6), ("Cu", 2, 3), ("Cr", 3, 6), ("Bi", 3, 5),
+    ("Os", 6, 7), ("Ru", 6, 7), ("Mn", 4, 7),
 )  # fmt: skip
-"""(element, from, to), the easiest oxidation first. The first state of an element is the lowest that it takes."""
+"""(element, from, to), the easiest oxidation first; Ni⁴⁺ before Co⁴⁺ (Koyama et al. 2003, J. Power Sources 119, 644).
+The first state of an element is the lowest that it takes."""
 
 INACTIVE = frozenset({"Ti", "Nb", "W", "Ta", "Zr", "Hf", "Sn"})
 """Metals that give their highest state before any other is oxidised, and are no redox centre beside others."""
@@ -43,6 +45,11 @@ BOND = 1.25
 ANIONS: dict[str, int] = {"N": -3, "O": -2, "S": -2, "Se": -2, "Te": -2, "F": -1, "Cl": -1, "Br": -1, "I": -1}
 HIGHEST: dict[str, int] = {"N": 5, "S": 6, "Se": 6, "Te": 6, "Cl": 7, "Br": 7, "I": 7}
 """States of non-metals that are bonded to three or more oxygens: nitrate, sulfate, selenate, perchlorate …"""
+
+PAIRED, PAIRED_BOND = frozenset({"S", "Se"}), 1.15
+"""Anions that form pairs, at distances up to this multiple of twice their covalent radius."""
+CARBON = (("C", 6), ("N", 7), ("O", 8))
+"""Elements whose bonds to carbon decide its charge."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,8 @@ def _fixed(atoms: Atoms, counts: Mapping[str, int]) -> dict[str, float]:
     for symbol in counts:
         if symbol in ANIONS:
             fixed[symbol] = _non_metal(symbol, atoms, counts)
+    if "C" in counts:
+        fixed["C"] = _carbon(atoms)
     if "P" in counts and not {"O", "S", "F", "Se", "Cl"} & set(counts):
         fixed["P"] = -3.0  # a phosphide
     return fixed
@@ -138,16 +147,34 @@ def _non_metal(symbol: str, atoms: Atoms, counts: Mapping[str, int]) -> float:
     if symbol not in HIGHEST:
         return float(ANIONS[symbol])
     sulfite = HIGHEST[symbol] - 2
-    return float(np.mean(np.select([near >= 4, near == 3], [HIGHEST[symbol], sulfite], ANIONS[symbol])))
+    full = 3 if symbol == "N" else 4  # nitrate has as many oxygens as sulfite
+    alone: np.ndarray | float = float(ANIONS[symbol])
+    if symbol in PAIRED:  # persulfide, as in pyrite
+        reach = PAIRED_BOND * 2 * float(covalent_radii[atomic_numbers[symbol]])
+        alone = np.where(_neighbours(symbol, symbol, atoms, reach) > 0, -1.0, alone)
+    return float(np.mean(np.select([near >= full, near == full - 1], [HIGHEST[symbol], sulfite], alone)))
+
+
+def _carbon(atoms: Atoms) -> float:
+    """Mean charge of carbon: carbonate, one less for each bond between carbons (oxalate), cyanide C²⁺ with N³⁻."""
+    if not _has_geometry(atoms):
+        return float(HELD["C"])
+    bonded = {s: _neighbours("C", s, atoms, BOND * float(covalent_radii[6] + covalent_radii[z])) for s, z in CARBON}
+    cyanide = (bonded["N"] > 0) & (bonded["O"] == 0)
+    return float(np.mean(np.where(cyanide, 2.0, HELD["C"] - bonded["C"])))
 
 
 def _oxygen_neighbours(symbol: str, atoms: Atoms) -> np.ndarray:
     """Number of oxygen atoms bonded to each atom of an element."""
-    z = Atoms(symbol).numbers[0]
-    reach = BOND * (covalent_radii[z] + covalent_radii[8]) if symbol != "O" else 1.6
-    i, j = neighbor_list("ij", Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc), float(reach))
-    bonded = np.bincount(i[atoms.numbers[j] == 8], minlength=len(atoms))
-    return np.asarray(bonded[atoms.numbers == z])
+    z = atomic_numbers[symbol]
+    return _neighbours(symbol, "O", atoms, BOND * float(covalent_radii[z] + covalent_radii[8]) if z != 8 else 1.6)
+
+
+def _neighbours(symbol: str, other: str, atoms: Atoms, reach_A: float) -> np.ndarray:
+    """Number of atoms of another element within reach of each atom of an element."""
+    i, j = neighbor_list("ij", Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc), reach_A)
+    bonded = np.bincount(i[atoms.numbers[j] == atomic_numbers[other]], minlength=len(atoms))
+    return np.asarray(bonded[atoms.numbers == atomic_numbers[symbol]])
 
 
 def _has_geometry(atoms: Atoms) -> bool:

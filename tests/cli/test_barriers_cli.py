@@ -246,3 +246,21 @@ def test_a_smaller_supercell_than_was_asked_for_is_flagged_wherever_a_hop_is_sho
     assert "images 5.08 Å apart" in Path("mine/report.html").read_text()
     again = call(*HOPS, "--supercell-min", "8", "-o", "mine")
     assert "copper: images 5.08 Å apart, 8 Å were asked for: raise --max-atoms, with another --out\n" in again.stdout
+
+
+WRONG = [
+    ("barriers", "--max-steps", "-3"), ("barriers", "--images", "0"), ("barriers", "--seed", "-1"),
+    ("barriers", "--search", "foo"), ("barriers", "--check-with", "nope"), ("barriers", "--write-dft", "siesta"),
+    ("dimerize", "--points", "-3"), ("oxygen", "--temperature", "-3"), ("oxygen", "--vacancies", "many"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "option", "value"), WRONG)
+def test_a_refusal_names_what_was_typed_and_no_file_that_the_command_wrote_itself(command, option, value):
+    write("cu.cif", bulk("Cu", cubic=True))
+    ion = ["--ion", "Cu"] if command == "barriers" else []
+    result = call(command, "cu.cif", *ion, "--out", "b1", option, value)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {option}: ")
+    assert "b1.toml" not in result.stderr
+    assert not Path("b1.toml").exists()

@@ -10,7 +10,7 @@ import pytest
 
 from atomsim.distill.labelling import label
 from atomsim.distill.recipe import load_recipe
-from atomsim.distill.run import distill, held_out
+from atomsim.distill.run import _own_model, _statistics, distill, held_out, left_out
 from atomsim.errors import InputError
 from atomsim.models.load import load_potential
 from atomsim.registry.cards import load_card
@@ -121,6 +121,28 @@ def test_a_folder_of_another_distillation_is_refused(recipe, tmp_path):
     (out / "run.json").write_text(json.dumps(mark), encoding="utf-8")
     with pytest.raises(InputError, match="made with another teacher_sha256"):
         distill(recipe, out, device="cpu")
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"recipe": "', b"[1]", b"\xff\xfe"])
+def test_a_torn_file_is_named_with_what_to_remove(recipe, tmp_path, torn):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "run.json").write_bytes(torn)
+    with pytest.raises(InputError, match=r"run\.json is damaged; remove .*run\.json, then run"):
+        distill(recipe, out)
+    folder = out / "training"
+    folder.mkdir()
+    (folder / "epoch-10.model").write_bytes(torn)
+    with pytest.raises(InputError, match=r"epoch-10\.model is damaged; remove .*training, then run"):
+        _own_model(folder / "epoch-10.model")
+    for name, read in (
+        ("statistics.json", lambda: _statistics(recipe, [], None, out)),
+        ("labels/a.left-out", lambda: left_out(out)),
+    ):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_bytes(torn)
+        with pytest.raises(InputError, match="is damaged; remove"):
+            read()
 
 
 def test_two_at_once_are_refused(recipe, tmp_path):

@@ -212,3 +212,34 @@ def test_poscars_that_do_not(tmp_path, comment, header, words, name):
     (tmp_path / name).write_text(POSCAR.format(comment=comment, header=header))
     with pytest.raises(InputError, match=words):
         read_structures(tmp_path / name)
+
+
+SALT = "salt\n1.0\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n{counts}\nDirect\n0 0 0\n0.5 0.5 0.5\n{more}"
+
+
+@pytest.mark.parametrize(
+    ("counts", "more", "words"),
+    [("1 1", "0.2 0.2 0.2\n", "2 atoms but 3 positions"), ("1 2", "", "3 atoms but 2 positions")],
+)
+def test_a_poscar_has_as_many_positions_as_atoms(tmp_path, counts, more, words):
+    path = tmp_path / "POSCAR"
+    path.write_text(SALT.format(counts=counts, more=more), encoding="utf-8")
+    with pytest.raises(InputError, match=words):
+        read_structures(path)
+
+
+@pytest.mark.parametrize("velocities", ["\n0 0 0\n0 0 0\n", "Cartesian\n0 0 0\n0 0 0\n"])
+def test_velocities_in_a_poscar_are_no_positions(tmp_path, velocities):
+    path = tmp_path / "CONTCAR"
+    path.write_text(SALT.format(counts="1 1", more=velocities), encoding="utf-8")
+    assert len(read_structures(path)[0]) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_an_xyz_file(tmp_path, encoding):
+    path = tmp_path / "salt.extxyz"
+    lattice = 'Lattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3'
+    path.write_text(f"2\n{lattice}\nNa 0 0 0\nCl 2 2 2\n", encoding=encoding)
+    (salt,) = read_structures(path)
+    assert salt.get_chemical_formula() == "ClNa"
+    assert salt.cell.volume == pytest.approx(64)

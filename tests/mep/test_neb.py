@@ -89,6 +89,19 @@ def test_ends_that_were_not_relaxed_are_no_minima_and_are_not_taken_for_some():
         assert path.end_fmax_eV_per_A[n] == pytest.approx(float(np.linalg.norm(image.get_forces(), axis=1).max()))
 
 
+def test_forces_on_ends_that_are_not_relaxed_are_told_before_a_search_that_could_find_nothing(caplog):
+    start, end, argon = vacancy(0.2)
+    path = atomsim.neb(start, end, argon, relax_ends=False, images=5, fmax_eV_per_A=0.01)
+    assert path.status == "unproven"
+    assert path.barrier_eV is None
+    assert path.evaluations <= 2  # nothing but the ends
+    (line,) = [r.getMessage() for r in caplog.records]
+    for n, name in enumerate(("start", "end")):
+        assert f"{path.end_fmax_eV_per_A[n]:.3g} eV/Å at the {name}" in line
+        assert f"the {name} is no minimum: force {path.end_fmax_eV_per_A[n]:.3g}" in " ".join(path.flags)
+    assert "relax the ends" in path.message
+
+
 def test_ends_that_are_minima_need_not_be_relaxed():
     chain = Chain((0.2,), (0, 0))
     whole = atomsim.neb(at(0), at(1), chain)

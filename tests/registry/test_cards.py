@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -144,7 +145,8 @@ def test_what_is_no_card_is_passed_over_with_one_line(tmp_path, monkeypatch):
     (tmp_path / "store" / "strange.toml").write_text('name = "strange"\ncolour = 1\n', encoding="utf-8")
     (tmp_path / "store" / "dangling.toml").symlink_to(tmp_path / "gone.toml")
     (tmp_path / "store" / "folder.toml").mkdir()
-    bad = ("broken", "binary", "strange", "dangling", "folder")
+    os.mkfifo(tmp_path / "store" / "pipe.toml")
+    bad = ("broken", "binary", "strange", "dangling", "folder", "pipe")
     cards, notes = survey_cards()
     assert {"mine", "chgnet-0.3.0"} <= {card.name for card in cards}
     assert len(notes) == len(bad)

@@ -35,6 +35,24 @@ from atomsim.structures.prototypes import load_prototype
         ("Na3RuO4", {"Ru": 5}),
         ("Mo6S8", {"Mo": 16 / 6}),
         ("Li6PS5Cl", {"P": 5, "S": -2, "Cl": -1}),
+        ("Na3V2P2O8F3", {"V": 3}),
+        ("LiVPO5", {"V": 4}),
+        ("Li2CoPO4F", {"Co": 2}),
+        ("Na2FeP2O7", {"Fe": 2}),
+        ("Li3FeF6", {"Fe": 3}),
+        ("KFeF3", {"Fe": 2}),
+        ("Na4Ni2Mn4O12", {"Ni": 2, "Mn": 4}),  # P2-Na2/3[Ni1/3Mn2/3]O2
+        ("Na4Fe3Mn3O12", {"Fe": 3, "Mn": 11 / 3}),
+        ("Na2Ni2TeO6", {"Ni": 2}),
+        ("Li12Mn4Ti4O20", {"Mn": 3, "Ti": 4}),  # disordered rock salts
+        ("Li2VO2F", {"V": 3}),
+        ("Li4Mn2O5", {"Mn": 3}),
+        ("Li12Ni2Mn6O20", {"Ni": 2, "Mn": 4}),
+        ("LiCoMnO4", {"Co": 3, "Mn": 4}),
+        ("LiNiVO4", {"Ni": 2, "V": 5}),
+        ("Li3ErCl6", {"Er": 3, "Cl": -1}),
+        ("Li3YbBr6", {"Yb": 3}),
+        ("NaFeS2O8", {"Fe": 3, "S": 6}),
     ],
 )
 def test_states_are_those_known(formula, known):
@@ -49,6 +67,31 @@ def test_what_is_bonded_to_oxygen_decides_about_sulfur_and_peroxide():
     assert formal_charges(load_prototype("Li2O2").atoms).by_element == {"Li": 1, "O": -1}
     sulfur_dioxide = molecule("SO2")
     assert formal_charges(sulfur_dioxide) is None  # no state of sulfur with two oxygens is neutral beside O2-
+
+
+MOLECULAR_IONS = {
+    "nitrate": ("NO3", [(0, 0, 0), (1.25, 0, 0), (-0.625, 1.083, 0), (-0.625, -1.083, 0)], {"N": 5}, 1),
+    "nitrite": ("NO2", [(0, 0, 0), (1.08, 0.62, 0), (-1.08, 0.62, 0)], {"N": 3}, 1),
+    "oxalate": ("C2O4", [(0.77, 0, 0), (-0.77, 0, 0), (1.4, 1.1, 0), (1.4, -1.1, 0), (-1.4, 1.1, 0), (-1.4, -1.1, 0)],
+                {"C": 3}, 2),
+    "carbonate": ("CO3", [(0, 0, 0), (1.28, 0, 0), (-0.64, 1.11, 0), (-0.64, -1.11, 0)], {"C": 4}, 2),
+    "cyanide": ("CN", [(0, 0, 0), (1.16, 0, 0)], {"C": 2, "N": -3}, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MOLECULAR_IONS)
+def test_bonds_decide_about_ions_of_carbon_and_nitrogen(name):
+    formula, positions, known, sodium = MOLECULAR_IONS[name]
+    salt = Atoms(formula, positions, cell=[12, 12, 12], pbc=True)
+    salt += Atoms("Na" * sodium, [(6, 6, 6), (6, 0, 6)][:sodium])
+    found = formal_charges(salt)
+    assert found is not None
+    assert {s: found.by_element[s] for s in known} == known
+
+
+def test_pyrite_holds_pairs_of_sulfur():
+    pyrite = crystal(["Fe", "S"], [(0, 0, 0), (0.385, 0.385, 0.385)], spacegroup=205, cellpar=[5.418] * 3 + [90] * 3)
+    assert formal_charges(pyrite).by_element == {"Fe": 2, "S": -1}
 
 
 @pytest.mark.parametrize("formula", ["LiXe", "Li5O", "Na3MnFeP2O8"])
@@ -75,6 +118,8 @@ def test_the_easiest_metal_is_oxidised_first_as_ions_leave():
     charges = formal_charges(atoms)
     counts = Counter(atoms.get_chemical_symbols())
     assert charges.after(1, counts) == pytest.approx({"Li": 1, "Ni": 3, "Mn": 4, "Co": 3, "O": -2})
+    # Co³⁺ is left until all nickel is Ni⁴⁺: Koyama et al. 2003
+    assert charges.after(2, counts) == pytest.approx({"Li": 1, "Ni": 4, "Mn": 4, "Co": 3, "O": -2})
     assert charges.after(3, counts) == pytest.approx({"Li": 1, "Ni": 4, "Mn": 4, "Co": 4, "O": -2})
 
 
