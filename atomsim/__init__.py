@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from atomsim.api.relax import evaluate, iter_evaluate, iter_relax, relax
     from atomsim.api.relaxed import Evaluation, Evaluations, Relaxation, Relaxations
     from atomsim.api.runs import Run, open_run, run_campaign, run_step
+    from atomsim.api.vibrations import Phonons, phonons
     from atomsim.errors import AtomsimError, InputError, Interrupted
     from atomsim.relaxation import RelaxSettings
 
@@ -50,6 +51,7 @@ _HOMES = {
     "api.relax": ("evaluate", "iter_evaluate", "iter_relax", "relax"),
     "api.relaxed": ("Evaluation", "Evaluations", "Relaxation", "Relaxations"),
     "api.runs": ("Run", "open_run", "run_campaign", "run_step"),
+    "api.vibrations": ("Phonons", "phonons"),
     "errors": ("AtomsimError", "InputError", "Interrupted"),
     "relaxation": ("RelaxSettings",),
 }
@@ -70,6 +72,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "compare",
     "md",
     "diffusion",
+    "phonons",
     "read",
     "write",
     "prototypes",
@@ -93,6 +96,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "Migration",
     "MinimumEnergyPath",
     "Orderings",
+    "Phonons",
     "Progress",
     "RelaxSettings",
     "Relaxation",

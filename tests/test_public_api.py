@@ -13,9 +13,10 @@ import pytest
 
 import atomsim
 from atomsim import api
-from atomsim.api import hops, md, migration, orderings, paths, relax
+from atomsim.api import hops, md, migration, orderings, paths, relax, vibrations
 from atomsim.tasks import barriers, delithiate, neb
 from atomsim.tasks import md as md_step
+from atomsim.tasks import phonons as phonon_step
 from atomsim.tasks import relax as relax_step
 
 VERBS = [name for name in atomsim.__all__ if name[0].islower() and name[0] != "_"]
@@ -41,6 +42,7 @@ SIGNATURES = [
     (atomsim.hops, barriers.Settings, hops.HOP_KEYS),
     (atomsim.migration, barriers.Settings, migration.MIGRATION_KEYS),
     (atomsim.delithiate, delithiate.Settings, orderings.DELITHIATE_KEYS),
+    (atomsim.phonons, phonon_step.Settings, vibrations.PHONON_KEYS),
 ]
 
 

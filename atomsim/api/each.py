@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Result)
 S = TypeVar("S", bound=Results[Any])
-STEP = {"evaluate": "evaluated", "relax": "relaxed"}
+STEP = {"evaluate": "evaluated", "relax": "relaxed", "phonons": "phonons"}
 """Names of the steps in a run folder."""
 ON_GPU = 256
 """Structures in flight of an iterating verb, where they are evaluated together."""

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from atomsim.cli import barriers, catalogue, diffusion, distill, doctor, md, neb, oxygen, relax, run, slurm
+from atomsim.cli import barriers, catalogue, diffusion, distill, doctor, md, neb, oxygen, phonons, relax, run, slurm
 from atomsim.errors import AtomsimError, InputError
 
 INTERRUPTED = 130
@@ -61,6 +61,7 @@ relax.add_to(app)
 barriers.add_to(app)
 neb.add_to(app)
 oxygen.add_to(app)
+phonons.add_to(app)
 md.add_to(app)
 diffusion.add_to(app)
 catalogue.add_to(app)

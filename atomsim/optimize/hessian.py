@@ -25,9 +25,12 @@ from atomsim.batching.capacity import Capacity, evaluate_all
 from atomsim.constraints.projectors import confined, free_axes
 from atomsim.errors import InputError
 from atomsim.models.interface import EnergyModel
+from atomsim.optimize.displacements import displaced, displacements
 
 DISPLACEMENT = 0.02
 """Length of a displacement, Å: large enough for forces in single precision."""
+SYMPREC_A = 1e-3
+"""Tolerance of the symmetry search, Å."""
 STRAIN = 0.005
 """Size of a strain component."""
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
@@ -80,28 +83,16 @@ def hessian(atoms: Atoms, potential: EnergyModel, *, capacity: Capacity | None =
     """
     if not atoms.pbc.all():
         raise InputError(f"{atoms.get_chemical_formula()} is not periodic in 3 dimensions; a Hessian needs a crystal")
-    from phonopy import Phonopy
-    from phonopy.structure.atoms import PhonopyAtoms
-
-    unit = PhonopyAtoms(numbers=atoms.numbers, cell=atoms.cell.array, scaled_positions=atoms.get_scaled_positions())
-    phonon = Phonopy(unit, supercell_matrix=np.eye(3, dtype=int), primitive_matrix="P", symprec=1e-3)
-    phonon.generate_displacements(distance=DISPLACEMENT, is_plusminus=True, is_diagonal=False)
-    cells = phonon.supercells_with_displacements or []
-    displaced = [_moved(atoms, cell.positions - phonon.supercell.positions) for cell in cells]
+    phonon = displacements(atoms, np.eye(3, dtype=np.int64), DISPLACEMENT, SYMPREC_A)
+    moved = displaced(phonon, atoms)
     strained = [_strained(atoms, pair, sign * STRAIN) for pair in VOIGT for sign in (1, -1)]
-    found = list(_evaluations([*displaced, *strained], potential, capacity))
-    phonon.forces = np.array([forces for forces, _ in found[: len(displaced)]])
+    found = list(_evaluations([*moved, *strained], potential, capacity))
+    phonon.forces = np.array([forces for forces, _ in found[: len(moved)]])
     phonon.produce_force_constants(show_drift=False)
     constants = torch.from_numpy(np.asarray(phonon.force_constants)).permute(0, 2, 1, 3).contiguous()
-    mixed, strain = _strain_parts(found[len(displaced) :], len(atoms))
+    mixed, strain = _strain_parts(found[len(moved) :], len(atoms))
     symmetric = 0.5 * (constants + constants.permute(2, 3, 0, 1))
     return Hessian(symmetric, mixed, strain, len(found))
-
-
-def _moved(atoms: Atoms, displacement: np.ndarray) -> Atoms:
-    moved = atoms.copy()
-    moved.positions += displacement
-    return moved
 
 
 def _strained(atoms: Atoms, pair: tuple[int, int], size: float) -> Atoms:

@@ -20,6 +20,7 @@ MODULES = {
     "evaluate": "atomsim.tasks.evaluate",
     "neb": "atomsim.tasks.neb",
     "md": "atomsim.tasks.md",
+    "phonons": "atomsim.tasks.phonons",
 }
 """Module of each kind, imported when it is first used."""
 

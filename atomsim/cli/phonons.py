@@ -1,0 +1,113 @@
+"""``atomsim phonons``: bands, stability and thermal properties of crystals."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atomsim.cli import show
+from atomsim.cli.neb import PotentialOption
+from atomsim.cli.options import speaks_options
+from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
+from atomsim.cli.steps import StepRun, engine_of, relax_then, run_steps
+
+if TYPE_CHECKING:
+    from atomsim.store.records import Record
+
+LONG = ("bands", "dos", "thermal", "forces", "lower")
+"""Values that belong into files, not on a terminal."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command()(speaks_options(phonons))
+
+
+def phonons(
+    structures: Annotated[list[str], typer.Argument(metavar="STRUCTURE…", help="Structure files or prototypes.")],
+    supercell_min: Annotated[float, typer.Option(help="Distance between an atom and its image, Å.")] = 10.0,
+    max_atoms: Annotated[int, typer.Option(help="Largest supercell that may be used for it.")] = 200,
+    displacement: Annotated[float, typer.Option(help="Length of a displacement, Å.")] = 0.02,
+    t_max: Annotated[float, typer.Option(help="Highest temperature of F, S and Cv, K.")] = 1000.0,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Relax along imaginary modes to the lower structure.")
+    ] = False,
+    relax_first: Annotated[
+        bool, typer.Option("--relax/--no-relax", help="Relax atoms and cell to 0.005 eV/Å first.")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Of the search for soft modes.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/… if not given.")] = None,
+    potential: PotentialOption = "chgnet-0.3.0",
+    device: Device = None,
+    processes: Processes = None,
+    trust_file: TrustFile = False,
+    as_json: Json = False,
+    loader: Loader = None,
+) -> None:
+    """Compute phonons: bands, density of states, imaginary modes by name, free energy, entropy, heat capacity.
+
+    Runs as a campaign in a folder of its own; its report has the figures. Exit code 1 if a crystal could not be
+    computed, also if it was not relaxed.
+
+    \b
+    Examples:
+      atomsim phonons LiCoO2 mycrystal.cif
+      atomsim phonons cubic.cif --follow
+    """  # noqa: D301 - click's mark for lines that must not be joined
+    keys = {
+        "supercell_min_A": supercell_min,
+        "max_atoms": max_atoms,
+        "displacement_A": displacement,
+        "t_max_K": t_max,
+        "follow": follow,
+    }
+    lines = relax_then("phonons", structures, keys, relax_first=relax_first, fmax_eV_per_A=0.005)
+    engine = engine_of(potential, device, processes, loader, trust=trust_file)
+    _print(run_steps(f"phonons-{Path(structures[0]).stem}", lines, out, engine, seed=seed), as_json=as_json)
+
+
+def _print(found: StepRun, *, as_json: bool) -> None:
+    records = found.records.get("phonons", [])
+    if as_json:
+        shown = [
+            {"label": r.label, "status": r.status, "message": r.message}
+            | {k: v for k, v in r.values.items() if k not in LONG}
+            for r in records
+        ]
+        show.print_json({"results": shown, "report": str(found.report.resolve()), "problems": found.problems})
+    else:
+        _print_table(records)
+        for problem in found.problems:
+            sys.stdout.write(f"{problem}\n")
+        sys.stdout.write(f"report: {found.report.resolve()}\n")
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _print_table(records: list[Record]) -> None:
+    columns = (
+        "crystal",
+        "status",
+        "stable",
+        "lowest, THz",
+        "highest, THz",
+        "F(300 K), meV/atom",
+        "S(300 K), meV/K/atom",
+    )
+    rows = []
+    for r in records:
+        v = r.values
+        if r.good:
+            heat = (1000 * v["free_energy_300K_eV_per_atom"], 1000 * v["entropy_300K_eV_per_K_per_atom"])
+            numbers = (v["lowest_THz"], v["highest_THz"], *heat)
+            rows.append((r.label, r.status, "yes" if v["stable"] else "no", *(f"{n:.3f}" for n in numbers)))
+        else:
+            rows.append((r.label, r.status, *["–"] * 5))
+    show.print_table(columns, rows)
+    for r in records:
+        for line in (r.message, *r.values.get("flags", ())):
+            if line:
+                sys.stdout.write(f"{r.label}: {line}\n")

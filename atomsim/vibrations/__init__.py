@@ -1,0 +1,1 @@
+"""Harmonic vibrations of crystals: phonon bands, densities of states, stability and thermal properties."""
