@@ -13,7 +13,22 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from atomsim.cli import barriers, catalogue, diffusion, distill, doctor, md, neb, oxygen, phonons, relax, run, slurm
+from atomsim.cli import (
+    barriers,
+    catalogue,
+    composite,
+    diffusion,
+    distill,
+    doctor,
+    interface,
+    md,
+    neb,
+    oxygen,
+    phonons,
+    relax,
+    run,
+    slurm,
+)
 from atomsim.errors import AtomsimError, InputError
 
 INTERRUPTED = 130
@@ -64,6 +79,8 @@ oxygen.add_to(app)
 phonons.add_to(app)
 md.add_to(app)
 diffusion.add_to(app)
+composite.add_to(app)
+interface.add_to(app)
 catalogue.add_to(app)
 slurm.add_to(app)
 distill.add_to(app)

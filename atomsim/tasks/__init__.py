@@ -21,6 +21,7 @@ MODULES = {
     "neb": "atomsim.tasks.neb",
     "md": "atomsim.tasks.md",
     "phonons": "atomsim.tasks.phonons",
+    "interface": "atomsim.tasks.interface",
 }
 """Module of each kind, imported when it is first used."""
 
