@@ -1,7 +1,7 @@
 """Electronic conductors among the products of an interface.
 
-Wu et al., Energy Environ. Sci. 2022, 15 (10.1039/d2ee01067d): products with a gap below 0.5 eV count; their mole fraction
-is averaged over all phase equilibria along the mixing ratio.
+Wu et al., Energy Environ. Sci. 2022, 15 (10.1039/d2ee01067d): products with a gap below 0.5 eV count; their mole
+fraction is averaged over all phase equilibria along the mixing ratio.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from atomsim.report.style import along
 from atomsim.store.records import Record
 
 LEAD = (
-    "Hull of the given phases over the mixing ratio of two in contact (Zhu, He & Mo 2016). The mutual energy leaves out "
-    "what each phase does by itself. Open interfaces are per atom that is not exchanged. Thermodynamics of bulk "
+    "Hull of the given phases over the mixing ratio of two in contact (Zhu, He & Mo 2016). The mutual energy leaves "
+    "out what each phase does by itself. Open interfaces are per atom that is not exchanged. Thermodynamics of bulk "
     "phases: how fast, and which layers, is not in it."
 )
 
@@ -38,8 +38,8 @@ def _headlines(known: Sequence[tuple[Record, list[Condition]]]) -> list[Number]:
 
 def _summary(known: Sequence[tuple[Record, list[Condition]]]) -> Table:
     columns = [
-        Column("Interface"), Column("Condition"), Column("Lowest mutual energy (eV/atom)", "+.4f"), Column("at x", ".3f"),
-        Column("Reaction there"), Column("Conductors, mean over equilibria"), Column("Conductors at the minimum"),
+        Column("Interface"), Column("Condition"), Column("Lowest mutual energy (eV/atom)", "+.4f"),
+        Column("at x", ".3f"), Column("Reaction there"), Column("Conductors, mean over equilibria"), Column("Conductors at the minimum"),
     ]  # fmt: skip
     rows: list[list[Cell]] = []
     for record, found in known:
