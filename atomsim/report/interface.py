@@ -39,7 +39,8 @@ def _headlines(known: Sequence[tuple[Record, list[Condition]]]) -> list[Number]:
 def _summary(known: Sequence[tuple[Record, list[Condition]]]) -> Table:
     columns = [
         Column("Interface"), Column("Condition"), Column("Lowest mutual energy (eV/atom)", "+.4f"),
-        Column("at x", ".3f"), Column("Reaction there"), Column("Conductors, mean over equilibria"), Column("Conductors at the minimum"),
+        Column("at x", ".3f"), Column("Reaction there"), Column("Conductors, mean over equilibria"),
+        Column("Conductors at the minimum"),
     ]  # fmt: skip
     rows: list[list[Cell]] = []
     for record, found in known:
