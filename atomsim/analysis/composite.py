@@ -26,12 +26,12 @@ class Component:
 
     name: str
     mass_fraction: float
-    """Of the electrode without its current collector, before discharge."""
+    """Share of the electrode without its current collector, before discharge."""
     capacity_mAh_per_g: float = 0.0
     voltage_V: float = 0.0
     """Mean voltage against the ion's metal."""
     density_g_cm3: float | None = None
-    """Of the dense material."""
+    """Density of the dense material."""
 
     def __post_init__(self) -> None:
         who = self.name or "a component"
@@ -63,7 +63,7 @@ class CompositeEnergy:
     energy_Wh_per_kg_discharged: float
     """By the discharged mass, ions taken up included."""
     density_g_cm3: float | None
-    """Of the electrode as it is, pores included."""
+    """Density of the electrode as it is, pores included."""
     filling: float | None
     """Share of the electrode's volume that is no pore."""
     energy_Wh_per_L: float | None

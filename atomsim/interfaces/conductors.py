@@ -25,7 +25,7 @@ class Gap:
     gap_eV: float
     source: str
     at_least: bool = False
-    """Whether it is only a lower bound."""
+    """True for a lower bound."""
 
 
 @dataclass(frozen=True)

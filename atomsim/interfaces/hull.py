@@ -25,7 +25,7 @@ class Phase:
     composition: Mapping[str, float]
     """Atoms of each element in one formula unit."""
     energy_eV: float
-    """Of the formula unit."""
+    """Energy of the formula unit."""
 
     @property
     def n_atoms(self) -> float:
@@ -43,7 +43,7 @@ class Equilibrium:
     """Phases in equilibrium at one composition."""
 
     energy_eV: float
-    """Of the composition that was asked for."""
+    """Energy of the composition that was asked for."""
     amounts: dict[int, float]
     """Formula units of each phase, by its place."""
     potentials: FloatArray

@@ -36,15 +36,15 @@ class Reactant:
     composition: Mapping[str, float]
     """Atoms of each element in one formula unit."""
     energy_eV: float | None = None
-    """Of the formula unit; None where only its composition is known."""
+    """Energy of the formula unit; None where only its composition is known."""
 
 
 @dataclass(frozen=True)
 class OwnDecomposition:
-    """What a phase turns into by itself."""
+    """Decomposition of a phase by itself."""
 
     energy_eV_per_atom: float
-    """Of decomposition, negative where it lies above the hull; NaN where its energy is not known."""
+    """Decomposition energy, negative where it lies above the hull; NaN where its energy is not known."""
     products: dict[str, float]
     """Formula units of each product from one of the phase."""
 
@@ -82,7 +82,7 @@ class PseudoBinary:
     reservoir: dict[str, float] = field(default_factory=dict)
     """Chemical potentials of the elements that are exchanged, eV."""
     notes: tuple[str, ...] = ()
-    """What a reader must know."""
+    """Facts that a reader must know."""
 
     @property
     def minimum(self) -> Kink:
@@ -91,7 +91,7 @@ class PseudoBinary:
 
     @property
     def reacts(self) -> bool:
-        """Whether contact lowers the energy."""
+        """True where contact lowers the energy."""
         return self.minimum.mutual_eV_per_atom < -UNSTABLE_EV
 
     @property
