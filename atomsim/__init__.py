@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from atomsim.api.cations import CationOrder, Doping, dope, order
     from atomsim.api.compare import Comparison, compare
+    from atomsim.api.composite import composite
     from atomsim.api.diffusion import Diffusivities, diffusion
     from atomsim.api.dynamics import Dynamics, Trajectory
     from atomsim.api.electrode import Electrode, electrode
     from atomsim.api.files import prototypes, read, write
     from atomsim.api.hops import Hops, hops
+    from atomsim.api.interface import Interface, interface
     from atomsim.api.md import md
     from atomsim.api.migrated import Migration
     from atomsim.api.migration import migration
@@ -38,11 +40,13 @@ __version__ = "0.2.0"
 _HOMES = {
     "api.cations": ("CationOrder", "Doping", "dope", "order"),
     "api.compare": ("Comparison", "compare"),
+    "api.composite": ("composite",),
     "api.diffusion": ("Diffusivities", "diffusion"),
     "api.dynamics": ("Dynamics", "Trajectory"),
     "api.electrode": ("Electrode", "electrode"),
     "api.files": ("prototypes", "read", "write"),
     "api.hops": ("Hops", "hops"),
+    "api.interface": ("Interface", "interface"),
     "api.md": ("md",),
     "api.migration": ("Migration", "migration"),
     "api.orderings": ("Orderings", "delithiate"),
@@ -78,6 +82,8 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "md",
     "diffusion",
     "phonons",
+    "interface",
+    "composite",
     "read",
     "write",
     "prototypes",
@@ -99,6 +105,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "Evaluations",
     "Hops",
     "InputError",
+    "Interface",
     "Interrupted",
     "Migration",
     "MinimumEnergyPath",

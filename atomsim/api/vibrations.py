@@ -46,7 +46,7 @@ class Phonons(Result):
 
     @property
     def stable(self) -> bool:
-        """Whether no mode is imaginary."""
+        """True where no mode is imaginary."""
         return bool(self.record.values.get("stable", False))
 
     @cached_property

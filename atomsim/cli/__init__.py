@@ -17,9 +17,11 @@ from atomsim.cli import (
     barriers,
     catalogue,
     cations,
+    composite,
     diffusion,
     distill,
     doctor,
+    interface,
     md,
     neb,
     oxygen,
@@ -79,6 +81,8 @@ phonons.add_to(app)
 cations.add_to(app)
 md.add_to(app)
 diffusion.add_to(app)
+composite.add_to(app)
+interface.add_to(app)
 catalogue.add_to(app)
 slurm.add_to(app)
 distill.add_to(app)

@@ -51,7 +51,7 @@ def relax_then(
 
 
 def run_steps(name: str, lines: Sequence[str], out: Path | None, engine: Engine, *, seed: int = 0) -> StepRun:
-    """Run a campaign of some steps in a folder, or go on with it, and write its report.
+    """Run a campaign of some steps in a folder, or resume it, and write its report.
 
     Raises:
         InputError: if the folder is none, or a step cannot be planned.

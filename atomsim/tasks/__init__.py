@@ -23,6 +23,7 @@ MODULES = {
     "phonons": "atomsim.tasks.phonons",
     "order": "atomsim.tasks.order",
     "dope": "atomsim.tasks.dope",
+    "interface": "atomsim.tasks.interface",
 }
 """Module of each kind, imported when it is first used."""
 

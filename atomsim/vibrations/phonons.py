@@ -43,7 +43,7 @@ class ForceConstants:
     displacement_A: float
     symprec_A: float
     energy_eV: float
-    """Of the primitive cell."""
+    """Energy of the primitive cell."""
     pressure_GPa: float
     fmax_eV_per_A: float
     """Largest force in the perfect crystal."""
@@ -77,7 +77,7 @@ class Phonons:
 
     @property
     def stable(self) -> bool:
-        """Whether no mode is imaginary: the crystal is a minimum for all waves that were looked at."""
+        """Absence of imaginary modes: the crystal is a minimum for all waves that were looked at."""
         return not self.imaginary
 
     @property
@@ -177,7 +177,7 @@ def analysed(constants: ForceConstants, group: str, how: PhononSettings, cells: 
 def _flags(
     constants: ForceConstants, how: PhononSettings, modes: tuple[ImaginaryMode, ...], heat: Thermal, cells: int
 ) -> list[str]:
-    """What a reader must know before using it."""
+    """Facts that a reader must know before using it."""
     found = []
     exact = [m for m in modes if m.exact]
     if exact:

@@ -1,4 +1,4 @@
-"""How phonons are computed: every setting, checked where it is made."""
+"""Settings of phonons, checked where they are made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from atomsim.checks import check_flag, check_number, check_whole
 
 @dataclass(frozen=True)
 class PhononSettings:
-    """How phonons of a crystal are computed."""
+    """Settings of the phonons of a crystal."""
 
     supercell_min_A: float = 10.0
     """Distance wanted between an atom and its image in the supercell, Å."""
@@ -35,9 +35,9 @@ class PhononSettings:
     follow: bool = False
     """Relax along imaginary modes to the lower structure."""
     max_steps: int = 500
-    """Of a relaxation along an imaginary mode."""
+    """Largest number of steps of a relaxation along an imaginary mode."""
     seed: int = 0
-    """Of the search for soft modes at the end of such a relaxation."""
+    """Seed of the search for soft modes at the end of such a relaxation."""
 
     def __post_init__(self) -> None:
         check_number("supercell_min_A", self.supercell_min_A, "a length in Å, 0 or more", low=0.0, high=100.0)

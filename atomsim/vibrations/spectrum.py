@@ -68,7 +68,7 @@ class ImaginaryMode:
     by_element: dict[str, float]
     """Share of each element in its motion."""
     exact: bool
-    """Whether the wave repeats in the supercell; elsewhere the frequency is interpolated."""
+    """True where the wave repeats in the supercell; elsewhere the frequency is interpolated."""
 
     @property
     def name(self) -> str:

@@ -32,7 +32,7 @@ class Lower:
 
     mode: ImaginaryMode
     status: str
-    """Of the relaxation: ``converged``, or why not."""
+    """Status of the relaxation: ``converged``, or why not."""
     energy_eV_per_atom: float
     """Over the structure that the phonons are of; negative where it is lower. NaN where it did not end."""
     space_group: str
@@ -41,7 +41,7 @@ class Lower:
 
     @property
     def lower(self) -> bool:
-        """Whether it is a lower structure."""
+        """True for a converged structure of lower energy."""
         return self.status == "converged" and self.energy_eV_per_atom < -LOWER_EV
 
 
@@ -120,7 +120,7 @@ def _stars(points: FloatArray, rotations: IntArray) -> list[FloatArray]:
 
 
 def _same(one: FloatArray, other: FloatArray) -> bool:
-    """Whether two wave vectors differ by a reciprocal lattice vector."""
+    """Compare two wave vectors up to a reciprocal lattice vector."""
     apart = one - other
     return bool(np.abs(apart - np.round(apart)).max() < 1e-4)
 

@@ -15,7 +15,8 @@ from atomsim.structures.sanity import check_structure
 NAMES = [
     "Li2RuO3", "Li2RuO3-R-3", "Li2RuO3-rocksalt", "Li2SO4", "Li2MnO3", "LiMO2", "LRMO", "Li2WO4", "LiCoO2",
     "Na3RuO4", "TiS2", "Mo6S8", "Li", "Na", "K", "Mg", "Ca", "Al", "Zn", "O2", "Li2O", "Li2O2",
-    "RuO2", "MnO2", "Ru",
+    "RuO2", "MnO2", "Ru", "Li2S", "LiCl", "Li3PO4", "Li3PS4", "Li6PS5Cl", "Li3P", "P", "RuS2", "CoS2", "Co9S8",
+    "CoO", "Co3O4", "Co", "NiO", "Ni", "MnS", "W",
 ]  # fmt: skip
 
 BONDS = [
@@ -51,6 +52,27 @@ BONDS = [
     ("RuO2", "Ru", "O", 6, 1.93, 1.99),
     ("MnO2", "Mn", "O", 6, 1.87, 1.91),
     ("Ru", "Ru", "Ru", 12, 2.64, 2.71),
+    ("Li2S", "Li", "S", 4, 2.46, 2.48),
+    ("LiCl", "Li", "Cl", 6, 2.55, 2.57),
+    ("Li3PO4", "P", "O", 4, 1.52, 1.57),
+    ("Li3PO4", "Li", "O", 4, 1.90, 2.05),
+    ("Li3PS4", "P", "S", 4, 2.03, 2.10),
+    ("Li3PS4", "Li", "S", 4, 2.30, 2.75),
+    ("Li6PS5Cl", "P", "S", 4, 2.04, 2.06),
+    ("Li6PS5Cl", "Li", "S", 3, 2.25, 2.50),
+    ("Li3P", "P", "Li", 5, 2.45, 2.54),
+    ("P", "P", "P", 3, 2.20, 2.26),
+    ("RuS2", "Ru", "S", 6, 2.34, 2.36),
+    ("RuS2", "S", "S", 1, 2.16, 2.19),
+    ("CoS2", "Co", "S", 6, 2.31, 2.34),
+    ("CoS2", "S", "S", 1, 2.09, 2.13),
+    ("CoO", "Co", "O", 6, 2.12, 2.14),
+    ("Co3O4", "O", "Co", 4, 1.91, 1.94),
+    ("Co", "Co", "Co", 12, 2.49, 2.52),
+    ("NiO", "Ni", "O", 6, 2.08, 2.10),
+    ("Ni", "Ni", "Ni", 12, 2.48, 2.50),
+    ("MnS", "Mn", "S", 6, 2.60, 2.62),
+    ("W", "W", "W", 8, 2.73, 2.75),
 ]
 
 
@@ -184,6 +206,14 @@ def test_metal_layer_of_lrmo_is_in_its_lowest_coulomb_order_and_a_honeycomb():
     inside = symbols[layer]
     low = np.isin(inside, ["Li", "Ni"])
     assert not np.any(low[i] & low[j])  # never neighbours: they sit on honeycomb centres
+
+
+def test_cobalt_of_pentlandite_is_an_octahedron_and_eight_tetrahedra():
+    atoms = load_prototype("Co9S8").atoms
+    i, j = neighbor_list("ij", atoms, 2.45)
+    symbols = np.array(atoms.get_chemical_symbols())
+    sulfur = np.bincount(i[symbols[j] == "S"], minlength=len(atoms))[symbols == "Co"]
+    assert sorted(sulfur.tolist()) == [4] * 32 + [6] * 4
 
 
 def test_unknown_prototype_names_the_nearest():

@@ -1,0 +1,1 @@
+"""Reactions between two phases in contact, from energies of bulk phases."""
