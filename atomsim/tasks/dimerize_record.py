@@ -78,6 +78,7 @@ def _point(point: ScanPoint, search: PairSearch) -> dict[str, Any]:
         "converged": point.converged,
         "metal_bonds": list(point.metal_bonds),
         "jump_A": point.jump_A,
+        "positions_A": point.atoms.positions.round(4).tolist(),
     }
     if np.isfinite(point.shortest_metal_A):
         found["shortest_metal_A"] = point.shortest_metal_A
