@@ -65,6 +65,7 @@ def thinned(frames: Sequence[Any], most: int = MAX_FRAMES) -> list[int]:
 
 def scene_json(scene: Scene) -> dict[str, Any]:
     """Return what the page's script draws: wrapped atoms, their images at faces, bond limits, markers."""
+    periodic = bool(scene.frames[0].pbc.any())
     shown = list(scene.frames)
     titles = [scene.titles[n] if n < len(scene.titles) else f"{n + 1} of {len(shown)}" for n in range(len(shown))]
     first = shown[0]
@@ -83,7 +84,7 @@ def scene_json(scene: Scene) -> dict[str, Any]:
         "pairs": pairs,
         "framework": scene.framework,
         "frames": [
-            {"title": title, "cell": _rounded(atoms.cell.array) * bool(atoms.pbc.any()), "at": _rounded(atoms.positions)}
+            {"title": title, "cell": _rounded(atoms.cell.array) * periodic, "at": _rounded(atoms.positions)}
             for title, atoms in zip(titles, frames, strict=True)
         ],
         "markers": [_marker(m) for m in scene.markers],
@@ -155,7 +156,7 @@ def _shift_after(wraps: np.ndarray, i: int, j: int, shift: Sequence[int]) -> lis
 def _images(frames: Sequence[Atoms], pairs: Sequence[Sequence[int]]) -> list[list[int]]:
     """Images drawn besides the atoms: on opposite faces, coordination shells, ends of pairs; [atom, a, b, c]."""
     first = frames[0]
-    found = {(p[1], p[2], p[3], p[4]) for p in pairs}
+    found: set[tuple[int, ...]] = {(p[1], p[2], p[3], p[4]) for p in pairs}
     if first.pbc.any():
         near = np.abs(first.get_scaled_positions(wrap=False)) < EDGE
         for atom, at in enumerate(near & first.pbc):

@@ -150,9 +150,8 @@ def test_coordination_shells_are_whole_across_faces():
     drawn = scene_json(Scene("rutile", [rutile]))
     cell = rutile.cell.array
     places = [*rutile.positions, *(rutile.positions[n] + np.array(s) @ cell for n, *s in drawn["images"])]
-    oxygens = [
-        p for p, z in zip(places, [*drawn["species"], *(drawn["species"][i[0]] for i in drawn["images"])]) if z == 8
-    ]
+    species = [*drawn["species"], *(drawn["species"][n] for n, *_ in drawn["images"])]
+    oxygens = [p for p, z in zip(places, species, strict=True) if z == 8]
     near = sum(np.linalg.norm(p - rutile.positions[0]) < drawn["bonds"]["8 44"] for p in oxygens)
     assert near == 2  # one in the cell, one beyond its face
     assert "8 8" not in drawn["bonds"]  # drawn as dimers, by their length
