@@ -1,4 +1,4 @@
-"""Charts of the scans of a ``dimerize`` step: in and out, minima after release, and the same points by other potentials."""
+"""Charts of the scans of a ``dimerize`` step: in, out, minima after release, the same points by other potentials."""
 
 from __future__ import annotations
 

@@ -45,7 +45,9 @@ def test_a_trajectory_is_counted_frame_by_frame_and_may_be_a_stream():
 
 
 def test_relaxed_structures_paths_and_trajectories_have_a_table_and_a_flag(tmp_path):
-    writer = ArtifactWriter(tmp_path / "artifacts" / "tmd", "trajectory", {"numbers": [44, 8, 8], "pbc": [True] * 3})
+    writer = ArtifactWriter(
+        tmp_path / "artifacts" / "tmd", "trajectory", {"numbers": [44, 8, 8], "pbc": [True] * 3, "interval_fs": 5.0}
+    )
     for d in (2.8, 1.3, 2.8):
         writer.append(positions=oxide(d).positions.astype(np.float32), cell=9.0 * np.eye(3))
     path = {"positions_A": [oxide(d).positions.tolist() for d in (2.8, 1.45, 2.8)], "energy_eV": [0.0, 1.0, 0.0]}
