@@ -64,10 +64,11 @@ def test_a_batch_equals_the_packages_own_calculator(name):
         start += size
 
 
-@pytest.mark.parametrize("name", ["sevennet-0", "sevennet-mf-0-pbe"])
-def test_sevennet_keeps_the_contract(name):
+def test_sevennet_keeps_the_contract():
     package()
-    broken = [str(c) for c in check_contract(load_potential(name, "cpu", "float64"), assorted(OXIDE)) if not c.passed]
+    potential = load_potential("sevennet-mf-0-pbe", "cpu", "float64")
+    systems = [a for a in assorted(OXIDE) if len(a) <= 8]
+    broken = [str(c) for c in check_contract(potential, systems) if not c.passed]
     assert not broken, "\n".join(broken)
 
 
