@@ -117,9 +117,16 @@ class SevenNet:
         if self._modal is not None:
             data[key.MODAL_TYPE] = batch.counts.new_full((batch.n_systems,), self._modal)
         for module in self._modules:
-            data = module(data)
+            data = self._cast(module(data))
         energies: Tensor = data[key.ATOMIC_ENERGY]
         return energies.reshape(-1).to(torch.float64)
+
+    def _cast(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Bring what a module made in single precision, such as one-hot vectors, to the model's own."""
+        for name, value in data.items():
+            if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != self.dtype:
+                data[name] = value.to(self.dtype)
+        return data
 
 
 def from_checkpoint(
