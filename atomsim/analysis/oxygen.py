@@ -7,6 +7,7 @@ Inorganic Chemistry); peroxo-like (O₂)ⁿ⁻ in charged Li-rich oxides up to a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,3 +103,35 @@ def oxygen_pairs(atoms: Atoms, cutoff: float = PAIR_CUTOFF) -> OxygenPairs:
     i, j, d = i[keep], j[keep], d[keep]
     order = np.lexsort((j, i, d))
     return OxygenPairs(i[order], j[order], d[order])
+
+
+@dataclass(frozen=True)
+class SpeciesCounts:
+    """Oxygen pairs of one structure, or of the frame of a trajectory that has the shortest."""
+
+    shortest_A: float | None
+    """Shortest O–O distance; None without a pair within the cutoff."""
+    counts: dict[str, int]
+    """Pairs of each of ``CLASSES`` per cell; of a trajectory the most in any frame."""
+    frames: int
+    dimer_frames: int
+    """Frames with an O–O bond: O2, superoxide or peroxide by length."""
+
+
+BONDS = ("O2", "superoxide", "peroxide")
+
+
+def species_counts(frames: Iterable[Atoms], cutoff: float = PAIR_CUTOFF) -> SpeciesCounts:
+    """Count oxygen species by length in one structure or along a trajectory, whose frames are held one at a time."""
+    shortest: float | None = None
+    most = dict.fromkeys(CLASSES, 0)
+    number = bonded = 0
+    for atoms in frames:
+        pairs = oxygen_pairs(atoms, cutoff)
+        counts = pairs.counts()
+        number += 1
+        bonded += any(counts[name] for name in BONDS)
+        most = {name: max(most[name], counts[name]) for name in most}
+        if pairs.shortest is not None:
+            shortest = pairs.shortest if shortest is None else min(shortest, pairs.shortest)
+    return SpeciesCounts(shortest, most, number, bonded)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from atomsim.api.arguments import check_temperature
 from atomsim.api.networks import Network, Percolation, percolation
 from atomsim.api.path_results import MinimumEnergyPath, PathCheck
-from atomsim.api.results import PotentialFacts, Result, Results
+from atomsim.api.results import VIEW_HINT, PotentialFacts, Result, Results
 from atomsim.api.views import axes, table_html
 from atomsim.errors import InputError
 from atomsim.store.records import Record
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from atomsim.hopping.kinetics import Diffusivity
+    from atomsim.report.standalone import View
 
 
 class Paths(Results[MinimumEnergyPath]):
@@ -283,6 +284,17 @@ class Migration:
         bound = "at most " * reached.upper_bound
         return f"{reached.dimensions}D at {bound}{threshold:.3f} eV, {counts}"
 
+    def view(self) -> View:
+        """Return the network of sites and hops and all paths in three dimensions.
+
+        Raises:
+            InputError: if no path was computed.
+        """
+        from atomsim.report.scene_records import scenes_of_step
+        from atomsim.report.standalone import view_of
+
+        return view_of(scenes_of_step(self.records, {}), self.label)
+
     def __repr__(self) -> str:
         return f"<Migration {self.label}: {self.told() if self.records else self.status}>"
 
@@ -299,7 +311,7 @@ class Migration:
             )
             for p in self.hops
         ]
-        return f"<p>{html.escape(self.told())}</p>{table_html(columns, rows)}"
+        return f"<p>{html.escape(self.told())}</p>{table_html(columns, rows)}{VIEW_HINT}"
 
 
 def _row(path: MinimumEnergyPath) -> dict[str, Any]:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from pymatgen.core import Molecule, Structure
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
+    from atomsim.report.standalone import View
+
 SHOWN = 10
 """Rows of a table in a notebook."""
+VIEW_HINT = "<p><code>.view()</code> shows the structures in three dimensions.</p>"
 NAN = float("nan")
 R = TypeVar("R", bound="Result")
 
@@ -119,6 +122,17 @@ class Result:
         moments = self.atoms.calc.results.get("magmoms") if self.atoms.calc is not None else None
         return to_pymatgen(self.atoms, moments, self.source)
 
+    def view(self) -> View:
+        """Return the structure in three dimensions, before and after, or its path or trajectory as frames.
+
+        Raises:
+            InputError: for a result without a structure.
+        """
+        from atomsim.api.views import scenes_of_result
+        from atomsim.report.standalone import view_of
+
+        return view_of(scenes_of_result(self), self.label)
+
     def value(self, key: str) -> float:
         """Return a number of the record; NaN where it is not known."""
         return float(self.record.values.get(key, NAN))
@@ -174,7 +188,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         rows = [(key, value) for key, value in self._facts().items() if value not in ("", None)]
-        return f"<b>{html.escape(self.label)}</b>{table_html(('', ''), rows)}"
+        return f"<b>{html.escape(self.label)}</b>{table_html(('', ''), rows)}{VIEW_HINT}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key != "atoms"}
@@ -234,6 +248,17 @@ class Results(Sequence[R], Generic[R]):
         """Pymatgen's entries of those with an energy that may be used; potential and hash in ``.data``."""
         return [entry_of(r) for r in self._found if r.ok and "energy_eV" in r.record.values]
 
+    def view(self) -> View:
+        """Return all structures in three dimensions, one at a time.
+
+        Raises:
+            InputError: if none has a structure.
+        """
+        from atomsim.api.views import scenes_of_result
+        from atomsim.report.standalone import view_of
+
+        return view_of([s for r in self._found for s in scenes_of_result(r)], type(self).__name__)
+
     def to_dataframe(self) -> pd.DataFrame:
         """Return a table of one row each; checks as ``<column>[name]`` and ``<column>_spread``."""
         import pandas as pd
@@ -262,4 +287,6 @@ class Results(Sequence[R], Generic[R]):
             for r in ordered
         ]
         more = f"<p>… and {len(self) - SHOWN} more</p>" if len(self) > SHOWN else ""
-        return f"<p>{html.escape(counts)}</p>{table_html(('label', 'status', *columns, 'message'), rows)}{more}"
+        return (
+            f"<p>{html.escape(counts)}</p>{table_html(('label', 'status', *columns, 'message'), rows)}{more}{VIEW_HINT}"
+        )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
     from atomsim.api.results import Result
+    from atomsim.report.scenes import Scene
 
 
 def atoms_of(record: Record, given: Any = None) -> Atoms:
@@ -82,6 +83,20 @@ def table_html(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in header) if any(header) else ""
     body = "".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
     return f"<table>{f'<tr>{head}</tr>' if head else ''}{body}</table>"
+
+
+def scenes_of_result(result: Result) -> list[Scene]:
+    """Return the scenes of a result, from what was given where that has the same atoms."""
+    from ase import Atoms
+
+    from atomsim.io.atoms_json import atoms_to_json
+    from atomsim.report.scene_records import scenes_of
+
+    record, given = result.record, result.given
+    start = None
+    if isinstance(given, Atoms) and record.structure is not None and len(given) == len(record.structure["numbers"]):
+        start = atoms_to_json(Atoms(given.numbers, positions=given.positions, cell=given.cell, pbc=given.pbc))
+    return scenes_of(record, start, getattr(result, "path", None))
 
 
 def axes(ax: Axes | None) -> Axes:

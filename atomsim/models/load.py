@@ -62,7 +62,7 @@ def load_potential(
         return _load_file(Path(name_or_path).expanduser(), where, precision, trust_file=trust_file, head=head)
     card = load_card(str(name_or_path))
     note_once(card.rivals_note)
-    if head is not None and card.family != "mace":
+    if head is not None and card.family not in ("mace", "sevennet"):
         raise InputError(f"{card.name} has no heads: found head={head!r}, wanted none; leave it out")
     if card.weights.origin == "none":
         return _analytic(card, where, precision or DTYPES[card.dtype])
@@ -201,8 +201,13 @@ def _from_weights(
         return _student(data, card.name, card.weights.sha256, device, dtype, card.numbers)
     if card.family == "mace":
         return _mace(data, card.name, card.weights.sha256, device, dtype, head or card.head or None, card.numbers)
+    if card.family == "sevennet":
+        from atomsim.models.sevennet import from_checkpoint
+
+        modality = head or card.head or None
+        return from_checkpoint(data, card.name, card.weights.sha256, device, dtype, modality, card.numbers)
     if card.family != "chgnet":
-        return _of_package(card, data, device, dtype, ("chgnet", "mace"), "with weights in a file")
+        return _of_package(card, data, device, dtype, ("chgnet", "mace", "sevennet"), "with weights in a file")
     from atomsim.models.chgnet.potential import Chgnet
 
     weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)["model"]["state_dict"]

@@ -22,7 +22,7 @@ from typing import Any
 from atomsim.errors import InputError
 
 POTENTIALS, CARDS = "atomsim.potentials", "atomsim.cards"
-OWN = ("chgnet", "mace", "lennard-jones", "morse")
+OWN = ("chgnet", "mace", "sevennet", "lennard-jones", "morse")
 """Families that atomsim loads itself."""
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from atomsim.report.scenes import Scene
 
 Cell: TypeAlias = str | float | int | bool | None
 
@@ -139,7 +142,17 @@ class Listing:
     text: str
 
 
-Block: TypeAlias = Chart | Table | Notice | Text | Listing
+@dataclass(frozen=True)
+class StructureView:
+    """Crystals in three dimensions, one of them at a time; in the page alone."""
+
+    key: str
+    title: str
+    scenes: Sequence[Scene]
+    caption: str = ""
+
+
+Block: TypeAlias = Chart | Table | Notice | Text | Listing | StructureView
 
 
 @dataclass(frozen=True)

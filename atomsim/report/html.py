@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from atomsim import __version__
-from atomsim.report.blocks import Block, Cell, Chart, Column, Notice, Number, Section, Table
+from atomsim.report.blocks import Block, Cell, Chart, Column, Notice, Number, Section, StructureView, Table
 from atomsim.report.plotly_chart import plotly_json
+from atomsim.report.scenes import scenes_json
 
 HERE = Path(__file__).parent
 PAPER_COLUMNS = 12
@@ -38,6 +39,7 @@ def page(
     )  # fmt: skip
     environment.tests.update(shown=_shown)
     charts = {f"{s.key}-{b.key}": plotly_json(b) for s in sections for b in s.blocks if isinstance(b, Chart)}
+    views = {f"{s.key}-{b.key}": b.scenes for s in sections for b in s.blocks if isinstance(b, StructureView)}
     return environment.get_template("page.html.j2").render(
         title=title,
         subtitle=subtitle,
@@ -50,8 +52,19 @@ def page(
         script=(HERE / "page.js").read_text(encoding="utf-8"),
         plotly=get_plotlyjs() if charts else "",
         # "<" could end the script element that the data stand in.
+        views={key: scenes_json(scenes) for key, scenes in views.items()},
+        viewer=vendored_viewer() if views else "",
+        viewer_script=(HERE / "viewer.js").read_text(encoding="utf-8"),
         charts={key: text.replace("<", "\\u003c") for key, text in charts.items()},
     )
+
+
+def vendored_viewer() -> str:
+    """Return 3Dmol's script with its licence, as it stands in a page."""
+    folder = HERE / "vendor" / "3dmol"
+    licence = (folder / "LICENSE").read_text(encoding="utf-8").replace("*/", "* /")
+    # The notice of the licence must go wherever the script goes.
+    return f"/*!\n{licence}\n*/\n{(folder / '3Dmol-min.js').read_text(encoding='utf-8')}"
 
 
 def printed(cell: Cell, column: Column) -> str:

@@ -8,12 +8,11 @@ from typing import Any
 from atomsim.analysis.oxygen import CLASSES
 from atomsim.oxygen.summary import LEVELS, Summary, summary_of_step
 from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Notice, Number, Panel, Section, Series, Table
+from atomsim.report.oxygen_profiles import profile_charts
 from atomsim.report.parts import Part
-from atomsim.report.style import BLUE, GREEN, GREY, PURPLE, VERMILION, along
+from atomsim.report.style import BLUE, GREY, VERMILION, along
 from atomsim.store.records import Record
 
-COLORS = (BLUE, VERMILION, GREEN, PURPLE, GREY)
-PER_CHART = 4
 DIMER_LEAD = (
     "Each pair stands for all that symmetry makes of it. It was driven together at an exactly kept length, everything "
     "else relaxed, and let apart again; released next to every minimum of the profile; and put into a void as O2. "
@@ -28,7 +27,7 @@ OXYGEN_LEAD = (
 def dimer_part(step: str, records: Sequence[Record]) -> Part:
     """Report the records of one ``dimerize`` step."""
     known = [r for r in records if "minima" in r.values]
-    blocks: list[Block] = [_pair_table(records), *_profile_charts(known)]
+    blocks: list[Block] = [_pair_table(records), *profile_charts(known)]
     blocks += [c for c in (_species_chart(known),) if c is not None]
     blocks += [_minima_table(known), _profile_table(known)]
     return Part(
@@ -95,33 +94,6 @@ def _pair_table(records: Sequence[Record]) -> Table:
     )
     bad = frozenset(k for k, r in enumerate(records) if not r.good)
     return Table("pairs", "Pairs", columns, rows, caption, flagged=bad)
-
-
-def _profile_charts(records: Sequence[Record]) -> list[Chart]:
-    """Energy against the length of each pair, a few pairs to a chart."""
-    charts = []
-    for first in range(0, len(records), PER_CHART):
-        series: list[Series] = []
-        for record, color in zip(records[first : first + PER_CHART], COLORS, strict=False):
-            for inward in (True, False):
-                part = [p for p in record.values["profile"] if p["inward"] is inward]
-                x, y = [p["length_A"] for p in part], [p["energy_eV"] for p in part]
-                name = record.label if inward else ""
-                series.append(Series(name, x, y, "line+points", color, dashed=not inward, hollow=not inward))
-            ends = [m for m in record.values["minima"] if m["length_A"] is not None and m["length_A"] < 2.4]
-            lengths, energies = [m["length_A"] for m in ends], [m["energy_eV"] for m in ends]
-            hover = [f"{m['species']}, {m['energy_eV']:+.2f} eV, from {', '.join(m['reached_from'])}" for m in ends]
-            series.append(Series("", lengths, energies, "points", color, width=4.0, hover=hover))
-        borders = [Line("x", high, name) for name, (_, high) in CLASSES.items() if name != "lattice"]
-        panel = Panel("energy above the intact cell (eV)", series, [*borders, Line("y", 0.0)])
-        number = first // PER_CHART + 1
-        title = "Driving pairs together" + (f" ({number})" if len(records) > PER_CHART else "")
-        caption = (
-            "Lines: in (full) and out again (dashed), everything else relaxed. Single points: minima after release. "
-            "Vertical lines part the species by length."
-        )
-        charts.append(Chart(f"profile-{number}", title, "O–O length (Å)", [panel], caption, wide=True))
-    return charts
 
 
 def _species_chart(records: Sequence[Record]) -> Chart | None:

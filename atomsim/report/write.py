@@ -12,6 +12,8 @@ from atomsim.io.files import write_atomically
 from atomsim.report.blocks import Chart, Section, Table
 from atomsim.report.html import page
 from atomsim.report.mpl_chart import save_figures
+from atomsim.report.scene_records import starts_of, with_views
+from atomsim.report.species import with_species
 from atomsim.report.steps import (
     convergence_headline,
     order_of,
@@ -39,7 +41,18 @@ def write_report(run_dir: Path, campaign_info: Mapping[str, Any], records: Mappi
         AtomsimError: if a file cannot be written.
     """
     steps = sorted(records, key=lambda step: order_of(records[step]))
-    parts = [part_of(step, records[step]) for step in steps]
+    starts = starts_of(run_dir, records)
+    shown = {p for found in records.values() for r in found if r.kind == "relax" for p in r.parents}
+    parts = [
+        with_views(
+            with_species(step, part_of(step, found), found, run_dir),
+            found,
+            starts,
+            run_dir,
+            shown_later=bool(found) and found[0].task in shown,
+        )
+        for step, found in ((step, records[step]) for step in steps)
+    ]
     sections = [s for part in parts for s in part.sections]
     sections += [timing_section(records), provenance_section(campaign_info, records)]
     notices = [n for part in parts for n in part.notices]

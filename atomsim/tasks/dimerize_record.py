@@ -33,11 +33,13 @@ def search_record(
     }
     if search.status != "converged":
         return record_of(task, search.status, search.message, values=values, structure=task.structure)
-    spreads, failed = _checked(search, check_with, potential, context)
+    spreads, scan, failed = _checked(search, check_with, potential, context)
     values |= _outcome(search) | {
         "intact_energy_eV": search.intact.energy,
         "length_A": search.pair.length_A,
-        "profile": [_point(p, search) for p in search.profile],
+        "profile": [
+            _point(p, search) | ({"checked_with": c} if c else {}) for p, c in zip(search.profile, scan, strict=True)
+        ],
         "minima": [_minimum(m) | spreads.get(n, {}) for n, m in enumerate(search.minima)],
         "barrier_words": search.barrier_words,
         "flags": _flags(search, spreads, failed),
@@ -78,6 +80,7 @@ def _point(point: ScanPoint, search: PairSearch) -> dict[str, Any]:
         "converged": point.converged,
         "metal_bonds": list(point.metal_bonds),
         "jump_A": point.jump_A,
+        "positions_A": point.atoms.positions.round(4).tolist(),
     }
     if np.isfinite(point.shortest_metal_A):
         found["shortest_metal_A"] = point.shortest_metal_A
@@ -129,8 +132,8 @@ def _flags(search: PairSearch, spreads: dict[int, dict[str, Any]], failed: dict[
 
 def _checked(
     search: PairSearch, check_with: Sequence[str], potential: EnergyModel, context: Context
-) -> tuple[dict[int, dict[str, Any]], dict[str, str]]:
-    """Energies of the same minima by other potentials, and how much all differ."""
+) -> tuple[dict[int, dict[str, Any]], list[dict[str, float]], dict[str, str]]:
+    """Energies of the same minima and scan points by other potentials, and how much all differ on minima."""
     from atomsim.batching.capacity import evaluate_all
     from atomsim.models.interface import device_of
     from atomsim.registry.cards import from_folder
@@ -138,7 +141,8 @@ def _checked(
 
     by_name: dict[str, list[float]] = {}
     failed: dict[str, str] = {}
-    geometries = [search.intact.atoms, *(m.relaxation.atoms for m in search.minima)]
+    geometries = [m.relaxation.atoms for m in search.minima]
+    geometries = [search.intact.atoms, *geometries, *(p.atoms for p in search.profile)]
     for name in check_with:
         try:
             other = further_potential(
@@ -153,4 +157,5 @@ def _checked(
     for n, minimum in enumerate(search.minima) if by_name else ():
         checked = {name: energies[n] for name, energies in by_name.items()}
         found[n] = {"checked_with": checked, "spread_eV": float(np.ptp([minimum.energy_eV, *checked.values()]))}
-    return found, failed
+    scan = [{name: e[len(search.minima) + n] for name, e in by_name.items()} for n in range(len(search.profile))]
+    return found, scan, failed

@@ -26,6 +26,8 @@ FLAGS = (
     "--virtual-time-budget=10000",
     "--window-size=1400,1200",
 )
+SOFTWARE_WEBGL = ("--enable-unsafe-swiftshader", "--virtual-time-budget=2000", "--window-size=500,400")
+"""A small window, as every pixel is computed by a processor."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,19 @@ class Visit:
     """Lines that the page wrote to the console: errors of scripts, and every request that it made and was refused."""
 
 
-def visit(page: Path, scratch: Path) -> Visit:
-    """Open a page; skips the test where there is no browser."""
+def visit(page: Path, scratch: Path, *, webgl: bool = False) -> Visit:
+    """Open a page, with or without WebGL (in software); skips the test where there is no browser."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium on this machine: the page cannot be opened")
     command = [
         browser,
         *FLAGS,
+        *(SOFTWARE_WEBGL if webgl else ["--disable-3d-apis"]),
         f"--user-data-dir={scratch / 'profile'}",
         "--dump-dom",
         page.as_uri(),
     ]
     found = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
-    console = [line for line in found.stderr.splitlines() if ":CONSOLE" in line]
+    console = [line for line in found.stderr.splitlines() if ":CONSOLE" in line and "GL Driver Message" not in line]
     return Visit(found.stdout, console)

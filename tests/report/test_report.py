@@ -49,10 +49,11 @@ def run(made, tmp_path_factory):
 
 
 def text_of(folder: Path) -> str:
-    """The page without plotly's own script, which is not ours to judge."""
+    """The page without the scripts of plotly and 3Dmol, which are not ours to judge."""
     page = (folder / "report.html").read_text(encoding="utf-8")
-    longest = max(re.findall(r"<script>.*?</script>", page, re.DOTALL), key=len)
-    return page.replace(longest, "") if len(longest) > 1_000_000 else page
+    for script in re.findall(r"<script>.*?</script>", page, re.DOTALL):
+        page = page.replace(script, "") if len(script) > 400_000 else page
+    return page
 
 
 def table(folder: Path, name: str) -> list[dict[str, str]]:
@@ -191,7 +192,7 @@ def test_a_campaign_of_relaxations_alone_has_a_report(tmp_path):
     text = page.read_text(encoding="utf-8")
     assert "Relaxations · metal" in text
     assert "Plotly.newPlot(place" in text  # the script is there, and finds nothing to draw
-    assert page.stat().st_size < 100_000
+    assert page.stat().st_size < 700_000  # 3Dmol, carried once, is 540 kB of it
     assert "Voltage" not in text
 
 
