@@ -17,7 +17,25 @@ torch.set_num_threads(1)  # two busy processes with two threads each run several
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).with_name("helpers")), os.environ.get("PYTHONPATH", "")])
 
 
+TOGETHER = {
+    "test_api_numbers.py",
+    "test_electrode.py",
+    "test_history.py",
+    "test_mace.py",
+    "test_mace_fast.py",
+    "test_potential_contract.py",
+    "test_relaxation.py",
+    "test_report.py",
+    "test_students.py",
+}
+"""Files whose tests share what one of them computes: pytest-xdist gives each file to one process."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
     if torch.cuda.is_available():
         return
     for item in items:
