@@ -17,24 +17,6 @@ PAIRS = [(RelaxSettings, relax.Settings), (PathSettings, barriers.Settings), (Pa
 NEEDED = {"structures": ["Li"], "start": "a.cif", "end": "b.cif", "ion": "Li"}
 NUMBERS = (-1, 0, 1, 2, 21, -0.1, 0.0, 0.05, 0.6, float("nan"), float("inf"))
 VALUES = (*NUMBERS, "newton", "springs", "band", "idpp", "other", True)
-    -1,
-    0,
-    1,
-    2,
-    21,
-    -0.1,
-    0.0,
-    0.05,
-    0.6,
-    float("nan"),
-    float("inf"),
-    "newton",
-    "springs",
-    "band",
-    "idpp",
-    "other",
-    True,
-)
 
 
 def shared(library, step):
