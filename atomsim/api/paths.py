@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from atomsim.api.arguments import made, verb
 from atomsim.api.each import changed, listed
 from atomsim.api.execution import How, Plan, Planned, execute, run_path
@@ -121,14 +123,14 @@ def neb(
 
 def checked_path(path: MinimumEnergyPath, others: Sequence[Loaded]) -> MinimumEnergyPath:
     """Evaluate the images of a path with further potentials; a check that fails is a flag."""
-    from atomsim.batch import Batch
+    from atomsim.batching.capacity import evaluate_all
 
     for other in others:
         if path.barrier_eV is None:
             break
         potential, name = other.potential, other.potential.name
         try:
-            energy = potential(Batch.pack(list(path.images), potential.device)).energy.cpu().numpy()
+            energy = np.concatenate([found.energy.numpy() for _, found in evaluate_all(path.images, potential)])
         except AtomsimError as error:
             path = replace(path, check_flags=(*path.check_flags, f"not checked with {name}: {error}"))
             continue

@@ -94,22 +94,26 @@ def evaluate_all(
     Raises:
         AtomsimError: if a system cannot be evaluated, or does not fit by itself.
     """
-    device, room = device_of(potential), capacity or capacity_for(potential, systems)
+    for batch in packed(systems, device_of(potential), capacity or capacity_for(potential, systems)):
+        yield _evaluated(batch, potential)
+
+
+def packed(systems: Sequence[Atoms], device: torch.device, room: Capacity) -> Iterator[Batch]:
+    """Pack systems in order into batches, each as large as there is room; one that is too large is alone."""
     some: list[Batch] = []
     load = Load()
     for atoms in systems:
         batch = Batch.pack([atoms], device)
         more = room.load(batch)
         if some and not room.admits(load + more):
-            yield _evaluated(some, potential)
+            yield Batch.join(some)
             some, load = [], Load()
         some, load = [*some, batch], load + more
     if some:
-        yield _evaluated(some, potential)
+        yield Batch.join(some)
 
 
-def _evaluated(some: Sequence[Batch], potential: EnergyModel) -> tuple[Batch, Evaluation]:
-    batch = Batch.join(some)
+def _evaluated(batch: Batch, potential: EnergyModel) -> tuple[Batch, Evaluation]:
     try:
         return on_host(batch, potential(batch))
     except Exception as error:

@@ -173,6 +173,7 @@ def campaign_text(host: str, keys: dict[str, Any], potential: str, *, relax_host
     """Return the campaign file that stands for the command line."""
     import json
 
+    from atomsim.api.migration import HOST_KEYS
     from atomsim.structures.prototypes import is_prototype
 
     source = host if is_prototype(host, Path()) else str(Path(host).resolve())
@@ -185,7 +186,7 @@ def campaign_text(host: str, keys: dict[str, Any], potential: str, *, relax_host
     ]
     if relax_host:
         lines += ["[[step]]", 'name = "host"', 'kind = "relax"', f"structures = {json.dumps(source)}"]
-        lines += ["fmax_eV_per_A = 0.01", "standard_cell = true"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in HOST_KEYS.items()]
         lines += [f"max_steps = {keys['max_steps']}"] * (keys["max_steps"] > HOST_STEPS) + [""]
     lines += ["[[step]]", 'name = "hops"', 'kind = "barriers"']
     lines += [f"structures = {json.dumps('host' if relax_host else source)}"]

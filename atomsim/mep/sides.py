@@ -120,7 +120,7 @@ def _joined(climb: SaddleSearch, parts: Sequence[Outcome | None]) -> None:
     climb.failed = any(p.status not in ("converged", "max_steps") for p in known)
     if climb.failed:
         return
-    evaluation = Evaluation.join([p.evaluation for p in known])
+    evaluation = Evaluation.join([p.evaluation.to("cpu") for p in known])
     images = [image for p in known for image in p.batch.to("cpu").split()]
     top = float(climb.saddle.evaluation.energy[0])
     if float(evaluation.energy.max()) > top + ABOVE_EV:

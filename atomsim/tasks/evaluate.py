@@ -53,29 +53,25 @@ def run(
     """Evaluate, as many structures together as the device holds; what fails costs no other its result."""
     import torch
 
-    from atomsim.batch import Batch
-    from atomsim.batching.capacity import evaluate
+    from atomsim.batching.capacity import evaluate, packed
+    from atomsim.models.interface import device_of
     from atomsim.relaxation import default_capacity
 
     del settings, inputs, context, shared
     assert potential is not None
-    device = getattr(potential, "device", torch.device("cpu"))
+    device = device_of(potential)
     systems = [atoms_from_json(task.structure or {}) for task in tasks]
     capacity = default_capacity(potential, systems, device)
     first = 0
-    while first < len(systems):
-        last = first + 1
-        while last < len(systems) and capacity.admits(capacity.load(Batch.pack(systems[first : last + 1], device))):
-            last += 1
-        batch = Batch.pack(systems[first:last], device)
-        evaluation, faults = evaluate(potential, batch, torch.arange(last - first, device=device))
-        for n in range(last - first):
+    for batch in packed(systems, device, capacity):
+        evaluation, faults = evaluate(potential, batch, torch.arange(batch.n_systems, device=device))
+        for n in range(batch.n_systems):
             task = tasks[first + n]
             if n in faults:
                 yield record_of(task, faults[n].status, faults[n].message, values={"force_calls": 1})
             else:
                 yield _record(task, systems[first + n], evaluation, batch, n)
-        first = last
+        first += batch.n_systems
 
 
 def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:

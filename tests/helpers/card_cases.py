@@ -11,17 +11,20 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from atomsim.batch import Batch
-from atomsim.batching.capacity import Capacity, device_capacity, evaluate_all
+from atomsim.batch import Batch, Evaluation
+from atomsim.batching.capacity import Capacity, device_capacity, evaluate, evaluate_all
 from atomsim.distill.labelling import label
 from atomsim.dynamics import Langevin, Member, Schedule, run, start
+from atomsim.mep.neb import neb
 from atomsim.models.chgnet.potential import Chgnet
 from atomsim.models.load import load_potential
+from atomsim.models.mace.potential import MacePotential
 from atomsim.models.pair import LennardJones
 from atomsim.optimize.hessian import hessian
 from atomsim.relaxation import RelaxSettings, iter_relax
 from helpers.counting import OnCard, StepCounts, count_steps
 from helpers.pretended_card import Counts, device, pretended_card
+from helpers.random_mace import random_mace
 
 
 @pytest.fixture
@@ -166,3 +169,67 @@ def test_a_step_asks_a_device_little_and_no_more_for_more_systems(
         assert found.waits_of_all <= 5  # the start and searches for neighbours included
     assert many.optimizer <= 1.1 * few.optimizer
     assert many.evaluation <= 1.1 * few.evaluation
+
+
+def hop() -> tuple[Atoms, Atoms]:
+    """Both ends of an argon vacancy's hop."""
+    crystal = bulk("Ar", "fcc", a=5.26, cubic=True).repeat((2, 2, 1))
+    start, end = crystal[1:], crystal[1:]
+    end.positions[0] = crystal.positions[0]
+    return start, end
+
+
+@pytest.mark.parametrize("search", ["follow", "band"])
+def test_paths_and_proofs_are_those_of_the_cpu(card: Counts, search: str) -> None:
+    settings = {"images": 3, "search": search, "fmax_eV_per_A": 0.01, "starts": 2, "prefactor": search == "band"}
+    there, here = (
+        neb(*hop(), LennardJones(onset_A=4.5, cutoff_A=5.2, device=where), **settings)
+        for where in (device(), torch.device("cpu"))
+    )
+    assert (there.status, there.negative_modes) == (here.status, here.negative_modes) == ("converged", 1)
+    assert there.barrier_eV == pytest.approx(here.barrier_eV, abs=1e-5)
+    assert there.lowest_curvatures_eV_per_A2[0] == pytest.approx(here.lowest_curvatures_eV_per_A2[0], abs=0.02)
+
+
+def test_a_saddle_is_left_and_a_large_cell_relaxed_as_on_the_cpu(card: Counts) -> None:
+    """Modes are looked for at the end, by products; springs take the place of a matrix."""
+    start, _ = hop()
+    for how in (
+        {"curvature": "springs"},
+        {"method": "lbfgs", "cell": False},
+        {"noise_A": 0.02, "fmax_eV_per_A": 0.005},
+    ):
+        settings = RelaxSettings(max_steps=60, **how)
+        (_, there), (_, here) = (
+            next(iter(iter_relax([start], LennardJones(device=where), settings)))
+            for where in (device(), torch.device("cpu"))
+        )
+        assert there.status == here.status
+        assert there.energy == pytest.approx(here.energy, abs=1e-5)
+
+
+def test_mace_and_its_dynamics_are_those_of_the_cpu(card: Counts) -> None:
+    model = random_mace([11, 17])
+    there, here = (MacePotential(model, device=where) for where in (device(), "cpu"))
+    ends = []
+    for potential, where in ((there, device()), (here, torch.device("cpu"))):
+        state = start(Batch.pack([salt(1), salt(2)], where), potential, 200.0, [1, 2])
+        members = [Member(n, state.take([n]), Schedule.constant(200.0, 4)) for n in range(2)]
+        last = run(members, potential, Langevin(1.0), every=100, capacity=Capacity(systems=2))
+        ends.append(np.concatenate([s.state.batch.positions.cpu().numpy() for s in last]))
+    np.testing.assert_allclose(*ends, atol=1e-7)
+    same(there(Batch.pack([salt(3)], device())), here(Batch.pack([salt(3)])), within=1e-7)
+
+
+def test_a_device_without_room_halves_its_batch(card: Counts) -> None:
+    potential = LennardJones(device=device())
+    systems = Batch.pack([argon(n) for n in range(3)], device())
+
+    def small(batch: Batch) -> Evaluation:
+        if batch.n_systems > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return potential(batch)
+
+    found, faults = evaluate(small, systems, torch.arange(3, device=device()))
+    assert not faults
+    same(found, potential(systems).take(systems, [0, 1, 2]).to("cpu"))
