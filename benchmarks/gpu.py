@@ -4,7 +4,7 @@
     python -m benchmarks.gpu --pretend          the same on a pretended card, tiny, to see that it runs
 
 Each row is written to ``--out`` as it comes, so that nothing is lost when the lease of a card ends: the same command
-goes on with the rows that are missing. Rows of another card, driver or torch are another table. Peers that are not
+continues with the rows that are missing. Rows of another card, driver or torch are another table. Peers that are not
 installed (TorchSim, nvalchemi-toolkit) are named as such. Wheels are enough: nothing is compiled. At the end, a table
 ready for RESULTS.md.
 """

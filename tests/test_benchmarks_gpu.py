@@ -1,4 +1,4 @@
-"""The command for the day a card is there: rows are written as they come, and a call goes on where one was cut."""
+"""The command for the day a card is there: rows are written as they come, and a call resumes where one was cut."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from atomsim.api.arguments import made, verb
 from atomsim.api.each import changed
 from atomsim.api.execution import GIVEN, How, Plan, Planned, check_processes, execute, run_path
 from atomsim.api.inputs import Item, checked, items_of
-from atomsim.api.potentials import DEFAULT, remember, resolve
+from atomsim.api.potentials import remember, resolve
 from atomsim.api.results import Result, Results
 from atomsim.errors import InputError
 
@@ -143,7 +143,7 @@ class Doping(Results[Result]):
 @verb
 def order(
     structures: Any,
-    potential: Any = DEFAULT,
+    potential: Any = "chgnet-0.3.0",
     *,
     sublattices: Sequence[str] = ("metal-layer",),
     ion: str = "Li",
@@ -227,7 +227,7 @@ def order(
 def dope(
     structures: Any,
     dopant: str,
-    potential: Any = DEFAULT,
+    potential: Any = "chgnet-0.3.0",
     *,
     sites: Sequence[str] = ("Mn",),
     count: int | None = None,
@@ -298,7 +298,8 @@ def dope(
     if isinstance(structures, CationOrder):
         lowest = structures.lowest
         items = [Item(f"{structures.label} {n}", atoms) for n, atoms in enumerate(lowest, 1)]
-    return _execute("dope", items, keys, how, seed, lambda records: Doping(Result(r) for r in records))
+    found: Doping = _execute("dope", items, keys, how, seed, lambda records: Doping(Result(r) for r in records))
+    return found
 
 
 def _listed(words: Sequence[str] | str) -> list[str]:

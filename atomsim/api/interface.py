@@ -55,7 +55,7 @@ class Interface(Result):
         drawn.legend()
         return drawn
 
-    def _told(self) -> str:
+    def _in_words(self) -> str:
         return f", {1000 * self.mutual_eV_per_atom:.0f} meV/atom, {self.equation}" if self.ok else ""
 
 

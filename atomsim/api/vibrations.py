@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from atomsim.api.arguments import verb
 from atomsim.api.each import Call
-from atomsim.api.potentials import DEFAULT
 from atomsim.api.results import Result, Results
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ class Phonons(Result):
             raise InputError(f"{self.label}: no phonons were computed: {self.message or self.status}")
         return self.record.values
 
-    def _told(self) -> str:
+    def _in_words(self) -> str:
         if not self.ok:
             return ""
         return ", stable" if self.stable else f", {self.imaginary[0].name}"
@@ -123,7 +122,7 @@ class Phonons(Result):
 @verb
 def phonons(
     structures: Any,
-    potential: Any = DEFAULT,
+    potential: Any = "chgnet-0.3.0",
     *,
     supercell_min_A: float = 10.0,
     max_atoms: int = 200,

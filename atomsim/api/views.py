@@ -119,7 +119,7 @@ def figure() -> Figure:
 
 
 def in_notebook() -> bool:
-    """Whether this process is a notebook's, whose kernel shows pyplot's figures at the end of a cell."""
+    """Recognise a notebook's process, whose kernel shows pyplot's figures at the end of a cell."""
     interactive = sys.modules.get("IPython")
     shell = interactive.get_ipython() if interactive else None
     return getattr(shell, "kernel", None) is not None

@@ -101,7 +101,8 @@ def _one_element(host: Atoms, name: str, sites: IntArray) -> str:
             f"'{elements[0]}:{name}'" if ":" not in name and "+" not in name else
             f"sublattice {name!r} holds {', '.join(elements)}, wanted one element to replace"
         )  # fmt: skip
-    return elements[0]
+    (element,) = elements
+    return str(element)
 
 
 def _number(host: Atoms, settings: DopingSettings, first: str, available: int) -> int:

@@ -43,6 +43,6 @@ def displaced(phonon: Phonopy, perfect: Atoms) -> list[Atoms]:
 
 
 def _moved(atoms: Atoms, displacement: np.ndarray) -> Atoms:
-    moved = atoms.copy()
+    moved: Atoms = atoms.copy()
     moved.positions += displacement
     return moved

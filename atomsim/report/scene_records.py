@@ -22,7 +22,7 @@ from atomsim.store.records import Record
 from atomsim.store.run_folder import RunFolder
 
 MAX_SCENES = 40
-"""Of one step: a page stays a file that can be mailed."""
+"""Most scenes of one step: a page stays a file that can be mailed."""
 FRAMEWORK_APART_A = 0.6
 """Atoms of a supercell that fold to within this of each other are one atom of the primitive cell, Å."""
 
@@ -146,7 +146,7 @@ def _dimers(record: Record, before: Atoms | None, run: Path | None) -> list[Scen
 
 
 def _moved(atoms: Atoms, positions: Any) -> Atoms:
-    moved = atoms.copy()
+    moved: Atoms = atoms.copy()
     moved.positions = np.array(positions)
     return moved
 

@@ -111,7 +111,7 @@ def continuous(frames: Sequence[Atoms]) -> list[Atoms]:
 
 
 def same_atoms(a: Atoms, b: Atoms) -> bool:
-    """Whether two structures are frames of one scene."""
+    """Tell two structures that are frames of one scene, by their atoms."""
     return len(a) == len(b) and bool((a.numbers == b.numbers).all())
 
 

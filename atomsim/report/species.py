@@ -21,7 +21,7 @@ FLAG_A = CLASSES["peroxo-like"][1]
 KINDS = frozenset({"relax", "barriers", "neb", "md"})
 """Kinds of steps that get a table; ``dimerize``, ``oxygen`` and ``electrode`` show their own."""
 MOST_FRAMES = 400
-"""Of a trajectory, evenly spread."""
+"""Most frames of a trajectory that are looked at, evenly spread."""
 
 
 def with_species(step: str, part: Part, records: Sequence[Record], run: Path | None) -> Part:

@@ -13,7 +13,7 @@ from atomsim.report.html import HERE, vendored_viewer
 from atomsim.report.scenes import Scene, scenes_json
 
 HEIGHT = 540
-"""Of the frame in a notebook, pixels."""
+"""Height of the frame in a notebook, pixels."""
 STYLE = "body { background: white; } #view { padding: 0.5rem; }"
 
 

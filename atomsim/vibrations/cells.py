@@ -46,7 +46,8 @@ def primitive_cell(atoms: Atoms, symprec_A: float, matrix: Sequence[Sequence[flo
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
     found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=symprec_A)
     if found is None or len(found[2]) == len(atoms):
-        return atoms.copy()
+        same: Atoms = atoms.copy()
+        return same
     lattice, fractional, numbers = (np.asarray(part) for part in found)
     first = {int(z): n for n, z in reversed(list(enumerate(atoms.numbers)))}
     order = np.argsort([first[int(z)] for z in numbers], kind="stable")
@@ -129,7 +130,8 @@ def phonon_supercell(primitive: Atoms, least_A: float, max_atoms: int) -> IntArr
     reached = [k for k in range(len(forms)) if whole[k] and wide[k] > 0.9 * wide[best]]
     if not whole[best] and reached:
         best = min(reached, key=lambda k: (-round(wide[k], 2), cells[k], k))
-    return forms[best]
+    chosen: IntArray = forms[best]
+    return chosen
 
 
 def _symmetry(primitive: Atoms) -> tuple[IntArray, list[IntArray]]:

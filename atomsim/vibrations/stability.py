@@ -173,7 +173,7 @@ def _pushed(mode: ImaginaryMode, phonon: Phonopy, primitive: Atoms) -> Atoms:
     vector = vectors[:, int(np.argmin(np.abs(frequency - mode.frequency_THz)))].reshape(-1, 3)
     matrix = commensurate_supercell(primitive.cell.array, mode.q)
     cells = round(abs(float(np.linalg.det(matrix))))
-    wide = make_supercell(primitive, matrix, order="atom-major")
+    wide: Atoms = make_supercell(primitive, matrix, order="atom-major")
     atom = np.repeat(np.arange(len(primitive)), cells)
     shift = np.round((wide.positions - primitive.positions[atom]) @ np.linalg.inv(primitive.cell.array))
     # phonopy's phase is that of the atom's place (D-type dynamical matrix: exp(2πi q·(r_jl − r_j0)) between cells)

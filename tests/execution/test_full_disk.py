@@ -1,4 +1,4 @@
-"""A full disk is nobody's fault: one line, no record, and the same command goes on once there is room."""
+"""A full disk is nobody's fault: one line, no record, and the same command continues once there is room."""
 
 from __future__ import annotations
 
