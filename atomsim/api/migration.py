@@ -131,8 +131,8 @@ def migration(
     else:
         item = one_item(host, "host")
         word = str(host) if isinstance(host, str | Path) else ""
-    from atomsim.tasks.base import Context
     from atomsim.tasks.barriers_checks import require_further
+    from atomsim.tasks.base import Context
 
     step: Any = made(_settings(), {"structures": ["host"], **keys})
     loaded = remember(resolve(potential, device))
