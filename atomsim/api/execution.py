@@ -118,7 +118,7 @@ def records_of(plan: Plan, how: How, shared: Any = None) -> Iterator[tuple[str, 
             step = Step(number, planned.name, planned.kind, settings, _needs(settings, inputs))
             taken = {name: inputs[name] for name in step.needs}
             context = _context(plan, how, step)
-            tasks = _plain_errors(planned.name, partial(module.expand, settings, taken, context))
+            tasks = plain_errors(planned.name, partial(module.expand, settings, taken, context))
             progress.step_started(step, len(tasks), 0)
             needs = module.NEEDS_POTENTIAL
             job = Job(planned.kind, settings, tasks, context, {} if needs else taken, shared=owner)
@@ -150,7 +150,7 @@ def _needs(settings: Any, inputs: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in words if word in inputs))
 
 
-def _plain_errors(step: str, expand: Callable[[], T]) -> T:
+def plain_errors(step: str, expand: Callable[[], T]) -> T:
     """Leave out of a message what only a campaign has: the step's name."""
     try:
         return expand()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from atomsim.api.arguments import made, verb
-from atomsim.api.execution import Found, How, Plan, Planned, check_processes, execute, run_path
+from atomsim.api.execution import Found, How, Plan, Planned, check_processes, execute, plain_errors, run_path
 from atomsim.api.hops import HOP_KEYS, Hops, surveyed
 from atomsim.api.inputs import Item, one_item
 from atomsim.api.migrated import Migration
@@ -130,8 +131,13 @@ def migration(
     else:
         item = one_item(host, "host")
         word = str(host) if isinstance(host, str | Path) else ""
+    from atomsim.tasks.barriers_checks import require_further
+    from atomsim.tasks.base import Context
+
     step: Any = made(_settings(), {"structures": ["host"], **keys})
     loaded = remember(resolve(potential, device))
+    further = partial(require_further, step, Context("hops"), {int(z) for z in item.atoms.numbers})
+    plain_errors("hops", further)
     surveyed(item, {key: keys[key] for key in HOP_KEYS})  # what could only fail after the host was relaxed
     plan = plan_of(item, word, _written(keys, step), relax_host=relax_host, seed=seed)
     how = How(loaded, check_processes(processes), run_path(run), progress)

@@ -154,11 +154,19 @@ def choose(campaign: Campaign, only: Sequence[str] | None) -> tuple[Step, ...]:
 
 def _prepare(run: Run, steps: Sequence[Step]) -> None:
     """Do all that takes no force call first, so that bad input shows before hours are spent."""
+    from atomsim.tasks.barriers_checks import require_further
+
+    elements: dict[str, set[int]] = {}
+    trust = run.engine.trust_file
     for step in steps:
         inputs = run.inputs(step)
         if inputs is None:
+            first = {z for needed in step.needs for z in elements.get(needed, ())}
+            require_further(step.settings, context_of(run.campaign, step, run.potential, trust_file=trust), first)
+            elements[step.name] = first
             continue
         tasks = run.tasks(step, inputs)
+        elements[step.name] = {z for task in tasks if task.structure for z in task.structure["numbers"]}
         if not step.module.NEEDS_POTENTIAL and not takes_results(run.campaign, step):
             _run_tasks(run, step, tasks, inputs)
 

@@ -158,13 +158,10 @@ def _changed(record: Record) -> bool:
 
 def _known_elements(settings: Settings, context: Context) -> dict[str, frozenset[int]]:
     """Atomic numbers that the potential and those of ``check_with`` know."""
-    from atomsim.tasks.barriers_checks import known_elements
+    from atomsim.tasks.barriers_checks import further_elements
 
     own = {} if context.elements is None else {"the potential": context.elements}
-    try:
-        return own | {f"{name} (check_with)": known_elements(name, context) for name in settings.check_with}
-    except InputError as error:
-        raise InputError(f"step {context.step!r}: check_with: {error}") from error
+    return own | {f"{name} (check_with)": known for name, known in further_elements(settings, context).items()}
 
 
 def _check_elements(host: Origin, ion: str, known: dict[str, frozenset[int]], step: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from atomsim.errors import AtomsimError, InputError
 from atomsim.registry.cards import MODEL_FILES, from_folder, load_card
@@ -33,6 +34,32 @@ def known_elements(name: str, context: Context) -> frozenset[int]:
             "or leave it out"
         )
     return card.numbers
+
+
+def further_elements(settings: Any, context: Context) -> dict[str, frozenset[int]]:
+    """Atomic numbers that each further potential of a step knows, without a force call.
+
+    Raises:
+        InputError: naming step and key, if one is not at hand.
+    """
+    try:
+        return {name: known_elements(name, context) for name in getattr(settings, "check_with", ())}
+    except InputError as error:
+        raise InputError(f"step {context.step!r}: check_with: {error}") from error
+
+
+def require_further(settings: Any, context: Context, numbers: Collection[int]) -> None:
+    """Refuse further potentials that are not at hand, or do not know the elements of what is computed first.
+
+    Raises:
+        InputError: naming them.
+    """
+    for name, known in further_elements(settings, context).items():
+        if unknown := ", ".join(chemical_symbols[z] for z in sorted(set(numbers) - known)):
+            raise InputError(
+                f"step {context.step!r}: {unknown} is not known to {name} (check_with); "
+                "choose another ('atomsim potentials list')"
+            )
 
 
 def checked(path: ReactionPath, check_with: Sequence[str], potential: EnergyModel, context: Context) -> dict[str, Any]:

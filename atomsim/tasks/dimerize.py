@@ -84,9 +84,9 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     from atomsim.oxygen.settings import require_target
     from atomsim.structures.pairs import find_pairs, require_pair
     from atomsim.structures.sanity import check_structure
-    from atomsim.tasks.barriers_checks import known_elements
+    from atomsim.tasks.barriers_checks import further_elements
 
-    others = {name: known_elements(name, context) for name in settings.check_with}
+    others = further_elements(settings, context)
     pressures = {r.task: r.values.get("pressure_GPa", 0.0) for records in inputs.values() for r in records}
     tasks = []
     for origin in origins(settings.structures, inputs, context):

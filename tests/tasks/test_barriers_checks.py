@@ -11,10 +11,13 @@ from ase.build import bulk
 from ase.io import write
 from random_mace import random_mace
 
+import atomsim
+from atomsim.batch import Batch, Evaluation
 from atomsim.campaign.file import load_campaign
 from atomsim.campaign.run import run_campaign
 from atomsim.errors import InputError
 from atomsim.execution.job import Engine
+from atomsim.models.pair import LennardJones
 from atomsim.store.run_folder import read_run
 from atomsim.tasks import barriers
 from atomsim.tasks.base import Context
@@ -81,3 +84,50 @@ def test_what_cannot_be_loaded_is_refused_before_any_force_call(
     with pytest.raises(InputError, match=f"check_with: .*{why}") as error:
         barriers.expand(settings, {}, context)
     assert "\n" not in str(error.value)
+
+
+RELAXED_FIRST = """
+[campaign]
+name = "b"
+potential = "emt"
+[[step]]
+name = "host"
+kind = "relax"
+structures = "cu.cif"
+[[step]]
+name = "hops"
+kind = "barriers"
+structures = "host"
+ion = "Cu"
+max_atoms = 32
+check_with = ["{word}"]
+"""
+
+
+class Counted(LennardJones):
+    """Lennard-Jones that counts its calls."""
+
+    calls = 0
+
+    def __call__(self, batch: Batch) -> Evaluation:
+        self.calls += 1
+        return super().__call__(batch)
+
+
+UNFIT = [("lj-tst", "did you mean 'lj-test'"), ("mace-na-ru-o", "Cu is not known to"), ("gone.model", "gone.model")]
+
+
+@pytest.mark.parametrize(("word", "reason"), UNFIT)
+def test_an_unfit_further_potential_is_found_before_the_host_is_relaxed(word, reason, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copper = bulk("Cu", cubic=True)
+    write("cu.cif", copper)
+    (tmp_path / "b.toml").write_text(RELAXED_FIRST.format(word=word), encoding="utf-8")
+    engine = Engine("emt", "cpu", None, 0, loader="emt_potential:load")
+    with pytest.raises(InputError, match=reason):
+        run_campaign(load_campaign(tmp_path / "b.toml"), tmp_path / "run", engine)
+    assert not any(read_run(tmp_path / "run")[1].values())
+    argon = Counted(onset_A=4.5, cutoff_A=5.2)
+    with pytest.raises(InputError, match=reason.replace("Cu", "Ar")):
+        atomsim.migration(bulk("Ar", cubic=True), "Ar", argon, check_with=word)
+    assert argon.calls == 0
