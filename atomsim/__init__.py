@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from atomsim.api.dynamics import Dynamics, Trajectory
     from atomsim.api.electrode import Electrode, electrode
     from atomsim.api.files import prototypes, read, write
+    from atomsim.api.glass import Amorphous, Glass, Glasses, amorphize, glass
     from atomsim.api.hops import Hops, hops
     from atomsim.api.md import md
     from atomsim.api.migration import Migration, migration
@@ -39,6 +40,7 @@ _HOMES = {
     "api.dynamics": ("Dynamics", "Trajectory"),
     "api.electrode": ("Electrode", "electrode"),
     "api.files": ("prototypes", "read", "write"),
+    "api.glass": ("Amorphous", "Glass", "Glasses", "amorphize", "glass"),
     "api.hops": ("Hops", "hops"),
     "api.md": ("md",),
     "api.migration": ("Migration", "migration"),
@@ -73,6 +75,8 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "md",
     "diffusion",
     "phonons",
+    "amorphize",
+    "glass",
     "read",
     "write",
     "prototypes",
@@ -81,6 +85,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "run_campaign",
     "open_run",
     "run_step",
+    "Amorphous",
     "AtomsimError",
     "Comparison",
     "DimerSearch",
@@ -90,6 +95,8 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "Electrode",
     "Evaluation",
     "Evaluations",
+    "Glass",
+    "Glasses",
     "Hops",
     "InputError",
     "Interrupted",

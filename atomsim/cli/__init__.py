@@ -13,7 +13,21 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from atomsim.cli import barriers, catalogue, diffusion, distill, doctor, md, neb, oxygen, phonons, relax, run, slurm
+from atomsim.cli import (
+    barriers,
+    catalogue,
+    diffusion,
+    distill,
+    doctor,
+    glass,
+    md,
+    neb,
+    oxygen,
+    phonons,
+    relax,
+    run,
+    slurm,
+)
 from atomsim.errors import AtomsimError, InputError
 
 INTERRUPTED = 130
@@ -63,6 +77,7 @@ neb.add_to(app)
 oxygen.add_to(app)
 phonons.add_to(app)
 md.add_to(app)
+glass.add_to(app)
 diffusion.add_to(app)
 catalogue.add_to(app)
 slurm.add_to(app)

@@ -21,6 +21,8 @@ MODULES = {
     "neb": "atomsim.tasks.neb",
     "md": "atomsim.tasks.md",
     "phonons": "atomsim.tasks.phonons",
+    "amorphize": "atomsim.tasks.amorphize",
+    "glass": "atomsim.tasks.glass",
 }
 """Module of each kind, imported when it is first used."""
 
