@@ -11,7 +11,7 @@ from atomsim.api.arguments import made, verb
 from atomsim.api.dynamics import Dynamics
 from atomsim.api.each import changed
 from atomsim.api.execution import GIVEN, Found, How, Plan, Planned, check_processes, execute, run_path
-from atomsim.api.inputs import items_of
+from atomsim.api.inputs import Item, items_of
 from atomsim.api.potentials import DEFAULT, remember, resolve
 from atomsim.api.results import Result, Results
 from atomsim.api.views import axes
@@ -267,7 +267,7 @@ def glass(structures: Any, crystals: Any = None, *, run: str | Path | None = Non
     bad = [item for item in items if item.problem]
     if bad:
         raise InputError(f"{bad[0].label}: {bad[0].problem}")
-    given = {GIVEN: items}
+    given = {GIVEN: _with_frames(structures, items)}
     keys: dict[str, Any] = {"structures": GIVEN}
     if crystals is not None:
         given[CRYSTALS], _ = items_of(crystals)
@@ -277,3 +277,18 @@ def glass(structures: Any, crystals: Any = None, *, run: str | Path | None = Non
     how = How(None, None, run_path(run), progress)
     plan = Plan("glass", (Planned("glass", "glass", keys),), given)
     return Glasses(execute(plan, how, lambda found: [Glass(r) for r in found.get("glass", ())]))
+
+
+def _with_frames(structures: Any, items: Sequence[Item]) -> list[Item]:
+    """Say where the frames of results are, so that units and flow are followed along them."""
+    from atomsim.tasks.glass import FRAMES_IN
+
+    listed = [structures] if isinstance(structures, Dynamics) else structures
+    many = list(listed) if isinstance(listed, list | tuple | Results) else []
+    paths = {r.record.task: r.path for r in many if isinstance(r, Dynamics) and r.path is not None}
+    return [
+        replace(i, tags={**i.tags, FRAMES_IN: str(paths[i.record.task])})
+        if i.record is not None and i.record.task in paths
+        else i
+        for i in items
+    ]

@@ -70,8 +70,8 @@ def _finished(log: MeltLog, found: Relaxation, settings: Settings, protocol: Pro
     what = log.composition
     relaxation = relaxation_values(found)
     values: dict[str, Any] = {
-        **(summary(np.array(log.rows), len(log.atoms), settings.timestep_fs) if len(log.rows) else {}),
         **relaxation,
+        **_series(log, settings),
         "steps": protocol.steps,
         "relaxation_steps": found.steps,
         "force_calls": protocol.steps + found.force_calls,
@@ -88,6 +88,14 @@ def _finished(log: MeltLog, found: Relaxation, settings: Settings, protocol: Pro
     finite = {name: array for name, array in arrays.items() if np.isfinite(array).all()}
     structure = atoms_to_json(found.atoms, finite) if sound else log.task.structure
     return record_of(log.task, found.status, found.message, values=values, structure=structure)
+
+
+def _series(log: MeltLog, settings: Settings) -> dict[str, Any]:
+    """Return temperature, pressure and energy against time; means and a drift over a ramp would mean nothing."""
+    if not len(log.rows):
+        return {}
+    found = summary(np.array(log.rows), len(log.atoms), settings.timestep_fs)
+    return {key: found[key] for key in ("series",) if key in found}
 
 
 def _phases(protocol: Protocol) -> list[dict[str, Any]]:

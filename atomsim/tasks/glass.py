@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ NEEDS_POTENTIAL = False
 report = "atomsim.report.glass:glass_part"
 cost = cost_per_atom
 DIGITS = 4
+FRAMES_IN = "frames_in"
+"""Tag of a structure whose frames another run's folder holds."""
 SETTLED = 0.2
 """Part of a trajectory of one temperature that is left out."""
 
@@ -121,7 +124,8 @@ def _moving(source: Record, context: Context) -> Moving | None:
     from atomsim.amorphous.verdict import Moving
     from atomsim.store.artifacts import artifacts_of, open_artifact
 
-    folder = context.kept.places.run
+    given = source.tags.get(FRAMES_IN)
+    folder = Path(given) if given else context.kept.places.run
     if folder is None or "trajectory" not in artifacts_of(source):
         return None
     try:

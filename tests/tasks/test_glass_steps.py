@@ -88,6 +88,7 @@ def test_seeds_to_verdicts_to_the_report(tmp_path: Path) -> None:
     assert len(made["glasses"][0].trajectory) == 9
     assert made["verdicts"].verdicts
     again = atomsim.glass(made["glasses"])
+    assert [r.value("framework_msd_A2") for r in again] == [r.values["framework_msd_A2"] for r in found["verdicts"]]
     assert [r.value("density_g_per_cm3") for r in again] == [r.values["density_g_per_cm3"] for r in found["verdicts"]]
 
 
