@@ -51,7 +51,7 @@ AMORPHIZE_KEYS = (
 class Amorphous(Dynamics):
     """One glass: its relaxed structure, and the trajectory to it where a run folder keeps it."""
 
-    columns: ClassVar[tuple[str, ...]] = ("density_g_per_cm3", "energy_per_atom_eV")
+    columns = ("density_g_per_cm3", "energy_per_atom_eV", "pressure_GPa")
 
     @property
     def density_g_per_cm3(self) -> float:
