@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from atomsim.api.dynamics import Dynamics, Trajectory
     from atomsim.api.electrode import Electrode, electrode
     from atomsim.api.files import prototypes, read, write
+    from atomsim.api.glass import Amorphous, Glass, Glasses, amorphize, glass
     from atomsim.api.hops import Hops, hops
     from atomsim.api.interface import Interface, interface
     from atomsim.api.md import md
@@ -45,6 +46,7 @@ _HOMES = {
     "api.dynamics": ("Dynamics", "Trajectory"),
     "api.electrode": ("Electrode", "electrode"),
     "api.files": ("prototypes", "read", "write"),
+    "api.glass": ("Amorphous", "Glass", "Glasses", "amorphize", "glass"),
     "api.hops": ("Hops", "hops"),
     "api.interface": ("Interface", "interface"),
     "api.md": ("md",),
@@ -84,6 +86,8 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "phonons",
     "interface",
     "composite",
+    "amorphize",
+    "glass",
     "read",
     "write",
     "prototypes",
@@ -92,6 +96,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "run_campaign",
     "open_run",
     "run_step",
+    "Amorphous",
     "AtomsimError",
     "CationOrder",
     "Comparison",
@@ -103,6 +108,8 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "Electrode",
     "Evaluation",
     "Evaluations",
+    "Glass",
+    "Glasses",
     "Hops",
     "InputError",
     "Interface",

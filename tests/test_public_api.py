@@ -14,9 +14,9 @@ import pytest
 
 import atomsim
 from atomsim import api
-from atomsim.api import hops, md, migration, orderings, oxygen, paths, relax, vibrations
+from atomsim.api import glass, hops, md, migration, orderings, oxygen, paths, relax, vibrations
 from atomsim.execution.job import Engine
-from atomsim.tasks import barriers, delithiate, dimerize, neb
+from atomsim.tasks import amorphize, barriers, delithiate, dimerize, neb
 from atomsim.tasks import md as md_step
 from atomsim.tasks import phonons as phonon_step
 from atomsim.tasks import relax as relax_step
@@ -41,6 +41,7 @@ SIGNATURES = [
     (atomsim.relax, relax_step.Settings, relax.RELAX_KEYS),
     (atomsim.dimerize, dimerize.Settings, oxygen.DIMER_KEYS),
     (atomsim.md, md_step.Settings, md.MD_KEYS),
+    (atomsim.amorphize, amorphize.Settings, glass.AMORPHIZE_KEYS),
     (atomsim.neb, neb.Settings, paths.NEB_KEYS),
     (atomsim.hops, barriers.Settings, hops.HOP_KEYS),
     (atomsim.migration, barriers.Settings, migration.MIGRATION_KEYS),
@@ -53,7 +54,7 @@ SIGNATURES = [
 def test_a_signature_says_what_the_settings_say(verb, model, keys):
     """Names, order and defaults; what a call needs comes first and may stand elsewhere."""
     parameters = inspect.signature(verb).parameters
-    taken = {"structures", "parent", "start", "end"}
+    taken = {"structures", "parent", "start", "end"} if verb is not atomsim.amorphize else {"formula", "n_atoms"}
     assert [k for k in parameters if k in model.model_fields and k not in taken] == list(keys)
     if verb is not atomsim.hops:
         assert set(model.model_fields) - set(keys) <= taken

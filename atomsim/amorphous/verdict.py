@@ -225,7 +225,7 @@ def _polyhedra(atoms: Atoms, what: Composition) -> dict[str, Any]:
     charges = what.charges
     values: dict[str, Any] = {}
     anions = _anions(what)
-    cations = [s for s in what.counts if charges[s] >= 0]
+    cations = [s for s in what.counts if charges[s] >= 0] if anions else []
     reach = {c: {a: _longest(c, a, charges) for a in anions} for c in cations}
     found = {c: bonds(atoms, c, anions, reach[c]) for c in cations}
     for c in cations:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from atomsim.api.arguments import check_temperature
 from atomsim.api.networks import Network, Percolation, percolation
-from atomsim.api.path_results import MinimumEnergyPath, PathCheck
-from atomsim.api.results import VIEW_HINT, PotentialFacts, Result, Results
+from atomsim.api.path_results import MinimumEnergyPath, Paths, path_checks
+from atomsim.api.results import VIEW_HINT, PotentialFacts, Result
 from atomsim.api.views import axes, table_html
 from atomsim.errors import InputError
 from atomsim.store.records import Record
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
     from atomsim.hopping.kinetics import Diffusivity
     from atomsim.report.standalone import View
-
-
-class Paths(Results[MinimumEnergyPath]):
-    """The hops of a migration, by number or name."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,7 +44,7 @@ class Migration:
     @cached_property
     def hops(self) -> Paths:
         """Paths of all hops that were computed, with ``tags``; by number or name."""
-        return Paths(MinimumEnergyPath(r, _checks(r)) for r in self.records)
+        return Paths(MinimumEnergyPath(r, path_checks(r)) for r in self.records)
 
     @property
     def host(self) -> Result | None:
@@ -321,7 +317,3 @@ def _row(path: MinimumEnergyPath) -> dict[str, Any]:
     return {column: tags[key] for column, key in names.items()} | {
         key: value for key, value in path.row().items() if key not in tags or key == "barrier_eV"
     }
-
-
-def _checks(record: Record) -> dict[str, PathCheck]:
-    return {name: PathCheck(**check) for name, check in record.values.get("checked_with", {}).items()}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atomsim.api.arguments import check_temperature
-from atomsim.api.results import NAN, Result
+from atomsim.api.results import NAN, Result, Results
 from atomsim.api.views import axes
 from atomsim.errors import InputError
 
@@ -244,3 +244,12 @@ def _array(known: Sequence[Any] | None, n: int) -> np.ndarray | None:
         return None
     found = np.asarray(known[n], dtype=float)
     return found if np.isfinite(found).all() else None
+
+
+class Paths(Results[MinimumEnergyPath]):
+    """The hops of a migration, by number or name."""
+
+
+def path_checks(record: Record) -> dict[str, PathCheck]:
+    """Second opinions on a path that its record holds, by potential."""
+    return {name: PathCheck(**check) for name, check in record.values.get("checked_with", {}).items()}

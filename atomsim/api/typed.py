@@ -28,6 +28,7 @@ def typed(
     """
     from atomsim.api.dynamics import Dynamics
     from atomsim.api.electrode import Electrode, with_members
+    from atomsim.api.glass import Amorphous, Glass, Glasses
     from atomsim.api.migrated import Migration
     from atomsim.api.orderings import Ordering, Orderings
     from atomsim.api.path_results import MinimumEnergyPath
@@ -53,6 +54,10 @@ def typed(
         return Results(map(Electrode, records))
     if kind == "neb":
         return MinimumEnergyPath(records[0]) if len(records) == 1 else Results(map(MinimumEnergyPath, records))
+    if kind == "amorphize":
+        return Results(Amorphous(r, path=path) for r in records)
+    if kind == "glass":
+        return Glasses(map(Glass, records))
     if kind == "md":
         return Results(Dynamics(r, path=path) for r in records)
     own = getattr(kind_of(kind), "result", None)

@@ -21,6 +21,7 @@ from atomsim.cli import (
     diffusion,
     distill,
     doctor,
+    glass,
     interface,
     md,
     neb,
@@ -80,6 +81,7 @@ oxygen.add_to(app)
 phonons.add_to(app)
 cations.add_to(app)
 md.add_to(app)
+glass.add_to(app)
 diffusion.add_to(app)
 composite.add_to(app)
 interface.add_to(app)

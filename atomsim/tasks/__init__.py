@@ -24,6 +24,8 @@ MODULES = {
     "order": "atomsim.tasks.order",
     "dope": "atomsim.tasks.dope",
     "interface": "atomsim.tasks.interface",
+    "amorphize": "atomsim.tasks.amorphize",
+    "glass": "atomsim.tasks.glass",
 }
 """Module of each kind, imported when it is first used."""
 

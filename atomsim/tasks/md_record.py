@@ -28,12 +28,16 @@ SETTLED = 0.2
 class Log:
     """Frames on disk and thermodynamics of each, of one trajectory so far."""
 
-    def __init__(self, task: Task, atoms: Atoms, settings: Settings, context: Context) -> None:
+    def __init__(self, task: Task, atoms: Atoms, settings: Any, context: Context) -> None:
         self.task, self.atoms, self.settings = task, atoms, settings
         self.storage = context.storage(task)
         self.keeps_frames = context.kept.places.run is not None
         """In memory frames would be lost with the process: only the last is kept."""
         self.rows: list[np.ndarray] = []
+
+    def about(self) -> dict[str, Any]:
+        """Return facts that hold for all frames."""
+        return {"temperature_K": self.task.tags["temperature_K"], "ensemble": self.settings.ensemble}
 
     def load(self) -> dict[str, np.ndarray] | None:
         """Return the arrays of the saved state, if there is one."""
@@ -57,8 +61,7 @@ class Log:
             numbers=self.atoms.numbers.tolist(),
             pbc=[bool(p) for p in self.atoms.pbc],
             interval_fs=self.settings.every * self.settings.timestep_fs,
-            temperature_K=self.task.tags["temperature_K"],
-            ensemble=self.settings.ensemble,
+            **self.about(),
             columns=list(COLUMNS),
         )
         batch = state.batch

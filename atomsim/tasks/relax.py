@@ -228,7 +228,9 @@ def _record(task: Task, relaxation: Relaxation, known: Inherited | None) -> Reco
         task,
         relaxation.status,
         relaxation.message,
-        values=_values(relaxation) | (_changed_symmetry(task, relaxation.atoms) if sound else {}) | _of_host(known),
+        values=relaxation_values(relaxation)
+        | (_changed_symmetry(task, relaxation.atoms) if sound else {})
+        | _of_host(known),
         structure=atoms_to_json(relaxation.atoms, finite) if sound else task.structure,
     )
 
@@ -252,7 +254,8 @@ def _changed_symmetry(task: Task, relaxed: Atoms) -> dict[str, str]:
     return {"space_group_before": before.symbol, "space_group": after.symbol}
 
 
-def _values(relaxation: Relaxation) -> dict[str, Any]:
+def relaxation_values(relaxation: Relaxation) -> dict[str, Any]:
+    """Return energies, residual force and stress of a relaxation; what is not finite is left out."""
     n_atoms = len(relaxation.atoms)
     stress_gpa = np.asarray(relaxation.stress) / GPA
     voigt = [float(stress_gpa[i, j]) for i, j in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))]
