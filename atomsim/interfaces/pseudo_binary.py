@@ -147,7 +147,8 @@ def _breakpoints(hull: Hull, first: FloatArray, second: FloatArray) -> list[floa
     The energy of the equilibrium is convex and piecewise linear in the mixing ratio. The chemical potentials at any
     ratio give a line that lies on or below it everywhere, so where the lines of two ratios meet, either the energy lies
     there too and it is a kink, or the chemical potentials there give a new line between the two (Eisner & Severance,
-    J. ACM 1976, 23, 619).
+    J. ACM 1976, 23, 619). A ratio met on the way may be a kink itself, where chemical potentials are not unique: all
+    are kept, and those between which the energy is straight are left out at the end.
     """
 
     def line(w: float) -> tuple[float, float, float]:
@@ -155,14 +156,14 @@ def _breakpoints(hull: Hull, first: FloatArray, second: FloatArray) -> list[floa
         state = hull.at(w * first + (1 - w) * second)
         return state.energy_eV, float(state.potentials @ second), float(state.potentials @ first)
 
-    found = {0.0, 1.0}
     if np.abs(first - second).max() < 1e-12:
         return [0.0, 1.0]
     left, right = line(0.0), line(1.0)
+    met = {0.0: left[0], 1.0: right[0]}
     work = [(0.0, left[1:], 1.0, right[1:])]
     for _ in range(10_000):
         if not work:
-            return _merged(found)
+            return _bends(met)
         low, (a0, a1), high, (b0, b1) = work.pop()
         apart = (a1 - a0) - (b1 - b0)
         if abs(apart) < 1e-12 or high - low < SAME_X:
@@ -171,21 +172,27 @@ def _breakpoints(hull: Hull, first: FloatArray, second: FloatArray) -> list[floa
         if w <= low + 1e-12 or w >= high - 1e-12:
             continue
         energy, new0, new1 = line(w)
+        met[w] = energy
         if energy - (a0 + w * (a1 - a0)) < ON_HULL_EV:
-            found.add(w)
             continue
         work += [(low, (a0, a1), w, (new0, new1)), (w, (new0, new1), high, (b0, b1))]
     raise InputError("the hull between the two phases has no end of kinks; is an energy not a number?")
 
 
-def _merged(found: set[float]) -> list[float]:
+def _bends(met: Mapping[float, float]) -> list[float]:
+    """Ratios at which a convex, piecewise linear energy bends, the ends included; those nearly the same are one."""
     kept: list[float] = []
-    for w in sorted(found):
+    for w in sorted(met):
         if not kept or w - kept[-1] > SAME_X:
             kept.append(w)
     if 1.0 - kept[-1] < SAME_X:
         kept[-1] = 1.0
-    return kept
+    found = [0.0]
+    for low, w, high in zip(kept, kept[1:], kept[2:], strict=False):
+        straight = met[low] + (w - low) / (high - low) * (met[high] - met[low])
+        if straight - met[w] > ON_HULL_EV * min(1.0, (w - low) * (high - w) / SAME_X):
+            found.append(w)
+    return [*found, 1.0]
 
 
 def _kink(
