@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from atomsim.api.arguments import made, verb
 from atomsim.api.each import changed
-from atomsim.api.execution import GIVEN, How, Plan, Planned, check_processes, execute, run_path
+from atomsim.api.execution import GIVEN, How, Plan, Planned, T, check_processes, execute, run_path
 from atomsim.api.inputs import Item, checked, items_of
 from atomsim.api.potentials import remember, resolve
 from atomsim.api.results import Result, Results
@@ -298,15 +298,16 @@ def dope(
     if isinstance(structures, CationOrder):
         lowest = structures.lowest
         items = [Item(f"{structures.label} {n}", atoms) for n, atoms in enumerate(lowest, 1)]
-    found: Doping = _execute("dope", items, keys, how, seed, lambda records: Doping(Result(r) for r in records))
-    return found
+    return _execute("dope", items, keys, how, seed, lambda records: Doping(Result(r) for r in records))
 
 
 def _listed(words: Sequence[str] | str) -> list[str]:
     return [words] if isinstance(words, str) else list(words)
 
 
-def _execute(kind: str, items: list[Item], keys: Mapping[str, Any], how: How, seed: int, results: Any) -> Any:
+def _execute(
+    kind: str, items: list[Item], keys: Mapping[str, Any], how: How, seed: int, results: Callable[[Any], T]
+) -> T:
     """Run one step on what was given."""
     from atomsim.tasks import kind_of
 

@@ -12,7 +12,7 @@ from atomsim.api.dynamics import Dynamics
 from atomsim.api.each import changed
 from atomsim.api.execution import GIVEN, Found, How, Plan, Planned, check_processes, execute, run_path
 from atomsim.api.inputs import Item, items_of
-from atomsim.api.potentials import DEFAULT, remember, resolve
+from atomsim.api.potentials import remember, resolve
 from atomsim.api.results import Result, Results
 from atomsim.api.views import axes
 from atomsim.errors import InputError, Interrupted
@@ -58,7 +58,7 @@ class Amorphous(Dynamics):
         """Density of the relaxed glass."""
         return self.value("density_g_per_cm3")
 
-    def _told(self) -> str:
+    def _in_words(self) -> str:
         found = self.record.values.get("density_g_per_cm3")
         return "" if found is None else f", {found:.2f} g/cm³"
 
@@ -105,7 +105,7 @@ class Glass(Result):
         drawn.set_ylabel("S(q), X-rays")
         return drawn
 
-    def _told(self) -> str:
+    def _in_words(self) -> str:
         return f", {self.verdict}"
 
 
@@ -132,7 +132,7 @@ class Glasses(Results[Glass]):
 def amorphize(
     formula: Any,
     n_atoms: Any,
-    potential: Any = DEFAULT,
+    potential: Any = "chgnet-0.3.0",
     *,
     seeds: int | Sequence[int] = (1, 2, 3, 4),
     start: Literal["units", "atoms", "rocksalt", "composite"] = "units",

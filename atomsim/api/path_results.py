@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
 
+    from atomsim.store.records import Record
+
 BOUNDS = ("converged", "unproven", "max_steps")
 """Statuses of paths whose highest energy says something of the barrier."""
 

@@ -44,9 +44,7 @@ def diffusion(
     ] = None,
     every: Annotated[
         str | None,
-        typer.Option(
-            "--every", "--timestep", metavar="TIME", help="Time from frame to frame with its unit: 50fs or 0.05ps."
-        ),
+        typer.Option("--every", "--timestep", metavar="TIME", help="Time from frame to frame: 50fs, 0.05ps."),
     ] = None,
     framework: Annotated[
         list[str] | None,
