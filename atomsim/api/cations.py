@@ -41,19 +41,8 @@ ORDER_KEYS = (
 )
 """Keywords of ``order`` that are keys of its step."""
 DOPE_KEYS = (
-    "dopant",
-    "sites",
-    "count",
-    "fraction",
-    "per_site",
-    "compensation",
-    "ion",
-    "charges",
-    "fmax_eV_per_A",
-    "max_steps",
-    "noise_A",
-    "cell",
-    "check_minimum",
+    *("dopant", "sites", "count", "fraction", "per_site", "compensation", "ion", "charges"),
+    *("fmax_eV_per_A", "max_steps", "noise_A", "cell", "check_minimum"),
 )
 """Keywords of ``dope`` that are keys of its step."""
 

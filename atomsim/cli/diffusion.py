@@ -59,9 +59,7 @@ def diffusion(
         str | None, typer.Option(help="Elements of the types 1, 2, … of a LAMMPS dump that does not name them: Li,S,O.")
     ] = None,
     unwrapped: Annotated[bool, typer.Option("--unwrapped", help="Positions are known to be unwrapped.")] = False,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Figure of mean squared displacements and fits: .png, .svg or .pdf.")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Figure of the fits: .png, .svg or .pdf.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure how fast an ion diffuses, with an error that covers, or say why that cannot be measured.
