@@ -66,7 +66,7 @@ def test_a_batch_equals_the_packages_own_calculator(name):
 
 def test_sevennet_keeps_the_contract():
     package()
-    potential = load_potential("sevennet-mf-0-pbe", "cpu", "float64")
+    potential = load_potential("sevennet-mf-0-pbe", "cpu", "float32")
     systems = [a for a in assorted(OXIDE) if len(a) <= 8]
     broken = [str(c) for c in check_contract(potential, systems) if not c.passed]
     assert not broken, "\n".join(broken)
