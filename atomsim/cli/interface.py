@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atomsim.api.execution import toml
 from atomsim.cli import show
 from atomsim.cli.neb import PotentialOption
 from atomsim.cli.options import speaks_options
@@ -54,6 +53,8 @@ def interface(
       atomsim interface Li Li2O2 Li Li2O Li2O2
       atomsim interface LiCoO2 Li2S LiCoO2 li2s.cif Li Li2O Li2SO4 --open-to Li --voltages 0,3.9
     """  # noqa: D301 - click's mark for lines that must not be joined
+    from atomsim.api.execution import toml
+
     lines = ["[[step]]", 'name = "phases"', 'kind = "relax"', f"structures = {toml(sources_of(phases))}"]
     lines += [f"fmax_eV_per_A = {fmax}", "", "[[step]]", 'name = "interface"', 'kind = "interface"']
     lines += ['phases = ["phases"]', f"first = {toml(_names(first))}", f"second = {toml(_names(second))}"]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atomsim.api.execution import toml
 from atomsim.cli import show
 from atomsim.errors import InputError
 from atomsim.io.files import require_folder_name
@@ -40,6 +39,8 @@ def relax_then(
     kind: str, structures: Sequence[str], keys: Mapping[str, Any], *, relax_first: bool, fmax_eV_per_A: float = 0.01
 ) -> list[str]:
     """Return the lines of the steps: a relaxation, if asked for, and one step that takes its results."""
+    from atomsim.api.execution import toml
+
     lines: list[str] = []
     sources = sources_of(structures)
     if relax_first:
