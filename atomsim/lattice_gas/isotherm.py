@@ -90,7 +90,7 @@ def content(free: FreeEnergies, voltage_V: FloatArray, metal_eV: float, charge: 
 
 
 def equilibrium(free: FreeEnergies, metal_eV: float, charge: int = 1) -> FloatArray:
-    """Voltages at which the mean content is n + ½ ions, (n_sites,), by bisection: the content falls with the voltage."""
+    """Voltages at which the mean content is n + ½ ions, (n_sites,), by bisection, as the content falls with it."""
     bounds = (metal_eV - free.steps_eV) / charge
     wanted = (np.arange(free.cell.n_sites) + 0.5) / free.cell.n_sites
     margin = 50 * KB * free.temperature_K + 0.1

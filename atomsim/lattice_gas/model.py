@@ -1,4 +1,4 @@
-"""Energy of ions on the sites of a host: polynomial in x, sites, pairs and a screened repulsion, fitted to orderings."""
+"""Energy of ions on the sites of a host: polynomial in x, sites, pairs and a screened repulsion, fitted."""
 
 from __future__ import annotations
 
@@ -84,7 +84,10 @@ def fit(lattice: IonLattice, data: Sequence[Datum]) -> LatticeGas:
     rows, targets, x = [], [], []
     for datum in data:
         matrix = np.asarray(datum.matrix, dtype=np.int64)
-        cell = cells.setdefault(matrix.tobytes(), lattice.supercell(matrix))
+        key = matrix.tobytes()
+        if key not in cells:
+            cells[key] = lattice.supercell(matrix)
+        cell = cells[key]
         occupied = cell.occupation(datum.vacancies)
         rows.append(terms_of(cell, occupied[None])[0] / cell.cells)
         targets.append(datum.energy_eV / cell.cells)

@@ -41,7 +41,7 @@ def data_of(lattice: IonLattice, shapes) -> list[Datum]:
     return found
 
 
-SHAPES = ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[2, 0, 0], [0, 1, 0], [0, 0, 2]], [[1, 0, 0], [0, 2, 0], [0, 0, 3]])
+SHAPES = ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[2, 0, 0], [0, 1, 0], [0, 0, 2]], [[1, 0, 0], [0, 1, 0], [0, 0, 3]])
 
 
 def test_pairs_of_a_face_centred_lattice(host):
@@ -66,11 +66,16 @@ def test_fit_finds_the_energy_and_says_its_error(host):
     assert (worse.free.model_errors_eV > found.free.model_errors_eV).all()
 
 
-@pytest.mark.parametrize("temperature_K", [150.0, 300.0, 900.0])
+@pytest.mark.parametrize("temperature_K", [150.0, 300.0])
 def test_voltage_equals_the_exact_one(host, temperature_K):
     lattice = IonLattice.of(host, "Li", 4.3)
     found = isotherm(
-        lattice, data_of(lattice, SHAPES), METAL_EV, temperature_K=temperature_K, max_sites=10, sampling=Sampling(sweeps=100)
+        lattice,
+        data_of(lattice, SHAPES),
+        METAL_EV,
+        temperature_K=temperature_K,
+        max_sites=9,
+        sampling=Sampling(sweeps=200),
     )
     cell = found.free.cell
     beta, everything = 1 / (KB * temperature_K), np.array(list(product([0.0, 1.0], repeat=cell.n_sites)))
