@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from atomsim.api.glass import Amorphous, Glass, Glasses, amorphize, glass
     from atomsim.api.hops import Hops, hops
     from atomsim.api.interface import Interface, interface
+    from atomsim.api.isotherm import Isotherm, isotherm
     from atomsim.api.md import md
     from atomsim.api.migrated import Migration
     from atomsim.api.migration import migration
@@ -49,6 +50,7 @@ _HOMES = {
     "api.glass": ("Amorphous", "Glass", "Glasses", "amorphize", "glass"),
     "api.hops": ("Hops", "hops"),
     "api.interface": ("Interface", "interface"),
+    "api.isotherm": ("Isotherm", "isotherm"),
     "api.md": ("md",),
     "api.migration": ("Migration", "migration"),
     "api.orderings": ("Orderings", "delithiate"),
@@ -85,6 +87,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "diffusion",
     "phonons",
     "interface",
+    "isotherm",
     "composite",
     "amorphize",
     "glass",
@@ -113,6 +116,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "Hops",
     "InputError",
     "Interface",
+    "Isotherm",
     "Interrupted",
     "Migration",
     "MinimumEnergyPath",
