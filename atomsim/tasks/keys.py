@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -65,6 +65,8 @@ def _type_name(annotation: Any) -> str:
         return " or ".join(json.dumps(value) for value in inner)
     if get_origin(annotation) is list:
         return f"list of {_type_name(inner[0])}"
+    if get_origin(annotation) is Annotated:
+        return _type_name(inner[0])
     if inner:
         return " or ".join(_type_name(part) for part in inner if part is not type(None))
     name: str = annotation.__name__

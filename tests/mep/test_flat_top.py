@@ -63,7 +63,7 @@ def test_a_saddle_found_on_one_side_alone_is_told(
     def not_the_other_way(climbs: list[Any], *arguments: Any) -> None:
         followed(climbs, *arguments)
         for climb in climbs:
-            climb.failed |= climb.left == 2
+            climb.failed |= climb.n_escapes == 2
 
     monkeypatch.setattr(search, "_followed", not_the_other_way)
     result = hop(3)  # which meets the shallow minimum

@@ -96,7 +96,7 @@ def test_tasks_of_an_oxygen_step():
     ("keys", "message"),
     [
         ({"calibrate": ["Mo6S8"]}, "no measured enthalpy of formation"),
-        ({"calibrate": ["LiCoO2"]}, "no crystal of elemental Co"),
+        ({"calibrate": ["MnO2"]}, "no crystal of elemental Mn"),
         ({"oxygen": ["Li2O"]}, "wanted one O2"),
         ({"phases": ["no-such-oxide"]}, "neither an earlier step"),
     ],
