@@ -128,7 +128,7 @@ def structure_factor(
         (a, b): 1.0 + (sums[a, b] / np.maximum(weights, 1e-300) - (a == b)) / np.sqrt(share[a] * share[b])
         for a, b in pairs
     }
-    known = weights > 1e-6
+    known = weights > 0.3 * len(many)  # below the first wave vector there is nothing to average
     partial = {pair: np.where(known, values, np.nan) for pair, values in partial.items()}
     return StructureFactor(q, partial, _xray(q, partial, share), resolution)
 
