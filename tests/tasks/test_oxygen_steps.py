@@ -9,6 +9,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
+from atomsim.analysis import thermochemistry
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_to_json
 from atomsim.oxygen.summary import ion_content, summary_of
@@ -96,7 +97,6 @@ def test_tasks_of_an_oxygen_step():
     ("keys", "message"),
     [
         ({"calibrate": ["Mo6S8"]}, "no measured enthalpy of formation"),
-        ({"calibrate": ["MnO2"]}, "no crystal of elemental Mn"),
         ({"oxygen": ["Li2O"]}, "wanted one O2"),
         ({"phases": ["no-such-oxide"]}, "neither an earlier step"),
     ],
@@ -105,6 +105,12 @@ def test_oxygen_refuses_in_one_line(keys, message):
     with pytest.raises(InputError, match=message) as error:
         expanded(**keys)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_calibration_needs_crystals_of_the_elements(monkeypatch):
+    monkeypatch.setitem(thermochemistry.MEASURED, "MnO2", thermochemistry.Formation(-520.0, "CRC Handbook"))
+    with pytest.raises(InputError, match="no crystal of elemental Mn"):
+        expanded(calibrate=["MnO2"])
 
 
 def test_o2_of_another_potential_is_refused():
