@@ -37,7 +37,11 @@ CURES = (
     (r"feature|constraint", "change [slurm] constraint ('sinfo -o %f' lists the features)"),
     (r"reservation", "change --reservation in [slurm] options ('scontrol show reservation')"),
     (
-        r"node configuration|BadConstraints|PartitionConfig|PartitionNodeLimit|ReqNodeNotAvail|NodeDown",
+        r"PartitionConfig",  # Slurm gives it for a time limit above the partition's, too
+        "lower WALLTIME to the partition's MaxTime; if it is, lower [slurm] cores_per_worker or workers_per_job",
+    ),
+    (
+        r"node configuration|BadConstraints|PartitionNodeLimit|ReqNodeNotAvail|NodeDown",
         "no node has so much, or none is free: lower [slurm] cores_per_worker, memory_per_worker_MB or workers_per_job",
     ),
 )
