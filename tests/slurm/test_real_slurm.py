@@ -138,7 +138,7 @@ def test_cancel_and_resume_by_a_person(site: Callable[..., Site], monkeypatch: p
     assert outcomes(here.run) == expected(here)
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # minutes of waiting; CI has the same on the simulated cluster (test_faults)
 def test_a_structure_that_kills_its_worker(site: Callable[..., Site]) -> None:
     """Its worker gets SIGKILL, as from a host out of memory: isolated, given up, and said so."""
     here = site(2, text=ONE_STEP)
