@@ -187,7 +187,9 @@ def _dopants_of(word: str, inputs: Inputs) -> list[list[list[float]]]:
     doped = [r for r in inputs.get(word, ()) if r.good and r.tags.get("role") == "doped" and not r.tags["donors"]]
     if not doped:
         raise InputError(f"like = {word!r}: found no doped cell there, wanted a dope step with converged cells")
-    return [r.tags["dopants_at"] for r in sorted(doped, key=lambda r: (r.values["energy_eV"], r.label))]
+    return [
+        r.tags["dopants_at"] for r in sorted(doped, key=lambda r: (r.values.get("energy_eV", 0.0), r.label))
+    ]  # none yet in a check
 
 
 def _like(host: Atoms, how: DopingSettings, cells: list[list[list[float]]]) -> Configuration:
