@@ -1,4 +1,7 @@
-"""Resources of a process, its set-up and its end: threads, allocator, GPUs. Nothing is done at import."""
+"""Resources of a process, its set-up and its end: threads, allocator, GPUs. Nothing is done at import.
+
+PyTorch is imported where it is asked: planners and commands that read a run do without it, and start in a second.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-
-import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP = (2**31 - 1, 2**30, 2**25)
@@ -22,6 +23,8 @@ def tune_process(threads: int = 1) -> bool:
     Returns:
         Whether the allocator could be told to keep freed memory (see ``keep_freed_memory``).
     """
+    import torch
+
     torch.set_num_threads(threads)
     return keep_freed_memory()
 
@@ -59,6 +62,8 @@ def allotted_gpus(device: str, environment: Mapping[str, str] = os.environ) -> t
     """
     if device.partition(":")[0] not in ("auto", "cuda"):
         return ()
+    import torch
+
     visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
     named = [entry.strip() for entry in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
     gpus = tuple(named[:visible] if named else map(str, range(visible)))

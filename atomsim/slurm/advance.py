@@ -43,7 +43,7 @@ def advance(planner: Planner) -> PlanReport:
 
 def advance_under(planner: Planner, lease: Lease) -> PlanReport:
     """Bring every step as far as it can go now, as the one planner of the run."""
-    plan = open_desk(planner, lease)
+    plan = open_plan(planner, lease)
     report = plan.report
     report.notes += planner.notes
     try:
@@ -84,7 +84,7 @@ def _close(planner: Planner, plan: PlanContext) -> None:
         notify(plan.settings.profile, planner.run.folder, state, message)
 
 
-def open_desk(planner: Planner, lease: Lease) -> PlanContext:
+def open_plan(planner: Planner, lease: Lease) -> PlanContext:
     """Ask the queue, once, and read what was submitted."""
     settings = planner.journal.settings()
     queued: dict[str, list[Queued]] = {}

@@ -20,7 +20,7 @@ from atomsim.campaign.run import Run, context_of
 from atomsim.errors import AtomsimError, InputError, InUseError
 from atomsim.execution.job import Engine
 from atomsim.slurm.actions import to_retry
-from atomsim.slurm.advance import Planner, advance, advance_under, open_desk
+from atomsim.slurm.advance import Planner, advance, advance_under, open_plan
 from atomsim.slurm.client import Slurm, SlurmUnreachableError
 from atomsim.slurm.journal import Journal
 from atomsim.slurm.notify import notify
@@ -144,7 +144,7 @@ def retry(out: Path, slurm: Slurm, statuses: Sequence[str] = (), steps: Sequence
         raise InputError(f"{out} has nothing to try again: every record asked for is good or not there yet")
     run = planner.run
     with planner.journal.planning() as lease:
-        plan = open_desk(planner, lease)
+        plan = open_plan(planner, lease)
         if plan.queued:
             raise InputError(f"jobs of {out} are in the queue; wait for them, or 'atomsim cancel {out}' first")
         # first: what is planned before a person asks is planned anew, and a closed campaign with work looks finished

@@ -19,7 +19,7 @@ from atomsim.cli import main
 from atomsim.execution import pool
 from atomsim.store.run_folder import read_run
 
-KILLS = 20
+KILLS = 10
 
 CAMPAIGN = """
 [campaign]

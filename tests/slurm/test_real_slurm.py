@@ -47,7 +47,7 @@ def test_a_campaign_goes_through_by_itself(site: Callable[..., Site]) -> None:
 @pytest.mark.slow
 def test_preemption_and_a_short_walltime(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
     """A more urgent job takes the nodes, and the walltime is too short for the chunk."""
-    here = site(6, element="Ne", text=ONE_STEP)  # slow
+    here = site(3, element="Ne", text=ONE_STEP)  # slow
     wanted = expected(here)
     monkeypatch.setenv("FAULTY_DELAY_S", "0.2")  # 27 calls for each: longer than a job may work
     here.profile(walltime="00:01:00", stop_before=35, chunk=1000)
@@ -172,7 +172,7 @@ def test_what_can_never_start_is_named(site: Callable[..., Site]) -> None:
 @pytest.mark.slow
 def test_limits_of_the_site_are_kept(site: Callable[..., Site]) -> None:
     """More chunks than may be submitted at once: they come in turns."""
-    here = site(4, text=ONE_STEP)
+    here = site(3, text=ONE_STEP)
     here.profile(limits="max_array_size = 2\nmax_submitted = 3", chunk=2)
     output = here.submit()
     assert "wait until the limit" in output

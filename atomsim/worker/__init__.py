@@ -1,1 +1,0 @@
-"""Where ``execution`` was: kept for processes that began before it moved and start others by the old name."""
