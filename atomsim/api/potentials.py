@@ -32,6 +32,8 @@ class Loaded:
     trust_file: bool = False
     loader: str = ""
     """``module:function`` that makes it in other processes; ``load_potential`` if empty."""
+    devices: str = ""
+    """Devices for its tasks, where not only its own: ``auto`` or ``cuda`` for all cards."""
 
     @property
     def name(self) -> str:
@@ -44,8 +46,6 @@ class Loaded:
         Raises:
             InputError: if other processes cannot have it.
         """
-        from atomsim.execution.job import LOADER, Engine
-
         device = str(self.potential.device)
         if processes is not None and self.potential.device.type == "cpu":
             if not self.word:
@@ -53,23 +53,26 @@ class Loaded:
                     f"processes={processes} needs a potential by its name or path, as each process loads it; "
                     f"found {type(self.potential).__name__}: leave processes out, or name the potential"
                 )
-            return Engine(self.word, device, self.dtype, processes, self.trust_file, self.loader or LOADER)
-        count = 0 if self.potential.device.type == "cpu" else 1
-        return _held_engine(self.word or self.potential.name, device, count, self.potential)
+            return self._engine(device, processes)
+        if self.potential.device.type == "cpu":
+            return self._engine(device, 0)
+        return self._engine(self.devices or device, 1)
 
+    def _engine(self, device: str, processes: int) -> Engine:
+        from atomsim.execution.job import LOADER, Engine
+        from atomsim.models.interface import refuse_unidentified
 
-def _held_engine(name: str, device: str, processes: int, potential: Potential) -> Engine:
-    from atomsim.execution.job import Engine
-    from atomsim.models.interface import refuse_unidentified
+        potential = self.potential
 
-    class Held(Engine):
-        """An engine whose potential is loaded already."""
+        class Held(Engine):
+            """An engine whose potential is loaded already; other processes load their own."""
 
-        def load(self) -> Potential:
-            refuse_unidentified(potential)
-            return potential
+            def load(self) -> Potential:
+                refuse_unidentified(potential)
+                return potential
 
-    return Held(name, device, None, processes)
+        name = self.word or potential.name
+        return Held(name, device, self.dtype, processes, self.trust_file, self.loader or LOADER)
 
 
 @verb

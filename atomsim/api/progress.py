@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:
+    from atomsim.campaign.observer import RunObserver
     from atomsim.store.records import Record
 
 LATER_S = 2.0
@@ -112,12 +113,17 @@ class Bar:
 
 
 @contextmanager
-def watched(progress: Any) -> Iterator[Events]:
-    """Return the observer of a run.
+def watched(progress: Any) -> Iterator[RunObserver]:
+    """Return the observer of a run: a command's own, or one that passes on to a ``Progress``.
 
     Raises:
         InputError: if ``progress`` is neither None, a flag nor a ``Progress``.
     """
+    from atomsim.campaign.observer import RunObserver
+
+    if isinstance(progress, RunObserver):
+        yield progress
+        return
     if progress is not None and not isinstance(progress, bool | Progress):
         raise InputError(
             f"progress: found {type(progress).__name__}, wanted None, True, False or an object with the methods "

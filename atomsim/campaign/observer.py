@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from atomsim.campaign.file import Step
     from atomsim.store.records import Record
 
 
+@runtime_checkable
 class RunObserver(Protocol):
     """Protocol of an observer of a run."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,16 +13,13 @@ import typer
 
 from atomsim.cli import show
 from atomsim.cli.neb import PotentialOption, Search
-from atomsim.cli.options import speaks_options, without_file
+from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
+from atomsim.cli.steps import engine_of, run_steps, sources_of, step_lines
 from atomsim.errors import InputError
-from atomsim.io.files import require_folder_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from atomsim.campaign.file import Campaign
-    from atomsim.execution.job import Engine
     from atomsim.store.records import Record
 
 OPTIONS = {
@@ -92,21 +89,14 @@ def barriers(
       atomsim barriers Li2RuO3
       atomsim barriers host.cif --ion Na --max-length 3.5 --check-with chgnet-r2scan
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.campaign.file import load_campaign
-    from atomsim.campaign.run import run_campaign
-    from atomsim.execution.job import LOADER, Engine
-    from atomsim.execution.pool import available_cores
     from atomsim.io.dft_inputs import CODES
     from atomsim.registry.cards import from_folder
-    from atomsim.report import write_report
     from atomsim.report.paths import write_paths
-    from atomsim.store.run_folder import read_run
 
     if write_dft is not None and write_dft not in CODES:
         raise InputError(f"--write-dft: found {write_dft!r}, wanted one of {', '.join(CODES)}")
     _check_ion(host, ion, absent_is_fine=interstitials)
-    folder = out or Path("runs") / f"barriers-{_stem(host)}"
-    _check_options(folder, {"--max-length": max_length, "--supercell-min": supercell_min, "--fmax": fmax})
+    _check_numbers({"--max-length": max_length, "--supercell-min": supercell_min, "--fmax": fmax})
     keys: dict[str, Any] = {
         "ion": ion,
         "max_length_A": max_length,
@@ -122,22 +112,16 @@ def barriers(
         "prefactors": prefactors,
         "check_with": [from_folder(name.strip(), Path.cwd()) for name in check_with.split(",") if name.strip()],
     }
-    file = folder.with_name(f"{folder.name}.toml")
-    text = campaign_text(host, keys, potential, relax_host=relax_host, seed=seed)
-    cores = available_cores() if processes is None else processes
-    engine = Engine(potential, device or "auto", None, cores, trust_file, loader or LOADER)
-    with written_campaign(file, text), show.progress(_as_options) as progress:
-        campaign = load_campaign(file)
-        _check_first(campaign, engine)
-        summary = run_campaign(campaign, folder, engine, progress=progress)
-    info, records = read_run(folder)
-    report = write_report(folder, info, records)
-    hops = records.get("hops", [])
-    written = write_paths(folder / "paths", hops, write_dft)
-    problems = [f"{r.label}: {r.status}: {host_message(r)}" for r in records.get("host", []) if not r.good]
-    problems += [f"{s.name} not run: {_as_options(s.problem)}" for s in summary.steps if s.problem]
-    _print(hops, report, written, problems, as_json)
-    if not summary.ok:
+    engine = engine_of(potential, device, processes, loader, trust=trust_file)
+    lines = lines_of(host, keys, relax_host=relax_host)
+    check = partial(_check_potentials, trust_file=trust_file)
+    found = run_steps(f"barriers-{_stem(host)}", lines, out, engine, seed=seed, spoken=_as_options, check=check)
+    hops = found.records.get("hops", [])
+    written = write_paths(found.folder / "paths", hops, write_dft)
+    unfinished = [r for r in found.records.get("host", []) if not r.good]
+    problems = [f"{r.label}: {r.status}: {host_message(r)}" for r in unfinished] + found.problems
+    _print(hops, found.report, written, problems, as_json)
+    if not found.ok:
         raise typer.Exit(1)
 
 
@@ -169,75 +153,37 @@ def _check_ion(host: str, ion: str, *, absent_is_fine: bool) -> None:
         )
 
 
-def campaign_text(host: str, keys: dict[str, Any], potential: str, *, relax_host: bool, seed: int) -> str:
-    """Return the campaign file that stands for the command line."""
-    import json
-
+def lines_of(host: str, keys: dict[str, Any], *, relax_host: bool) -> list[str]:
+    """Return the lines of the steps that stand for the command line."""
     from atomsim.api.migration import HOST_KEYS
-    from atomsim.structures.prototypes import is_prototype
 
-    source = host if is_prototype(host, Path()) else str(Path(host).resolve())
-    lines = [
-        "[campaign]",
-        f"name = {json.dumps('barriers-' + _stem(host))}",
-        f"potential = {json.dumps(potential)}",
-        f"seed = {seed}",
-        "",
-    ]
-    if relax_host:
-        lines += ["[[step]]", 'name = "host"', 'kind = "relax"', f"structures = {json.dumps(source)}"]
-        lines += [f"{key} = {json.dumps(value)}" for key, value in HOST_KEYS.items()]
-        lines += [f"max_steps = {keys['max_steps']}"] * (keys["max_steps"] > HOST_STEPS) + [""]
-    lines += ["[[step]]", 'name = "hops"', 'kind = "barriers"']
-    lines += [f"structures = {json.dumps('host' if relax_host else source)}"]
-    lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
-    return "\n".join(lines) + "\n"
+    sources = sources_of([host])
+    if not relax_host:
+        return step_lines("hops", "barriers", structures=sources, **keys)
+    more = {"max_steps": keys["max_steps"]} if keys["max_steps"] > HOST_STEPS else {}
+    first = step_lines("host", "relax", structures=sources, **HOST_KEYS, **more)
+    return first + step_lines("hops", "barriers", structures=["host"], **keys)
 
 
 def _stem(host: str) -> str:
     from atomsim.structures.prototypes import prototype_names
 
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", host if host in prototype_names() else Path(host).stem) or "host"
+    return (host if host in prototype_names() else Path(host).stem) or "host"
 
 
-def _check_options(folder: Path, numbers: dict[str, float]) -> None:
-    if folder.name in ("", ".."):
-        raise InputError(f"--out: found '{folder}', wanted a folder of the run's own, such as runs/hops")
-    require_folder_name(folder)
+def _check_numbers(numbers: dict[str, float]) -> None:
     for option, value in numbers.items():
         if not math.isfinite(value):
             raise InputError(f"{option}: found {value}, wanted a finite number")
 
 
-@contextmanager
-def written_campaign(file: Path, text: str) -> Iterator[None]:
-    """Keep the campaign in a file; of one that is refused nothing stays, so that a corrected command may follow.
-
-    Whether it may continue with the run in the folder is the run's to decide: a raised limit may, other images may not.
-    """
-    from atomsim.io.files import write_atomically
-
-    before = file.read_text(encoding="utf-8") if file.exists() else None
-    write_atomically(file, text)
-    try:
-        yield
-    except InputError as error:
-        if before is None:
-            file.unlink()
-        else:
-            write_atomically(file, before)
-        raise InputError(_as_options(without_file(str(error), file.name))) from error
-
-
-def _check_first(campaign: Campaign, engine: Engine) -> None:
-    """Find what could only fail after the host was relaxed: no hop, too many atoms, a potential that is not there."""
-    from atomsim.campaign.plan import plan
+def _check_potentials(campaign: Campaign, *, trust_file: bool) -> None:
+    """Find what could only fail after the host was relaxed: a potential that is not there."""
     from atomsim.models.load import load_potential
 
-    plan(campaign, engine.load(), trust_file=engine.trust_file)
     hops: Any = campaign.steps[-1].settings
     for name in hops.check_with:
-        load_potential(name, device="cpu", trust_file=engine.trust_file)
+        load_potential(name, device="cpu", trust_file=trust_file)
 
 
 def _as_options(text: str) -> str:

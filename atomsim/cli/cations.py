@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atomsim.cli import show
-from atomsim.cli.barriers import written_campaign
 from atomsim.cli.neb import PotentialOption
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
+from atomsim.cli.steps import engine_of, run_steps, sources_of, step_lines
 from atomsim.errors import InputError
-from atomsim.io.files import require_folder_name
 
 if TYPE_CHECKING:
+    from atomsim.execution.job import Engine
     from atomsim.store.records import Record
 
 Hosts = Annotated[list[str], typer.Argument(metavar="STRUCTURE…", help="Structure files or prototypes.")]
@@ -78,7 +76,7 @@ def order(
         "fmax_eV_per_A": fmax,
         "cell": cell,
     }
-    engine = (potential, device, processes, trust_file, loader)
+    engine = engine_of(potential, device, processes, loader, trust=trust_file)
     _run("order", structures, keys, out, engine, seed=seed, as_json=as_json)
 
 
@@ -129,7 +127,7 @@ def dope(
         keys["fraction"] = fraction
     if count is None and fraction is None:
         keys["count"] = 1
-    engine = (potential, device, processes, trust_file, loader)
+    engine = engine_of(potential, device, processes, loader, trust=trust_file)
     _run("dope", structures, keys, out, engine, seed=seed, as_json=as_json)
 
 
@@ -145,45 +143,19 @@ def _numbers(option: str, words: str) -> list[float]:
 
 
 def _run(
-    kind: str, structures: list[str], keys: dict[str, Any], out: Path | None, engine: tuple[Any, ...], *, seed: int,
+    kind: str, structures: list[str], keys: dict[str, Any], out: Path | None, engine: Engine, *, seed: int,
     as_json: bool,
 ) -> None:  # fmt: skip
-    from atomsim.campaign.file import load_campaign
-    from atomsim.campaign.plan import plan
-    from atomsim.campaign.run import run_campaign
-    from atomsim.execution.job import LOADER, Engine
-    from atomsim.execution.pool import available_cores
-    from atomsim.report import write_report
-    from atomsim.store.run_folder import read_run
-    from atomsim.structures.prototypes import is_prototype
-
-    potential, device, processes, trust_file, loader = engine
-    name = re.sub(r"[^A-Za-z0-9_.-]", "-", Path(structures[0]).stem) or "crystal"
-    folder = out or Path("runs") / f"{kind}-{name}"
-    if folder.name in ("", ".."):
-        raise InputError(f"--out: found '{folder}', wanted a folder of the run's own, such as runs/{kind}")
-    require_folder_name(folder)
-    sources = [s if is_prototype(s, Path()) else str(Path(s).resolve()) for s in structures]
-    lines = ["[campaign]", f"name = {json.dumps(f'{kind}-{name}')}", f"potential = {json.dumps(potential)}"]
-    lines += [f"seed = {seed}", "", "[[step]]", f'name = "{kind}"', f'kind = "{kind}"']
-    lines += [f"structures = {json.dumps(sources)}", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
-    file = folder.with_name(f"{folder.name}.toml")
-    cores = available_cores() if processes is None else processes
-    how = Engine(potential, device or "auto", None, cores, trust_file, loader or LOADER)
-    with written_campaign(file, "\n".join(lines) + "\n"), show.progress(str) as progress:
-        campaign = load_campaign(file)
-        plan(campaign, how.load(), trust_file=trust_file)
-        summary = run_campaign(campaign, folder, how, progress=progress)
-    info, records = read_run(folder)
-    report = write_report(folder, info, records)
-    found = records.get(kind, [])
+    lines = step_lines(kind, kind, structures=sources_of(structures), **keys)
+    found = run_steps(f"{kind}-{Path(structures[0]).stem or 'crystal'}", lines, out, engine, seed=seed)
+    records = found.records.get(kind, [])
     if as_json:
-        shown = [{"label": r.label, "status": r.status, "message": r.message, **r.tags, **r.values} for r in found]
-        show.print_json({"results": shown, "report": str(report.resolve())})
+        shown = [{"label": r.label, "status": r.status, "message": r.message, **r.tags, **r.values} for r in records]
+        show.print_json({"results": shown, "report": str(found.report.resolve())})
     else:
-        (_print_order if kind == "order" else _print_doping)(found)
-        sys.stdout.write(f"report: {report.resolve()}\n")
-    if not summary.ok:
+        (_print_order if kind == "order" else _print_doping)(records)
+        sys.stdout.write(f"report: {found.report.resolve()}\n")
+    if not found.ok:
         raise typer.Exit(1)
 
 

@@ -12,7 +12,7 @@ from atomsim.cli import show
 from atomsim.cli.neb import PotentialOption
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
-from atomsim.cli.steps import StepRun, engine_of, run_steps, sources_of
+from atomsim.cli.steps import StepRun, engine_of, run_steps, sources_of, step_lines
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,15 +53,10 @@ def interface(
       atomsim interface Li Li2O2 Li Li2O Li2O2
       atomsim interface LiCoO2 Li2S LiCoO2 li2s.cif Li Li2O Li2SO4 --open-to Li --voltages 0,3.9
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.api.execution import toml
-
-    lines = ["[[step]]", 'name = "phases"', 'kind = "relax"', f"structures = {toml(sources_of(phases))}"]
-    lines += [f"fmax_eV_per_A = {fmax}", "", "[[step]]", 'name = "interface"', 'kind = "interface"']
-    lines += ['phases = ["phases"]', f"first = {toml(_names(first))}", f"second = {toml(_names(second))}"]
-    if open_to is not None:
-        lines += [f"open_to = {toml(open_to)}"]
-    if voltages:
-        lines += [f"voltages_V = {toml(_numbers(voltages))}"]
+    sides = {"first": _names(first), "second": _names(second)}
+    volts = _numbers(voltages) if voltages else None
+    lines = step_lines("phases", "relax", structures=sources_of(phases), fmax_eV_per_A=fmax)
+    lines += step_lines("interface", "interface", phases=["phases"], **sides, open_to=open_to, voltages_V=volts)
     engine = engine_of(potential, device, processes, loader, trust=trust_file)
     name = f"interface-{_names(first)[0]}-{_names(second)[0]}" if _names(first) and _names(second) else "interface"
     _print(run_steps(name, lines, out, engine, seed=seed), as_json=as_json)

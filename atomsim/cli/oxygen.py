@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from atomsim.cli import show
-from atomsim.cli.barriers import written_campaign
 from atomsim.cli.neb import PotentialOption
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
-from atomsim.errors import InputError
-from atomsim.io.files import require_folder_name
+from atomsim.cli.steps import engine_of, relax_then, run_steps
 
 if TYPE_CHECKING:
+    from atomsim.execution.job import Engine
     from atomsim.store.records import Record
 
+NOISE_A = 0.02
+"""Noise on what is relaxed first, Å: leaves saddle points."""
 Hosts = Annotated[list[str], typer.Argument(metavar="STRUCTURE…", help="Structure files or prototypes.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/… if not given.")]
 RelaxFirst = Annotated[bool, typer.Option("--relax/--no-relax", help="Relax atoms and cell first.")]
@@ -79,9 +78,9 @@ def dimerize(
         "moments": moments,
         "check_with": _names(check_with),
     }
-    steps = _steps("dimerize", structures, keys, relax_first=relax_first)
-    engine = (potential, device, processes, trust_file, loader)
-    _run("dimers", structures, steps, out, engine, seed=seed, as_json=as_json)
+    lines = relax_then("dimerize", structures, keys, relax_first=relax_first, noise_A=NOISE_A)
+    engine = engine_of(potential, device, processes, loader, trust=trust_file)
+    _run("dimers", structures, lines, out, engine, seed=seed, as_json=as_json)
 
 
 def oxygen(
@@ -130,60 +129,22 @@ def oxygen(
         "temperature_K": temperature,
         "pressure_bar": pressure,
     }
-    steps = _steps("oxygen", structures, keys, relax_first=relax_first)
-    engine = (potential, device, processes, trust_file, loader)
-    _run("oxygen", structures, steps, out, engine, seed=seed, as_json=as_json)
+    lines = relax_then("oxygen", structures, keys, relax_first=relax_first, noise_A=NOISE_A)
+    engine = engine_of(potential, device, processes, loader, trust=trust_file)
+    _run("oxygen", structures, lines, out, engine, seed=seed, as_json=as_json)
 
 
 def _names(words: str) -> list[str]:
     return [w.strip() for w in words.split(",") if w.strip()]
 
 
-def _steps(kind: str, structures: list[str], keys: dict[str, Any], *, relax_first: bool) -> list[str]:
-    """Steps of the campaign that stands for the command line."""
-    from atomsim.structures.prototypes import is_prototype
-
-    sources = [s if is_prototype(s, Path()) else str(Path(s).resolve()) for s in structures]
-    lines: list[str] = []
-    if relax_first:
-        lines += ["[[step]]", 'name = "relaxed"', 'kind = "relax"', f"structures = {json.dumps(sources)}"]
-        lines += ["fmax_eV_per_A = 0.01", "noise_A = 0.02", ""]
-    lines += ["[[step]]", f'name = "{kind}"', f'kind = "{kind}"']
-    lines += [f"structures = {json.dumps(['relaxed'] if relax_first else sources)}"]
-    return lines + [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
-
-
 def _run(
-    stem: str, structures: list[str], steps: list[str], out: Path | None, engine: tuple[Any, ...], *, seed: int,
-    as_json: bool,
-) -> None:  # fmt: skip
-    from atomsim.campaign.file import load_campaign
-    from atomsim.campaign.plan import plan
-    from atomsim.campaign.run import run_campaign
-    from atomsim.execution.job import LOADER, Engine
-    from atomsim.execution.pool import available_cores
-    from atomsim.report import write_report
-    from atomsim.store.run_folder import read_run
-
-    potential, device, processes, trust_file, loader = engine
-    name = re.sub(r"[^A-Za-z0-9_.-]", "-", Path(structures[0]).stem) or "crystal"
-    folder = out or Path("runs") / f"{stem}-{name}"
-    if folder.name in ("", ".."):
-        raise InputError(f"--out: found '{folder}', wanted a folder of the run's own, such as runs/dimers")
-    require_folder_name(folder)
-    head = ["[campaign]", f"name = {json.dumps(f'{stem}-{name}')}", f"potential = {json.dumps(potential)}"]
-    text = "\n".join([*head, f"seed = {seed}", "", *steps]) + "\n"
-    file = folder.with_name(f"{folder.name}.toml")
-    cores = available_cores() if processes is None else processes
-    how = Engine(potential, device or "auto", None, cores, trust_file, loader or LOADER)
-    with written_campaign(file, text), show.progress(str) as progress:
-        campaign = load_campaign(file)
-        plan(campaign, how.load(), trust_file=trust_file)
-        summary = run_campaign(campaign, folder, how, progress=progress)
-    info, records = read_run(folder)
-    report = write_report(folder, info, records)
-    _print(records, report, [f"{s.name} not run: {s.problem}" for s in summary.steps if s.problem], as_json=as_json)
-    if not summary.ok:
+    stem: str, structures: list[str], lines: list[str], out: Path | None, engine: Engine, *, seed: int, as_json: bool
+) -> None:
+    name = Path(structures[0]).stem or "crystal"
+    found = run_steps(f"{stem}-{name}", lines, out, engine, seed=seed)
+    _print(found.records, found.report, found.problems, as_json=as_json)
+    if not found.ok:
         raise typer.Exit(1)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +15,9 @@ from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:
-    from atomsim.execution.job import Engine, Job
-    from atomsim.models.interface import Potential
-    from atomsim.store.records import Record
+    from atomsim.api.inputs import Item
+    from atomsim.api.potentials import Loaded
+    from atomsim.api.relaxed import Relaxation
     from atomsim.tasks.relax import Settings
 
 
@@ -73,7 +72,7 @@ def relax(
       atomsim relax cifs/*.cif --fmax 0.02 -o relaxed.extxyz
       atomsim relax slab.cif --no-cell --potential chgnet-r2scan
     """  # noqa: D301 - click's mark for lines that must not be joined
-    from atomsim.execution.job import LOADER, Engine
+    from atomsim.api.relax import relax as relax_them
     from atomsim.execution.pool import available_cores
     from atomsim.io.write import check_target, default_name, write_structures
     from atomsim.store.export import annotated
@@ -84,17 +83,30 @@ def relax(
     target = out or Path(default_name(first.stem, "relaxed"))
     check_target(target)
     cores = available_cores() if processes is None else processes
-    engine = Engine(potential, device or "auto", None, cores, trust_file, loader or LOADER)
-    model = engine.load()
-    job, skipped = _job(settings, model, target, skip_bad=skip_bad, force=force)
+    loaded = load(potential, device, loader, trust=trust_file)
+    items, skipped = _items(settings, loaded, target, skip_bad=skip_bad, force=force)
     try:
-        records = _relax(job, engine, model)
+        with show.progress(_spoken) as progress:
+            found = relax_them(items, loaded, settings=settings, processes=cores or None, progress=progress)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"{target.name} was not written; 'atomsim run' keeps what is finished") from error
-    write_structures(target, [annotated(r) for r in records if r.structure is not None], checked=True)
-    _print(target, records, skipped, as_json)
-    if skipped or not all(r.good for r in records):
+    write_structures(target, [annotated(r.record) for r in found if r.record.structure is not None], checked=True)
+    _print(target, list(found), skipped, as_json)
+    if skipped or not all(r.ok for r in found):
         raise typer.Exit(1)
+
+
+def load(potential: str, device: str | None, loader: str | None, *, trust: bool) -> Loaded:
+    """Load a potential as options say; ``auto`` and ``cuda`` stand for all cards."""
+    from atomsim.api.potentials import Loaded
+    from atomsim.execution.job import LOADER, Engine
+
+    engine = Engine(potential, device or "auto", trust_file=trust, loader=loader or LOADER)
+    return Loaded(engine.load(), potential, None, trust, engine.loader, engine.device)
+
+
+def _spoken(text: str) -> str:
+    return in_options(text, options_of(relax))
 
 
 def _settings(**keys: Any) -> Settings:
@@ -110,52 +122,32 @@ def _settings(**keys: Any) -> Settings:
         raise InputError("\n".join(explain(error, Settings, "relax"))) from error
 
 
-def _job(
-    settings: Settings, potential: Potential, target: Path, *, skip_bad: bool, force: bool
-) -> tuple[Job, list[str]]:
-    """Return what is to be done, and one line for each structure that is left out."""
-    from atomsim.execution.job import Job
+def _items(
+    settings: Settings, loaded: Loaded, target: Path, *, skip_bad: bool, force: bool
+) -> tuple[list[Item], list[str]]:
+    """Return what is to be relaxed, and one line for each structure that is left out."""
+    from atomsim.api.inputs import Item, checked
     from atomsim.io.write import check_target
-    from atomsim.tasks import relax as kind
-    from atomsim.tasks.base import Context, find_files, gather, make_task
+    from atomsim.tasks.base import Context, find_files, gather
 
-    context = Context(
-        "relax", potential_name=potential.name, potential_sha256=potential.sha256, elements=potential.elements
-    )
-    gathered, problems = gather(settings.structures, {}, context)
-    found = []
-    for origin in gathered:
-        try:
-            kind.check_constraints(origin.atoms, settings)
-            found.append(origin)
-        except InputError as error:
-            problems.append(f"{origin.label}: {error}")
-    if problems and not (skip_bad and found):
-        hint = ["leave out what cannot be computed with --skip-bad"] * (len(found) > 0)
+    potential = loaded.potential
+    context = Context("relax", potential_name=potential.name, elements=frozenset(potential.elements))
+    origins, problems = gather(settings.structures, {}, context)
+    labels = distinct_labels([o.label for o in origins], [o.file for o in origins])
+    given = [Item(label, o.atoms, o.tags) for label, o in zip(labels, origins, strict=True)]
+    items = checked(given, potential, settings)
+    problems += [f"{item.label}: {item.problem}" for item in items if item.problem]
+    sound = [item for item in items if not item.problem]
+    if problems and not (skip_bad and sound):
+        hint = ["leave out what cannot be computed with --skip-bad"] * (len(sound) > 0)
         raise InputError("\n".join([*problems, *hint]))
     inputs = [file for word in settings.structures for file in find_files(word, context.base_dir)]
-    check_target(target, [origin.atoms for origin in found], inputs, force=force)
-    labels = distinct_labels([origin.label for origin in found], [origin.file for origin in found])
-    tasks = [make_task(replace(o, label=n), kind.KIND, settings, context) for o, n in zip(found, labels, strict=True)]
-    return Job("relax", settings, tasks, context, {}), problems
+    check_target(target, [item.atoms for item in sound], inputs, force=force)
+    return sound, problems
 
 
-def _relax(job: Job, engine: Engine, model: Potential) -> list[Record]:
-    """Return the records in the order of the structures."""
-    from atomsim.campaign.file import Step
-    from atomsim.execution.dispatch import run_job
-
-    done: dict[str, Record] = {}
-    with show.progress() as progress:
-        progress.step_started(Step(1, "relax", "relax", job.settings, ()), len(job.tasks), 0)
-        for record in run_job(replace(job, on_calls=progress.force_calls), engine, model):
-            spoken = replace(record, message=in_options(record.message, options_of(relax)))
-            done[record.task] = spoken
-            progress.task_done(spoken)
-    return [done[task.id] for task in job.tasks]
-
-
-def _print(target: Path, records: list[Record], skipped: list[str], as_json: bool) -> None:
+def _print(target: Path, found: list[Relaxation], skipped: list[str], as_json: bool) -> None:
+    records = [r.record for r in found]
     for line in skipped:
         sys.stderr.write(f"left out: {line}\n")
     for record in records:
@@ -163,7 +155,7 @@ def _print(target: Path, records: list[Record], skipped: list[str], as_json: boo
             names = ", ".join(record.structure["left_out"])
             sys.stderr.write(f"{record.label}: left out what no file can hold: {names}\n")
     if as_json:
-        facts = [{"label": r.label, "status": r.status, "message": r.message, **r.values} for r in records]
+        facts = [{"label": r.label, "status": r.status, "message": _spoken(r.message), **r.values} for r in records]
         show.print_json({"file": str(target.resolve()), "structures": facts, "left_out": skipped})
         return
     columns = ("structure", "status", "steps", "eV/atom", "fmax, eV/Å", "volume, Å³")
@@ -175,5 +167,5 @@ def _print(target: Path, records: list[Record], skipped: list[str], as_json: boo
     show.print_table(columns, rows)
     for record in records:
         if record.message:
-            sys.stdout.write(f"{record.label}: {record.message}\n")
+            sys.stdout.write(f"{record.label}: {_spoken(record.message)}\n")
     sys.stdout.write(f"{target.resolve()}\n")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atomsim.cli import show
+from atomsim.cli.options import without_file
 from atomsim.errors import InputError
 from atomsim.io.files import require_folder_name
 
 if TYPE_CHECKING:
+    from atomsim.campaign.file import Campaign
     from atomsim.execution.job import Engine
     from atomsim.store.records import Record
 
@@ -23,6 +26,7 @@ class StepRun:
     """A campaign that was run for a command."""
 
     records: dict[str, list[Record]]
+    folder: Path
     report: Path
     problems: list[str]
     ok: bool
@@ -35,24 +39,47 @@ def sources_of(structures: Sequence[str]) -> list[str]:
     return [s if is_prototype(s, Path()) else str(Path(s).resolve()) for s in structures]
 
 
-def relax_then(
-    kind: str, structures: Sequence[str], keys: Mapping[str, Any], *, relax_first: bool, fmax_eV_per_A: float = 0.01
-) -> list[str]:
-    """Return the lines of the steps: a relaxation, if asked for, and one step that takes its results."""
+def step_lines(name: str, kind: str, **keys: Any) -> list[str]:
+    """Return the lines of one step; keys without a value are left out."""
     from atomsim.api.execution import toml
 
-    lines: list[str] = []
+    known = {"name": name, "kind": kind} | {key: value for key, value in keys.items() if value is not None}
+    return ["[[step]]", *(f"{key} = {toml(value)}" for key, value in known.items()), ""]
+
+
+def relax_then(
+    kind: str, structures: Sequence[str], keys: Mapping[str, Any], *, relax_first: bool, **relaxation: float
+) -> list[str]:
+    """Return the lines of the steps: a relaxation, if asked for, and one step that takes its results."""
     sources = sources_of(structures)
-    if relax_first:
-        lines += ["[[step]]", 'name = "relaxed"', 'kind = "relax"', f"structures = {toml(sources)}"]
-        lines += [f"fmax_eV_per_A = {fmax_eV_per_A}", ""]
-    lines += ["[[step]]", f'name = "{kind}"', f'kind = "{kind}"']
-    lines += [f"structures = {toml(['relaxed'] if relax_first else sources)}"]
-    return lines + [f"{key} = {toml(value)}" for key, value in keys.items() if value is not None]
+    if not relax_first:
+        return step_lines(kind, kind, structures=sources, **keys)
+    first = {"fmax_eV_per_A": 0.01} | relaxation
+    return step_lines("relaxed", "relax", structures=sources, **first) + step_lines(
+        kind, kind, structures=["relaxed"], **keys
+    )
 
 
-def run_steps(name: str, lines: Sequence[str], out: Path | None, engine: Engine, *, seed: int = 0) -> StepRun:
+def run_steps(
+    name: str,
+    lines: Sequence[str],
+    out: Path | None,
+    engine: Engine,
+    *,
+    seed: int = 0,
+    spoken: Callable[[str], str] = str,
+    check: Callable[[Campaign], None] | None = None,
+) -> StepRun:
     """Run a campaign of some steps in a folder, or resume it, and write its report.
+
+    Args:
+        name: of the campaign, and of the folder in ``runs`` if no other is given.
+        lines: the steps, as a campaign file has them.
+        out: the folder.
+        engine: what runs tasks.
+        seed: of the campaign.
+        spoken: names options where a message names keys.
+        check: refuses what could only fail after hours; by default what the plan refuses.
 
     Raises:
         InputError: if the folder is none, or a step cannot be planned.
@@ -60,26 +87,57 @@ def run_steps(name: str, lines: Sequence[str], out: Path | None, engine: Engine,
     from atomsim.campaign.file import load_campaign
     from atomsim.campaign.plan import plan
     from atomsim.campaign.run import run_campaign
-    from atomsim.cli.barriers import written_campaign
     from atomsim.report import write_report
     from atomsim.store.run_folder import read_run
 
-    title = re.sub(r"[^A-Za-z0-9_.-]", "-", name) or "run"
+    title = plain_name(name)
     folder = out or Path("runs") / title
     if folder.name in ("", ".."):
         raise InputError(f"--out: found '{folder}', wanted a folder of the run's own, such as runs/{title}")
     require_folder_name(folder)
-    head = ["[campaign]", f"name = {json.dumps(title)}", f"potential = {json.dumps(engine.potential)}"]
-    text = "\n".join([*head, f"seed = {seed}", "", *lines]) + "\n"
     file = folder.with_name(f"{folder.name}.toml")
-    with written_campaign(file, text), show.progress(str) as progress:
+    text = campaign_text(title, lines, engine.potential, seed=seed)
+    with written_campaign(file, text, spoken), show.progress(spoken) as progress:
         campaign = load_campaign(file)
         plan(campaign, engine.load(), trust_file=engine.trust_file)
+        if check:
+            check(campaign)
         summary = run_campaign(campaign, folder, engine, progress=progress)
     info, records = read_run(folder)
     report = write_report(folder, info, records)
-    problems = [f"{s.name} not run: {s.problem}" for s in summary.steps if s.problem]
-    return StepRun(records, report, problems, summary.ok)
+    problems = [f"{s.name} not run: {spoken(s.problem)}" for s in summary.steps if s.problem]
+    return StepRun(records, folder, report, problems, summary.ok)
+
+
+def plain_name(name: str) -> str:
+    """Return a name that may stand for a folder."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", name) or "run"
+
+
+def campaign_text(title: str, lines: Sequence[str], potential: str, *, seed: int) -> str:
+    """Return the campaign file that stands for a command line."""
+    head = ["[campaign]", f"name = {json.dumps(title)}", f"potential = {json.dumps(potential)}", f"seed = {seed}", ""]
+    return "\n".join([*head, *lines]).rstrip("\n") + "\n"
+
+
+@contextmanager
+def written_campaign(file: Path, text: str, spoken: Callable[[str], str] = str) -> Iterator[None]:
+    """Keep the campaign in a file; of one that is refused nothing stays, so that a corrected command may follow.
+
+    Whether it may continue with the run in the folder is the run's to decide: a raised limit may, other images may not.
+    """
+    from atomsim.io.files import write_atomically
+
+    before = file.read_text(encoding="utf-8") if file.exists() else None
+    write_atomically(file, text)
+    try:
+        yield
+    except InputError as error:
+        if before is None:
+            file.unlink()
+        else:
+            write_atomically(file, before)
+        raise InputError(spoken(without_file(str(error), file.name))) from error
 
 
 def engine_of(potential: str, device: str | None, processes: int | None, loader: str | None, *, trust: bool) -> Engine:

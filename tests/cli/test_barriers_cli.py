@@ -12,7 +12,7 @@ from ase.io import read, write
 from typer.testing import CliRunner
 
 from atomsim.cli import app
-from atomsim.cli.barriers import campaign_text, host_message
+from atomsim.cli.barriers import host_message, lines_of
 from atomsim.store.records import Record
 
 LOADER = ["--loader", "emt_potential:load", "--potential", "emt", "--device", "cpu"]
@@ -68,7 +68,7 @@ def test_a_host_that_did_not_relax_in_time_can_be_given_more_steps():
     assert "raise --max-steps above 500 and run again" in host_message(host)
     steps = {}
     for asked in (200, 501):
-        text = campaign_text("copper.cif", {"max_steps": asked}, "emt", relax_host=True, seed=0)
+        text = "\n".join(lines_of("copper.cif", {"max_steps": asked}, relax_host=True))
         steps[asked] = [step.get("max_steps") for step in tomllib.loads(text)["step"]]
     assert steps == {200: [None, 200], 501: [501, 501]}
 
@@ -222,9 +222,9 @@ def test_what_the_file_says_is_found_before_the_host_is_relaxed_and_can_be_put_r
 
 
 def test_advice_that_comes_after_the_host_was_relaxed_works_in_the_same_folder(monkeypatch):
-    from atomsim.cli import barriers as module
+    from atomsim.campaign import plan as module
 
-    monkeypatch.setattr(module, "_check_first", lambda *_: None)  # as where only the relaxed host has no hop
+    monkeypatch.setattr(module, "plan", lambda *_, **__: None)  # as where only the relaxed host has no hop
     write("copper.extxyz", bulk("Cu", "fcc", a=3.59))
     options = [word for word in HOPS if word != "--no-relax"]
     found = call(*options, "-o", "mine", "--max-length", "2")
