@@ -34,7 +34,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.mep import NEB
 from ase.optimize import FIRE
 
-from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
+from atomsim.hopping.compute import HostHops
+from atomsim.hopping.survey import SurveySettings, survey
 from atomsim.mep.find import find_paths
 from atomsim.mep.interpolate import idpp, roughened
 from atomsim.mep.path import Endpoints, PathSettings, at_positions, path_tangents
@@ -108,22 +109,20 @@ def prepare(name: str, potential: Potential, work: Path) -> Prepared:
         max_length_A=how.max_length_A, interstitials=how.interstitials, supercell_min_A=8.0, max_atoms=how.max_atoms
     )
     (host,) = relax([load_prototype(name).primitive], potential, fmax_eV_per_A=0.01)
-    view = survey(host.atoms, how.ion, settings)
+    hops = HostHops(survey(host.atoms, how.ion, settings), settings)
+    view = hops.view
     start = time.process_time()
-    hessian = host_hessian(view, potential)
-    ends, multiplicities, relaxed = [], [], {}
+    hessian = hops.compute_hessian(potential)
+    ends, multiplicities = [], []
     for placed in view.placed:
-        for one in relax_ends(
-            [e for e in needed_ends([placed], view.cell) if e not in relaxed], view, settings, potential
-        ):
-            relaxed[one.end] = one
-        found = ends_of(placed, view, relaxed, hessian)
+        hops.relax_ends([placed], potential)
+        found = hops.endpoints(placed)
         if not isinstance(found, str) and np.linalg.norm(found.displacement, axis=1).max() > 0.6:
             ends.append(found)
             multiplicities.append(placed.hop.multiplicity)
         if len(ends) == how.hops:
             break
-    shared = hessian.force_calls + sum(e.force_calls for e in relaxed.values())
+    shared = hessian.force_calls + sum(e.force_calls for e in hops.ends.values())
     facts = {
         "atoms": len(ends[0].start),
         "image_distance_A": view.cell.image_distance_A,

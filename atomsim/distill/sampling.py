@@ -21,7 +21,8 @@ from atomsim.distill.structures import structures_of
 from atomsim.dynamics import Langevin
 from atomsim.dynamics.trajectory import snapshots, stable
 from atomsim.errors import AtomsimError
-from atomsim.hopping.survey import SurveySettings, ends_of, host_hessian, needed_ends, relax_ends, survey
+from atomsim.hopping.compute import HostHops
+from atomsim.hopping.survey import SurveySettings, survey
 from atomsim.mep.find import find_paths
 from atomsim.mep.path import PathSettings
 from atomsim.models.interface import EnergyModel
@@ -186,13 +187,13 @@ def hops(
         end_max_steps=40,
         path=PathSettings(images=5, max_steps=system.hop_steps, prove_saddle=False),
     )
-    view = survey(structures[0], system.ion, settings)
-    chosen = sorted(view.placed, key=lambda p: (p.hop.length_A, p.hop.name))[: system.hops]
-    relaxed = {r.end: r for r in relax_ends(needed_ends(chosen, view.cell), view, settings, recorder)}
-    frames = evenly(recorder.frames, 5 * len(relaxed))
-    host = host_hessian(view, teacher)
+    host = HostHops(survey(structures[0], system.ion, settings), settings)
+    chosen = sorted(host.view.placed, key=lambda p: (p.hop.length_A, p.hop.name))[: system.hops]
+    host.relax_ends(chosen, recorder)
+    frames = evenly(recorder.frames, 5 * len(host.ends))
+    host.compute_hessian(teacher)
     for placed in chosen:
-        ends = ends_of(placed, view, relaxed, host)
+        ends = host.endpoints(placed)
         if isinstance(ends, str):
             continue
         recorder = Recorder(teacher)

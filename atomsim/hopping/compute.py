@@ -61,12 +61,33 @@ class HopResult:
 
 
 @dataclass
-class _Host:
-    """Host Hessian and relaxed end points shared by all hops of one host, computed when first needed."""
+class HostHops:
+    """Hops of a host, and what they share: the host's Hessian and the relaxed ends, each computed when first needed."""
 
     view: Survey
+    settings: SurveySettings
     hessian: Hessian | None = None
     ends: dict[DefectState, RelaxedEnd] = field(default_factory=dict)
+
+    def compute_hessian(self, potential: EnergyModel) -> Hessian:
+        """Compute the Hessian, if it is missing, and return it."""
+        if self.hessian is None:
+            with lasting(potential):
+                self.hessian = host_hessian(self.view, potential)
+        return self.hessian
+
+    def relax_ends(self, chosen: Sequence[HopInSupercell], potential: EnergyModel) -> None:
+        """Relax the ends of hops that are still missing, all in one flight."""
+        known = {end for end, found in self.ends.items() if found.status not in NOT_KEPT}
+        missing = [e for e in needed_ends(chosen, self.view.cell) if e not in known]
+        if missing:
+            with lasting(potential):
+                self.ends.update({r.end: r for r in relax_ends(missing, self.view, self.settings, potential)})
+
+    def endpoints(self, placed: HopInSupercell) -> Endpoints | str:
+        """Return the two minima of a hop, or why they cannot be used."""
+        assert self.hessian is not None, "its Hessian is computed first"
+        return ends_of(placed, self.view, self.ends, self.hessian)
 
 
 def compute(
@@ -92,11 +113,11 @@ def compute(
     hosts = {r.key: _host(r, ion, settings, potential, owner) for r in requests}
     placed = {r.key: _placed(hosts[r.key].view, r.hop) for r in requests}
     for one in {id(h): h for h in hosts.values()}.values():
-        chosen = [placed[r.key] for r in requests if hosts[r.key] is one]
-        _prepare(one, chosen, settings, potential)
+        one.compute_hessian(potential)
+        one.relax_ends([placed[r.key] for r in requests if hosts[r.key] is one], potential)
     ends: dict[int, Endpoints] = {}
     for request in requests:
-        found = _ends(hosts[request.key], placed[request.key])
+        found = hosts[request.key].endpoints(placed[request.key])
         if isinstance(found, str):
             status, message = ("drifted", found) if ": drifted:" in found else ("invalid", found)
             yield _costed(HopResult(request.key, status, message, None), hosts[request.key], placed[request.key])
@@ -108,9 +129,9 @@ def compute(
         yield _costed(result, hosts[key], placed[key])
 
 
-def _host(request: HopRequest, ion: str, settings: SurveySettings, potential: EnergyModel, shared: Shared) -> _Host:
+def _host(request: HopRequest, ion: str, settings: SurveySettings, potential: EnergyModel, shared: Shared) -> HostHops:
     what = ("hops", request.host_id, ion, settings)
-    return shared.get(potential, what, lambda: _Host(survey(request.host, ion, settings)))
+    return shared.get(potential, what, lambda: HostHops(survey(request.host, ion, settings), settings))
 
 
 def _placed(view: Survey, name: str) -> HopInSupercell:
@@ -118,23 +139,6 @@ def _placed(view: Survey, name: str) -> HopInSupercell:
         if placed.hop.name == name:
             return placed
     raise AtomsimError(f"no hop {name!r} in {view.hops.host.get_chemical_formula()}; list them again")
-
-
-def _prepare(host: _Host, chosen: Sequence[HopInSupercell], settings: SurveySettings, potential: EnergyModel) -> None:
-    """Compute the Hessian and the ends that are still missing."""
-    if host.hessian is None:
-        with lasting(potential):
-            host.hessian = host_hessian(host.view, potential)
-    known = {end for end, found in host.ends.items() if found.status not in NOT_KEPT}
-    missing = [e for e in needed_ends(chosen, host.view.cell) if e not in known]
-    if missing:
-        with lasting(potential):
-            host.ends.update({r.end: r for r in relax_ends(missing, host.view, settings, potential)})
-
-
-def _ends(host: _Host, placed: HopInSupercell) -> Endpoints | str:
-    assert host.hessian is not None
-    return ends_of(placed, host.view, host.ends, host.hessian)
 
 
 def _result(found: SegmentedPath, potential: EnergyModel, *, prefactors: bool | str) -> HopResult:
@@ -149,7 +153,7 @@ def _result(found: SegmentedPath, potential: EnergyModel, *, prefactors: bool | 
     return HopResult(int(str(path.key)), path.status, path.message, path, found.segments, attempt)
 
 
-def _costed(result: HopResult, host: _Host, placed: HopInSupercell) -> HopResult:
+def _costed(result: HopResult, host: HostHops, placed: HopInSupercell) -> HopResult:
     """Add what the shared parts cost, whether or not it was this hop that paid."""
     assert host.hessian is not None
     known = {representative(end, host.view.cell)[0] for end in (placed.start, placed.end)}
