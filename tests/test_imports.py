@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -55,3 +57,20 @@ def test_no_import_runs_in_a_circle() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"imports in a circle: {' → '.join(error.args[1])}")
+
+
+HEAVY = ("ase.constraints", "ase.io", "gemmi", "matplotlib", "phonopy", "pymatgen", "scipy", "spglib", "torch")
+"""Packages that take longer to import than a command may take to say what its keys are."""
+
+
+@pytest.mark.parametrize(
+    ("what", "more"),
+    [
+        ("import atomsim", ("ase", "numpy", "pydantic")),
+        ("from atomsim.tasks import kind_of, kinds; [kind_of(name).Settings for name in kinds()]", ()),
+    ],
+)
+def test_what_must_start_fast_imports_nothing_heavy(what: str, more: tuple[str, ...]) -> None:
+    code = f"import sys; {what}; print(*(name for name in {(*HEAVY, *more)} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

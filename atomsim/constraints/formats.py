@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms, FixCartesian, FixConstraint, FixSymmetry
 from numpy.typing import NDArray
 
 from atomsim.constraints.rules import (
-    CLASSES,
     MASKED,
     Kind,
     as_constraints,
+    classes,
     grouped,
     read_constraints,
     symmetry_of,
     without_symmetry,
 )
 from atomsim.errors import InputError
+
+if TYPE_CHECKING:
+    from ase.constraints import FixConstraint
 
 
 def constraints_to_json(atoms: Atoms) -> list[dict[str, Any]]:
@@ -34,7 +36,7 @@ def constraints_to_json(atoms: Atoms) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for kind, values, index in grouped(rule):
         what = {"mask": [bool(v) for v in values]} if kind in MASKED else {"direction": values.tolist()}
-        found.append({"kind": CLASSES[kind].__name__, "atoms": index, **what})
+        found.append({"kind": classes()[kind].__name__, "atoms": index, **what})
     if symmetry is not None:
         switches = {"adjust_positions": symmetry.do_adjust_positions, "adjust_cell": symmetry.do_adjust_cell}
         found.append({"kind": "FixSymmetry", "symprec": float(symmetry.symprec), **switches})
@@ -47,7 +49,9 @@ def constraints_from_json(atoms: Atoms, content: Sequence[Mapping[str, Any]]) ->
     Raises:
         InputError: for what it does not write.
     """
-    by_name: dict[str, Any] = {"FixAtoms": FixAtoms} | {c.__name__: c for c in CLASSES.values()}
+    from ase.constraints import FixAtoms, FixSymmetry
+
+    by_name: dict[str, Any] = {"FixAtoms": FixAtoms} | {c.__name__: c for c in classes().values()}
     found: list[FixConstraint] = []
     for entry in content:
         what = dict(entry)
@@ -72,6 +76,8 @@ def noted_in_info(atoms: Atoms) -> Atoms:
     described = constraints_to_json(atoms)
     if all(entry["kind"] == "FixCartesian" for entry in described):
         return atoms
+    from ase.constraints import FixAtoms, FixCartesian
+
     from atomsim.constraints.projectors import free_directions
 
     fixed = sorted({int(i) for c in atoms.constraints if isinstance(c, FixAtoms) for i in c.index})

@@ -8,14 +8,17 @@ of ``relax``. Any other constraint ties atoms together, and is refused by its na
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms, FixCartesian, FixConstraint, FixedLine, FixedPlane, FixScaled, FixSymmetry
 from numpy.typing import NDArray
 
 from atomsim.errors import InputError
+
+if TYPE_CHECKING:
+    from ase.constraints import FixConstraint, FixSymmetry
 
 
 class Kind(IntEnum):
@@ -33,14 +36,15 @@ class Kind(IntEnum):
     """Across a direction: it moves along it."""
 
 
-CLASSES: dict[Kind, type[Any]] = {
-    Kind.CARTESIAN: FixCartesian,
-    Kind.SCALED: FixScaled,
-    Kind.PLANE: FixedPlane,
-    Kind.LINE: FixedLine,
-}
 MASKED = (Kind.CARTESIAN, Kind.SCALED)
-SUPPORTED = ("FixAtoms", *(c.__name__ for c in CLASSES.values()))
+
+
+@cache
+def classes() -> dict[Kind, type[Any]]:
+    """Return ASE's class of each kind; imported on first use, as it brings SciPy and what else symmetry needs."""
+    from ase.constraints import FixCartesian, FixedLine, FixedPlane, FixScaled
+
+    return {Kind.CARTESIAN: FixCartesian, Kind.SCALED: FixScaled, Kind.PLANE: FixedPlane, Kind.LINE: FixedLine}
 
 
 def read_constraints(atoms: Atoms) -> tuple[NDArray[np.bool_], NDArray[np.float64] | None]:
@@ -54,6 +58,8 @@ def read_constraints(atoms: Atoms) -> tuple[NDArray[np.bool_], NDArray[np.float6
         InputError: for a constraint that is not on single atoms, two of different kinds on one atom, or
             fractional coordinates held without three lattice vectors.
     """
+    from ase.constraints import FixAtoms
+
     fixed = np.zeros(len(atoms), dtype=bool)
     rule = np.zeros((len(atoms), 4))
     for constraint in atoms.constraints:
@@ -61,7 +67,7 @@ def read_constraints(atoms: Atoms) -> tuple[NDArray[np.bool_], NDArray[np.float6
             _check_index(atoms, constraint)
             fixed[constraint.index] = True
             continue
-        kind = next((k for k, c in CLASSES.items() if type(constraint) is c), None)
+        kind = next((k for k, c in classes().items() if type(constraint) is c), None)
         if kind is None:
             raise InputError(_unsupported(atoms, constraint))
         _check_index(atoms, constraint)
@@ -99,7 +105,7 @@ def _add(rule: NDArray[np.float64], atoms: Atoms, index: Any, kind: Kind, values
         if before is Kind.FREE or (before is kind and kind in MASKED):
             rule[n] = [kind, *np.maximum(rule[n, 1:], values)] if kind in MASKED else [kind, *values]
         elif before is not kind or not np.array_equal(rule[n, 1:], values):
-            names = " and ".join(CLASSES[k].__name__ for k in (before, kind))
+            names = " and ".join(classes()[k].__name__ for k in (before, kind))
             raise InputError(
                 f"{atoms.get_chemical_formula()}: atom {n} has two constraints, {names}; want one on each atom: "
                 "two planes are a FixedLine, and FixAtoms holds it as a whole"
@@ -107,24 +113,24 @@ def _add(rule: NDArray[np.float64], atoms: Atoms, index: Any, kind: Kind, values
 
 
 def _unsupported(atoms: Atoms, constraint: FixConstraint) -> str:
-    name = type(constraint).__name__
+    from ase.constraints import FixSymmetry
+
     if isinstance(constraint, FixSymmetry):
-        return (
-            f"{atoms.get_chemical_formula()} has a FixSymmetry constraint, which only a relaxation can keep "
-            "(keep_symmetry); remove it here"
-        )
+        return f"{_found(atoms, constraint)}, which only a relaxation can keep (keep_symmetry); remove it here"
     return (
-        f"{atoms.get_chemical_formula()} has a {name} constraint, which is not supported; remove it, or hold single "
-        f"atoms by {', '.join(SUPPORTED)}"
+        f"{_found(atoms, constraint)}, which is not supported; remove it, or hold single atoms by "
+        f"{', '.join(['FixAtoms', *(c.__name__ for c in classes().values())])}"
     )
 
 
 def as_constraints(fixed: NDArray[np.bool_], rule: NDArray[np.float64] | None) -> list[FixConstraint]:
     """Return ASE constraints from the numbers of ``read_constraints``, each of the kind that it was."""
+    from ase.constraints import FixAtoms
+
     whole = fixed if rule is None else fixed & (rule[:, 0] == Kind.FREE)
     found: list[FixConstraint] = [FixAtoms(mask=whole)] if whole.any() else []
     for kind, values, index in grouped(rule):
-        found.append(CLASSES[kind](index, values != 0 if kind in MASKED else values))
+        found.append(classes()[kind](index, values != 0 if kind in MASKED else values))
     return found
 
 
@@ -139,11 +145,15 @@ def grouped(rule: NDArray[np.float64] | None) -> list[tuple[Kind, NDArray[np.flo
 
 def symmetry_of(atoms: Atoms) -> FixSymmetry | None:
     """Return the ``FixSymmetry`` constraint of a structure, or None."""
+    from ase.constraints import FixSymmetry
+
     return next((c for c in atoms.constraints if isinstance(c, FixSymmetry)), None)
 
 
 def without_symmetry(atoms: Atoms) -> Atoms:
     """Return a copy that keeps every constraint but ``FixSymmetry``, and its results."""
+    from ase.constraints import FixSymmetry
+
     plain: Atoms = atoms.copy()
     plain.calc = atoms.calc
     plain.set_constraint([c for c in plain.constraints if not isinstance(c, FixSymmetry)])
@@ -167,8 +177,9 @@ def require_supported(atoms: Atoms, *, cell: bool = False, symmetry: bool = Fals
     partly = ~np.isin(rule[:, 0], (Kind.FREE, Kind.SCALED)) & ~_whole(rule) & ~fixed
     if partly.any():
         n = int(np.flatnonzero(partly)[0])
+        name = classes()[Kind(int(rule[n, 0]))].__name__
         raise InputError(
-            f"{atoms.get_chemical_formula()}: {CLASSES[Kind(int(rule[n, 0]))].__name__} holds atom {n} in space, which "
+            f"{atoms.get_chemical_formula()}: {name} holds atom {n} in space, which "
             "says nothing once the cell deforms; keep the cell (cell = false, --no-cell), or hold fractional "
             "coordinates (FixScaled, selective dynamics)"
         )

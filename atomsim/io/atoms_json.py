@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms
 
 from atomsim.constraints.formats import constraints_from_json, constraints_to_json
 from atomsim.io.metadata import add_metadata, metadata_to_json
@@ -23,6 +22,8 @@ def atoms_to_json(atoms: Atoms, arrays: dict[str, np.ndarray] | None = None) -> 
     Raises:
         InputError: for a constraint that nothing here can keep.
     """
+    from ase.constraints import FixAtoms
+
     constraints = constraints_to_json(atoms)
     fixed = sorted({int(i) for c in atoms.constraints if isinstance(c, FixAtoms) for i in c.index})
     return (
@@ -41,6 +42,8 @@ def atoms_to_json(atoms: Atoms, arrays: dict[str, np.ndarray] | None = None) -> 
 
 def atoms_from_json(content: dict[str, Any]) -> Atoms:
     """Rebuild what ``atoms_to_json`` wrote; per-atom results become ASE arrays."""
+    from ase.constraints import FixAtoms
+
     atoms = Atoms(numbers=content["numbers"], positions=content["positions"], cell=content["cell"], pbc=content["pbc"])
     add_metadata(atoms, content)
     whole = [FixAtoms(indices=content["fixed"])] if content["fixed"] else []

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
 PREFIX = "input_"
 """Begins the name of what came in under the name of a result."""
@@ -41,6 +40,8 @@ def as_it_came(source: Atoms) -> Atoms:
 
 def as_read(atoms: Atoms) -> Atoms:
     """Return atoms as a file had them: charges and the like stay, which readers take for results; old results go."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
     kept = as_it_came(atoms)
     read = atoms.calc.results if isinstance(atoms.calc, SinglePointCalculator) else {}
     for name, value in read.items():

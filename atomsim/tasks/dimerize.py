@@ -6,14 +6,13 @@ One task is one symmetry-distinct pair of one structure. Its cell stays as it is
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import Field
 
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_from_json
 from atomsim.store.records import Record, Task, count_statuses, total_calls
-from atomsim.structures.pairs import KINDS
 from atomsim.tasks.base import Context, Inputs, Origin, StepSettings, Structures, make_task, origins
 from atomsim.tasks.kind import cost_per_atom
 
@@ -30,13 +29,16 @@ LIMITS = ("max_steps",)
 PairKind = Literal[
     "shared edge of two octahedra", "edge of one octahedron", "edge around an ion's site", "across the ion layer"
 ]
+"""``structures.pairs.KINDS``, which cannot be imported here: settings must load fast."""
 
 
 class Settings(StepSettings):
     """Keys of a ``dimerize`` step."""
 
     structures: Structures = Field(min_length=1, description="relaxed crystals: an earlier step, prototypes or files")
-    kinds: list[PairKind] = Field(default=list(KINDS), min_length=1, description="pairs to drive, by their place")  # type: ignore[arg-type]
+    kinds: list[PairKind] = Field(
+        default=list(get_args(PairKind)), min_length=1, description="pairs to drive, by their place"
+    )
     per_kind: int = Field(default=1, ge=0, description="pairs of each kind, the shortest first; 0 for all")
     longest_A: float = Field(default=3.2, gt=0, le=6, description="longest pair, Å")
     symprec_A: float = Field(
