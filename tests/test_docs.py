@@ -75,3 +75,13 @@ def test_one_version():
 
 def test_the_package_is_typed():
     assert (Path(atomsim.__file__).parent / "py.typed").is_file()
+
+
+def test_every_folder_and_module_of_the_package_stands_in_architecture():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    tables = text[text.index("## The folders") : text.index("## Central types")]
+    named = set(re.findall(r"`([a-z_]+(?:/|\.py))`", "\n".join(re.findall(r"^\| (`.*?) \|", tables, re.MULTILINE))))
+    package = ROOT / "atomsim"
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    assert named - {"potentials/", "workflows/"} == folders | modules

@@ -12,15 +12,11 @@ from atomsim.cli import show
 from atomsim.cli.neb import PotentialOption
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
-from atomsim.cli.steps import engine_of, run_steps, sources_of, step_lines
-from atomsim.errors import InputError
+from atomsim.cli.steps import Hosts, Out, engine_of, names_of, numbers_of, print_run, run_steps, sources_of, step_lines
 
 if TYPE_CHECKING:
-    from atomsim.execution.job import Engine
     from atomsim.store.records import Record
 
-Hosts = Annotated[list[str], typer.Argument(metavar="STRUCTURE…", help="Structure files or prototypes.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/… if not given.")]
 Ion = Annotated[str, typer.Option(help="Element between the layers.")]
 Seed = Annotated[int, typer.Option(help="Seed of sampling and noise.")]
 
@@ -66,18 +62,20 @@ def order(
       atomsim order cell.cif --sublattices Mn+Ni
     """  # noqa: D301 - click's mark for lines that must not be joined
     keys = {
-        "sublattices": _names(sublattices),
+        "sublattices": names_of(sublattices),
         "ion": ion,
         "shells": shells,
         "relaxations": relaxations,
         "batch": batch,
         "lowest": lowest,
-        "temperature_K": _numbers("--temperature", temperature),
+        "temperature_K": numbers_of("--temperature", temperature),
         "fmax_eV_per_A": fmax,
         "cell": cell,
     }
     engine = engine_of(potential, device, processes, loader, trust=trust_file)
-    _run("order", structures, keys, out, engine, seed=seed, as_json=as_json)
+    lines = step_lines("order", "order", structures=sources_of(structures), **keys)
+    found = run_steps(f"order-{Path(structures[0]).stem}", lines, out, engine, seed=seed)
+    print_run(found, "order", _print_order, as_json=as_json)
 
 
 def dope(
@@ -114,7 +112,7 @@ def dope(
     """  # noqa: D301 - click's mark for lines that must not be joined
     keys: dict[str, Any] = {
         "dopant": dopant,
-        "sites": _names(sites),
+        "sites": names_of(sites),
         "per_site": per_site,
         "compensation": compensation,
         "ion": ion,
@@ -128,35 +126,9 @@ def dope(
     if count is None and fraction is None:
         keys["count"] = 1
     engine = engine_of(potential, device, processes, loader, trust=trust_file)
-    _run("dope", structures, keys, out, engine, seed=seed, as_json=as_json)
-
-
-def _names(words: str) -> list[str]:
-    return [w.strip() for w in words.split(",") if w.strip()]
-
-
-def _numbers(option: str, words: str) -> list[float]:
-    try:
-        return [float(w) for w in _names(words)]
-    except ValueError as error:
-        raise InputError(f"{option}: found {words!r}, wanted numbers with commas between, such as 300,600") from error
-
-
-def _run(
-    kind: str, structures: list[str], keys: dict[str, Any], out: Path | None, engine: Engine, *, seed: int,
-    as_json: bool,
-) -> None:  # fmt: skip
-    lines = step_lines(kind, kind, structures=sources_of(structures), **keys)
-    found = run_steps(f"{kind}-{Path(structures[0]).stem or 'crystal'}", lines, out, engine, seed=seed)
-    records = found.records.get(kind, [])
-    if as_json:
-        shown = [{"label": r.label, "status": r.status, "message": r.message, **r.tags, **r.values} for r in records]
-        show.print_json({"results": shown, "report": str(found.report.resolve())})
-    else:
-        (_print_order if kind == "order" else _print_doping)(records)
-        sys.stdout.write(f"report: {found.report.resolve()}\n")
-    if not found.ok:
-        raise typer.Exit(1)
+    lines = step_lines("dope", "dope", structures=sources_of(structures), **keys)
+    found = run_steps(f"dope-{Path(structures[0]).stem}", lines, out, engine, seed=seed)
+    print_run(found, "dope", _print_doping, as_json=as_json)
 
 
 def _print_order(records: list[Record]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,8 +11,7 @@ from atomsim.cli import show
 from atomsim.cli.neb import PotentialOption
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
-from atomsim.cli.steps import StepRun, engine_of, run_steps, sources_of, step_lines
-from atomsim.errors import InputError
+from atomsim.cli.steps import Out, engine_of, names_of, numbers_of, print_run, run_steps, sources_of, step_lines
 
 if TYPE_CHECKING:
     from atomsim.store.records import Record
@@ -35,7 +33,7 @@ def interface(
     voltages: Annotated[str, typer.Option(metavar="V,V", help="Of that element against its own phase.")] = "",
     fmax: Annotated[float, typer.Option(help="Phases are relaxed to this force, eV/Å.")] = 0.02,
     seed: Annotated[int, typer.Option(help="Of the relaxations.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/… if not given.")] = None,
+    out: Out = None,
     potential: PotentialOption = "chgnet-0.3.0",
     device: Device = None,
     processes: Processes = None,
@@ -53,38 +51,15 @@ def interface(
       atomsim interface Li Li2O2 Li Li2O Li2O2
       atomsim interface LiCoO2 Li2S LiCoO2 li2s.cif Li Li2O Li2SO4 --open-to Li --voltages 0,3.9
     """  # noqa: D301 - click's mark for lines that must not be joined
-    sides = {"first": _names(first), "second": _names(second)}
-    volts = _numbers(voltages) if voltages else None
+    sides = {"first": names_of(first), "second": names_of(second)}
+    volts = numbers_of("--voltages", voltages) if voltages else None
     lines = step_lines("phases", "relax", structures=sources_of(phases), fmax_eV_per_A=fmax)
     lines += step_lines("interface", "interface", phases=["phases"], **sides, open_to=open_to, voltages_V=volts)
     engine = engine_of(potential, device, processes, loader, trust=trust_file)
-    name = f"interface-{_names(first)[0]}-{_names(second)[0]}" if _names(first) and _names(second) else "interface"
-    _print(run_steps(name, lines, out, engine, seed=seed), as_json=as_json)
-
-
-def _names(words: str) -> list[str]:
-    return [w.strip() for w in words.split(",") if w.strip()]
-
-
-def _numbers(words: str) -> list[float]:
-    try:
-        return [float(w) for w in _names(words)]
-    except ValueError as error:
-        raise InputError(f"--voltages: found {words!r}, wanted numbers in V: 0,3.7") from error
-
-
-def _print(found: StepRun, *, as_json: bool) -> None:
-    records = found.records.get("interface", [])
-    if as_json:
-        shown = [{"label": r.label, "status": r.status, "message": r.message, **r.values} for r in records]
-        show.print_json({"results": shown, "report": str(found.report.resolve()), "problems": found.problems})
-    else:
-        _print_table(records)
-        for problem in found.problems:
-            sys.stdout.write(f"{problem}\n")
-        sys.stdout.write(f"report: {found.report.resolve()}\n")
-    if not found.ok:
-        raise typer.Exit(1)
+    name = (
+        f"interface-{names_of(first)[0]}-{names_of(second)[0]}" if names_of(first) and names_of(second) else "interface"
+    )
+    print_run(run_steps(name, lines, out, engine, seed=seed), "interface", _print_table, as_json=as_json)
 
 
 def _print_table(records: list[Record]) -> None:

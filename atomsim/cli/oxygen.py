@@ -12,16 +12,13 @@ from atomsim.cli import show
 from atomsim.cli.neb import PotentialOption
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
-from atomsim.cli.steps import engine_of, relax_then, run_steps
+from atomsim.cli.steps import Hosts, Out, engine_of, names_of, print_run, relax_then, run_steps
 
 if TYPE_CHECKING:
-    from atomsim.execution.job import Engine
     from atomsim.store.records import Record
 
 NOISE_A = 0.02
 """Noise on what is relaxed first, Å: leaves saddle points."""
-Hosts = Annotated[list[str], typer.Argument(metavar="STRUCTURE…", help="Structure files or prototypes.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/… if not given.")]
 RelaxFirst = Annotated[bool, typer.Option("--relax/--no-relax", help="Relax atoms and cell first.")]
 Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
 
@@ -76,11 +73,12 @@ def dimerize(
         "saddle": saddle,
         "cell": cell,
         "moments": moments,
-        "check_with": _names(check_with),
+        "check_with": names_of(check_with),
     }
     lines = relax_then("dimerize", structures, keys, relax_first=relax_first, noise_A=NOISE_A)
     engine = engine_of(potential, device, processes, loader, trust=trust_file)
-    _run("dimers", structures, lines, out, engine, seed=seed, as_json=as_json)
+    found = run_steps(f"dimers-{Path(structures[0]).stem}", lines, out, engine, seed=seed)
+    print_run(found, "dimerize", _print_dimers, as_json=as_json)
 
 
 def oxygen(
@@ -124,46 +122,15 @@ def oxygen(
         "fmax_eV_per_A": fmax,
         "supercell_min_A": supercell_min,
         "max_atoms": max_atoms,
-        "phases": _names(phases),
-        "calibrate": _names(calibrate),
+        "phases": names_of(phases),
+        "calibrate": names_of(calibrate),
         "temperature_K": temperature,
         "pressure_bar": pressure,
     }
     lines = relax_then("oxygen", structures, keys, relax_first=relax_first, noise_A=NOISE_A)
     engine = engine_of(potential, device, processes, loader, trust=trust_file)
-    _run("oxygen", structures, lines, out, engine, seed=seed, as_json=as_json)
-
-
-def _names(words: str) -> list[str]:
-    return [w.strip() for w in words.split(",") if w.strip()]
-
-
-def _run(
-    stem: str, structures: list[str], lines: list[str], out: Path | None, engine: Engine, *, seed: int, as_json: bool
-) -> None:
-    name = Path(structures[0]).stem or "crystal"
-    found = run_steps(f"{stem}-{name}", lines, out, engine, seed=seed)
-    _print(found.records, found.report, found.problems, as_json=as_json)
-    if not found.ok:
-        raise typer.Exit(1)
-
-
-def _print(records: dict[str, list[Record]], report: Path, problems: list[str], *, as_json: bool) -> None:
-    dimers, energies = records.get("dimerize", []), records.get("oxygen", [])
-    if as_json:
-        shown = [
-            {"label": r.label, "status": r.status, "message": r.message, **r.tags, **r.values}
-            for r in (*dimers, *energies)
-        ]
-        show.print_json({"results": shown, "report": str(report.resolve()), "problems": problems})
-        return
-    if dimers:
-        _print_dimers(dimers)
-    if energies:
-        _print_energies(energies)
-    for problem in problems:
-        sys.stdout.write(f"{problem}\n")
-    sys.stdout.write(f"report: {report.resolve()}\n")
+    found = run_steps(f"oxygen-{Path(structures[0]).stem}", lines, out, engine, seed=seed)
+    print_run(found, "oxygen", _print_energies, as_json=as_json)
 
 
 def _print_dimers(records: list[Record]) -> None:

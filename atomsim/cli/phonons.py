@@ -12,7 +12,7 @@ from atomsim.cli import show
 from atomsim.cli.neb import PotentialOption
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
-from atomsim.cli.steps import StepRun, engine_of, relax_then, run_steps
+from atomsim.cli.steps import Hosts, Out, engine_of, print_run, relax_then, run_steps
 
 if TYPE_CHECKING:
     from atomsim.store.records import Record
@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def phonons(
-    structures: Annotated[list[str], typer.Argument(metavar="STRUCTURE…", help="Structure files or prototypes.")],
+    structures: Hosts,
     supercell_min: Annotated[float, typer.Option(help="Distance between an atom and its image, Å.")] = 10.0,
     max_atoms: Annotated[int, typer.Option(help="Largest supercell that may be used for it.")] = 200,
     displacement: Annotated[float, typer.Option(help="Length of a displacement, Å.")] = 0.02,
@@ -39,7 +39,7 @@ def phonons(
         bool, typer.Option("--relax/--no-relax", help="Relax atoms and cell to 0.005 eV/Å first.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Of the search for soft modes.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/… if not given.")] = None,
+    out: Out = None,
     potential: PotentialOption = "chgnet-0.3.0",
     device: Device = None,
     processes: Processes = None,
@@ -66,25 +66,8 @@ def phonons(
     }
     lines = relax_then("phonons", structures, keys, relax_first=relax_first, fmax_eV_per_A=0.005)
     engine = engine_of(potential, device, processes, loader, trust=trust_file)
-    _print(run_steps(f"phonons-{Path(structures[0]).stem}", lines, out, engine, seed=seed), as_json=as_json)
-
-
-def _print(found: StepRun, *, as_json: bool) -> None:
-    records = found.records.get("phonons", [])
-    if as_json:
-        shown = [
-            {"label": r.label, "status": r.status, "message": r.message}
-            | {k: v for k, v in r.values.items() if k not in LONG}
-            for r in records
-        ]
-        show.print_json({"results": shown, "report": str(found.report.resolve()), "problems": found.problems})
-    else:
-        _print_table(records)
-        for problem in found.problems:
-            sys.stdout.write(f"{problem}\n")
-        sys.stdout.write(f"report: {found.report.resolve()}\n")
-    if not found.ok:
-        raise typer.Exit(1)
+    found = run_steps(f"phonons-{Path(structures[0]).stem}", lines, out, engine, seed=seed)
+    print_run(found, "phonons", _print_table, as_json=as_json, in_files=LONG)
 
 
 def _print_table(records: list[Record]) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from atomsim.cli import show
 from atomsim.cli.options import without_file
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
     from atomsim.store.records import Record
 
 
+Hosts = Annotated[list[str], typer.Argument(metavar="STRUCTURE…", help="Structure files or prototypes.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/… if not given.")]
+
+
 @dataclass(frozen=True)
 class StepRun:
     """A campaign that was run for a command."""
@@ -30,6 +37,23 @@ class StepRun:
     report: Path
     problems: list[str]
     ok: bool
+
+
+def names_of(words: str) -> list[str]:
+    """Return words between commas."""
+    return [w.strip() for w in words.split(",") if w.strip()]
+
+
+def numbers_of(option: str, words: str) -> list[float]:
+    """Return numbers between commas.
+
+    Raises:
+        InputError: if one is none.
+    """
+    try:
+        return [float(w) for w in names_of(words)]
+    except ValueError as error:
+        raise InputError(f"{option}: found {words!r}, wanted numbers with commas between, such as 300,600") from error
 
 
 def sources_of(structures: Sequence[str]) -> list[str]:
@@ -107,6 +131,38 @@ def run_steps(
     report = write_report(folder, info, records)
     problems = [f"{s.name} not run: {spoken(s.problem)}" for s in summary.steps if s.problem]
     return StepRun(records, folder, report, problems, summary.ok)
+
+
+def print_run(
+    found: StepRun,
+    kind: str,
+    table: Callable[[list[Record]], None],
+    *,
+    as_json: bool,
+    in_files: Collection[str] = (),
+) -> None:
+    """Print a step's records, as JSON or as a table, and where the report is; exit with 1 if not all is good.
+
+    Args:
+        found: the campaign.
+        kind: which of its steps.
+        table: prints its records.
+        as_json: print JSON.
+        in_files: values that belong into files, not on a terminal.
+    """
+    records = found.records.get(kind, [])
+    if as_json:
+        heads = [{"label": r.label, "status": r.status, "message": r.message, **r.tags} for r in records]
+        values = [{k: v for k, v in r.values.items() if k not in in_files} for r in records]
+        results = [head | known for head, known in zip(heads, values, strict=True)]
+        show.print_json({"results": results, "report": str(found.report.resolve()), "problems": found.problems})
+    else:
+        table(records)
+        for problem in found.problems:
+            sys.stdout.write(f"{problem}\n")
+        sys.stdout.write(f"report: {found.report.resolve()}\n")
+    if not found.ok:
+        raise typer.Exit(1)
 
 
 def plain_name(name: str) -> str:
