@@ -59,7 +59,18 @@ def test_no_import_runs_in_a_circle() -> None:
         pytest.fail(f"imports in a circle: {' → '.join(error.args[1])}")
 
 
-HEAVY = ("ase.constraints", "ase.io", "gemmi", "matplotlib", "phonopy", "pymatgen", "scipy", "spglib", "torch")
+HEAVY = (
+    "ase.constraints",
+    "ase.io",
+    "gemmi",
+    "matplotlib",
+    "pandas",
+    "phonopy",
+    "pymatgen",
+    "scipy",
+    "spglib",
+    "torch",
+)
 """Packages that take longer to import than a command may take to say what its keys are."""
 
 

@@ -7,8 +7,9 @@ standard error. Heavy packages are imported when a command needs them, so help i
 
 from __future__ import annotations
 
+import inspect
 import sys
-from typing import Any
+from typing import Any, get_type_hints
 
 import typer
 from typer.core import TyperGroup
@@ -89,6 +90,20 @@ catalogue.add_to(app)
 slurm.add_to(app)
 distill.add_to(app)
 doctor.add_to(app)
+
+
+def _read_annotations(commands: typer.Typer) -> None:
+    """Evaluate the annotations of all commands, which are text: typer does so four times for each."""
+    for info in commands.registered_commands:
+        assert info.callback is not None
+        function: Any = inspect.unwrap(info.callback)
+        function.__annotations__ = info.callback.__annotations__ = get_type_hints(function, include_extras=True)
+    for group in commands.registered_groups:
+        assert group.typer_instance is not None
+        _read_annotations(group.typer_instance)
+
+
+_read_annotations(app)
 
 
 def main() -> None:

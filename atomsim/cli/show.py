@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from atomsim.campaign.file import Step
     from atomsim.campaign.observer import StepSummary
     from atomsim.registry.cards import PotentialCard
@@ -56,8 +54,11 @@ def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None, *, whole_keys: bool = False
 ) -> None:
     """Print a table on standard output; numbers to the right, words of the first column in one piece if asked for."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(
-        title=None if title is None else escape(title),
+        title=None if title is None else _escaped(title),
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -69,7 +70,7 @@ def print_table(
         whole = max((len(str(row[0])) for row in rows), default=0) if whole_keys and n == 0 else None
         table.add_column(column, justify="right" if numeric else "left", overflow="fold", min_width=whole)
     for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
+        table.add_row(*(_escaped(str(cell)) for cell in row))
     Console().print(table)
 
 
@@ -126,6 +127,9 @@ class LiveProgress:
     """A bar for each step: done of total, force calls, rate, time to go."""
 
     def __init__(self, spoken: Callable[[str], str] = str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         self.spoken = spoken
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -143,13 +147,13 @@ class LiveProgress:
     def preparing(self, step: Step) -> None:
         """Say what takes time without a force call, above the bars."""
         line = f"step {step.number} {step.name} ({step.kind}): finding its tasks"
-        self.bar.console.print(escape(line), highlight=False)
+        self.bar.console.print(_escaped(line), highlight=False)
 
     def at_work(self, what: str, done: int, total: int) -> None:
         """Move a bar of its own, for work without force calls."""
         if self.other is None:
             self.other = self.bar.add_task("", total=total, calls="")
-        self.bar.update(self.other, description=escape(what), completed=done, total=total)
+        self.bar.update(self.other, description=_escaped(what), completed=done, total=total)
 
     def _end_other(self) -> None:
         if self.other is not None:
@@ -162,7 +166,7 @@ class LiveProgress:
         self.calls, self.start = 0, time.monotonic()
         name = f"{step.number} {step.name}"
         # speed is estimated from this run's tasks alone: those done before took no time
-        self.task = self.bar.add_task(escape(name), total=total, completed=done, calls="")
+        self.task = self.bar.add_task(_escaped(name), total=total, completed=done, calls="")
 
     def force_calls(self, number: int) -> None:
         """Count on."""
@@ -177,12 +181,14 @@ class LiveProgress:
             return
         self.bar.advance(self.task)
         if not record.good:
-            self.bar.console.print(f"  {escape(record.label)}: {escape(self.spoken(_ending(record)))}", highlight=False)
+            self.bar.console.print(
+                f"  {_escaped(record.label)}: {_escaped(self.spoken(_ending(record)))}", highlight=False
+            )
 
     def step_finished(self, summary: StepSummary) -> None:
         """Say how a step ended."""
         self._end_other()
-        self.bar.console.print(escape(self.spoken(finish_line(summary))), highlight=False)
+        self.bar.console.print(_escaped(self.spoken(finish_line(summary))), highlight=False)
         self.task = None
 
     def __enter__(self) -> LiveProgress:
@@ -210,6 +216,13 @@ def finish_line(summary: StepSummary) -> str:
         names = ", ".join(f"{label} ({status})" for label, status in summary.left_out[:5])
         line += f"; left out {len(summary.left_out)}: {names}" + (" …" if len(summary.left_out) > 5 else "")
     return line
+
+
+def _escaped(text: str) -> str:
+    """Return a text that ``rich`` takes for no markup; the package is imported where something is shown."""
+    from rich.markup import escape
+
+    return escape(text)
 
 
 def _ending(record: Record) -> str:
