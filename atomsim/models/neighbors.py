@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -55,8 +56,9 @@ def neighbor_list(batch: Batch, cutoff: float) -> Neighbors:
     if batch.device.type == "cuda":
         return _sorted(*_pairs_warp(batch, cutoff))
     parts = [_pairs_cpu(*system, cutoff) for system in _systems(batch.to("cpu"))]
-    first = np.concatenate([p[0] + s for p, s in zip(parts, batch.starts.tolist(), strict=True)])
-    second = np.concatenate([p[1] + s for p, s in zip(parts, batch.starts.tolist(), strict=True)])
+    starts = _starts(batch)
+    first = np.concatenate([p[0] + s for p, s in zip(parts, starts, strict=True)])
+    second = np.concatenate([p[1] + s for p, s in zip(parts, starts, strict=True)])
     shift = np.concatenate([p[2] for p in parts])
     pairs = _sorted(torch.from_numpy(first), torch.from_numpy(second), torch.from_numpy(shift))
     return Neighbors(*(t.to(batch.device) for t in (pairs.i, pairs.j, pairs.shift)))
@@ -64,8 +66,13 @@ def neighbor_list(batch: Batch, cutoff: float) -> Neighbors:
 
 def _systems(batch: Batch) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     positions, cell, pbc = batch.positions.detach().numpy(), batch.cell.detach().numpy(), batch.pbc.numpy()
-    spans = zip(batch.starts.tolist(), batch.sizes, strict=True)
+    spans = zip(_starts(batch), batch.sizes, strict=True)
     return [(positions[s : s + n], cell[k], pbc[k]) for k, (s, n) in enumerate(spans)]
+
+
+def _starts(batch: Batch) -> list[int]:
+    """First atom of each system, for which no device is asked."""
+    return list(accumulate(batch.sizes[:-1], initial=0))
 
 
 def _pairs_cpu(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> tuple[np.ndarray, ...]:
@@ -127,7 +134,7 @@ def _pairs_warp(batch: Batch, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
             "run: pip install 'atomsim[cuda]'"
         ) from error
     cell = batch.cell
-    if not bool(batch.pbc.all()):
+    if not batch.known.periodic.all():
         completed = [_completed(c, p, x, cutoff) for x, c, p in _systems(batch.to("cpu"))]
         cell = torch.from_numpy(np.stack(completed)).to(batch.device)
     density = float((batch.counts / torch.linalg.det(cell).abs()).max())
@@ -151,18 +158,19 @@ def _pairs_warp(batch: Batch, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
 
 @dataclass
 class SkinList:
-    """Neighbours of a moving batch, searched again only for the systems that need it.
+    """Neighbours of a moving batch, searched again only where a system has moved too far.
 
     Pairs are searched within ``cutoff + skin`` and filtered to ``cutoff`` at each call.
-    A system's list is reused while no pair outside it can have come within the cutoff.
+    The list is reused while no pair outside it can have come within the cutoff; then all systems are searched, as one
+    launch takes them all, and the next to move too far starts from here too.
     With reference positions r₀ and cell C₀, F the deformation C = C₀F, and
     u = r − r₀F the displacement beyond it, a pair's vector is d = d₀F + (uⱼ − uᵢ), so
     |d| ≥ σ_min(F)·|d₀| − 2 max|u|: the list holds while
     σ_min(F)·(cutoff + skin) − 2 max|u| > cutoff. True for any deformation; σ_min(F) is taken as
     1 − ‖F − 1‖, which is no larger and needs no decomposition, so that a device is asked once.
 
-    A list belongs to a reference geometry, not to a name: a system that was retired,
-    refilled or re-ordered fails the test above and is searched again.
+    A list belongs to a reference geometry, not to a name: after a system was retired,
+    refilled or re-ordered it fails the test above and is searched again.
     """
 
     cutoff: float
@@ -198,39 +206,16 @@ class SkinList:
         return stale
 
     def update(self, batch: Batch, stale: Sequence[bool] | None) -> bool:
-        """Search again for the systems that have moved too far, all if None; return whether there were any."""
-        if stale is None:
-            self._renew(batch, neighbor_list(batch, self.cutoff + self.skin), batch.n_systems)
-        elif any(stale):
-            self._replace(batch, [n for n, moved in enumerate(stale) if moved])
-        return stale is None or any(stale)
-
-    def _renew(self, reference: Batch, pairs: Neighbors, searched: int) -> None:
-        self._reference, self.pairs = reference, pairs
-        full = reference.pbc.all(dim=1)[:, None, None]
-        eye = torch.eye(3, dtype=reference.cell.dtype, device=reference.device)
-        inverse = torch.linalg.inv_ex(torch.where(full, reference.cell, eye))[0]
+        """Search again if a system has moved too far, or nothing is known (None); return whether it was so."""
+        if stale is not None and not any(stale):
+            return False
+        self._reference, self.pairs = batch, neighbor_list(batch, self.cutoff + self.skin)
+        full = batch.pbc.all(dim=1)[:, None, None]
+        eye = torch.eye(3, dtype=batch.cell.dtype, device=batch.device)
+        inverse = torch.linalg.inv_ex(torch.where(full, batch.cell, eye))[0]
         self._inverse = torch.where(full, inverse, NEVER * eye)
-        self.searched += searched
-
-    def _replace(self, batch: Batch, stale: list[int]) -> None:
-        assert self._reference is not None
-        assert self.pairs is not None
-        old, found = self.pairs, neighbor_list(batch.take(stale), self.cutoff + self.skin)
-        back = batch.atoms_of(stale)
-        is_stale = torch.tensor([n in set(stale) for n in range(batch.n_systems)], device=batch.device)
-        kept = torch.nonzero(~is_stale[batch.system[old.i]]).flatten()
-        pairs = _sorted(
-            torch.cat([old.i[kept], back[found.i]]),
-            torch.cat([old.j[kept], back[found.j]]),
-            torch.cat([old.shift[kept], found.shift]),
-        )
-        atoms = is_stale[batch.system][:, None]
-        reference = self._reference.moved(
-            torch.where(atoms, batch.positions, self._reference.positions),
-            torch.where(is_stale[:, None, None], batch.cell, self._reference.cell),
-        )
-        self._renew(reference, pairs, len(stale))
+        self.searched += batch.n_systems
+        return True
 
 
 def _same_layout(one: Batch, other: Batch) -> bool:

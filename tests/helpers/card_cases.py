@@ -15,6 +15,7 @@ from atomsim.batch import Batch, Evaluation
 from atomsim.batching.capacity import Capacity, device_capacity, evaluate, evaluate_all
 from atomsim.distill.labelling import label
 from atomsim.dynamics import Langevin, Member, Schedule, run, start
+from atomsim.errors import StorageError
 from atomsim.mep.neb import neb
 from atomsim.models.chgnet.potential import Chgnet
 from atomsim.models.load import load_potential
@@ -25,6 +26,8 @@ from atomsim.relaxation import RelaxSettings, iter_relax
 from helpers.counting import OnCard, StepCounts, count_steps
 from helpers.pretended_card import Counts, device, pretended_card
 from helpers.random_mace import random_mace
+
+TWO = Capacity(systems=2)
 
 
 @pytest.fixture
@@ -93,7 +96,7 @@ def test_a_cluster_is_what_it_is_on_the_cpu(card: Counts, chgnet: Chgnet) -> Non
 @pytest.mark.parametrize("method", ["newton", "fire"])
 def test_relaxations_end_where_they_end_on_the_cpu(card: Counts, chgnet: Chgnet, method: str) -> None:
     systems = [salt(n, 5.2 + 0.2 * n) for n in range(2)]
-    settings = RelaxSettings(method=method, fmax_eV_per_A=0.05, max_steps=5, check_minimum=False)
+    settings = RelaxSettings(method=method, fmax_eV_per_A=0.05, max_steps=3, check_minimum=False)
     there = dict(
         iter_relax(systems, on_card(chgnet).double, settings, capacity=Capacity(systems=1 if method == "fire" else 2))
     )
@@ -108,10 +111,12 @@ def test_bound_starts_and_symmetric_systems_are_relaxed_as_on_the_cpu(card: Coun
     there, here = LennardJones(device=device()), LennardJones()
     for how in ({"starts": 2, "check_minimum": False}, {"keep_symmetry": True, "max_steps": 5}, {"cell": False}):
         settings = RelaxSettings(fmax_eV_per_A=0.02, **how)
-        for (_, one), (_, other) in zip(
-            iter_relax([argon(1)], there, settings), iter_relax([argon(1)], here, settings), strict=True
-        ):
-            assert one.energy == pytest.approx(other.energy, abs=1e-6)
+        room = None if settings.keep_symmetry else TWO  # measured once: some twenty evaluations
+        ((_, one),) = iter_relax([argon(1)], there, settings, capacity=room)
+        ((_, other),) = iter_relax([argon(1)], here, settings)
+        assert one.energy == pytest.approx(other.energy, abs=1e-6)
+    ((_, refused),) = iter_relax([Atoms()], there, RelaxSettings())
+    assert refused.status == "invalid"
 
 
 def test_hessians_labels_and_dynamics_are_those_of_the_cpu(card: Counts) -> None:
@@ -147,11 +152,24 @@ def test_a_batch_is_packed_by_what_the_device_says_of_its_memory(
     assert device_capacity(broken, sample) == Capacity(systems=1)
     assert "no such kernel" in caplog.text
 
+    def full(batch: Batch) -> Evaluation:
+        if batch.n_systems > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return potential(batch)
+
+    assert device_capacity(full, sample).memory is not None  # by what did fit
+
+    def without_disk(batch: Batch) -> None:
+        raise StorageError("no space left on device")
+
+    with pytest.raises(StorageError):
+        device_capacity(without_disk, sample)
+
 
 def counted(card: Counts, chgnet: Chgnet, method: str, count: int) -> StepCounts:
     potential = OnCard(on_card(chgnet), card)
     settings = RelaxSettings(
-        method=method, max_steps=14, fmax_eV_per_A=0.001, check_minimum=False, finish_in_double=False
+        method=method, max_steps=10, fmax_eV_per_A=0.001, check_minimum=False, finish_in_double=False
     )
     systems = [salt(n, 5.5) for n in range(count)]
     return count_steps(systems, potential, settings, card)
@@ -161,12 +179,11 @@ def counted(card: Counts, chgnet: Chgnet, method: str, count: int) -> StepCounts
 def test_a_step_asks_a_device_little_and_no_more_for_more_systems(
     card: Counts, chgnet: Chgnet, method: str, of_optimizer: int
 ) -> None:
-    few, many = (counted(card, chgnet, method, count) for count in (2, 6))
+    few, many = (counted(card, chgnet, method, count) for count in (2, 5))
     for found in (few, many):
         assert found.evaluation <= 700
         assert found.optimizer <= of_optimizer
-        assert found.waits_of_most <= 3
-        assert found.waits_of_all <= 5  # the start and searches for neighbours included
+        assert found.waits_of_all <= 3  # a mean: the start and searches for neighbours included
     assert many.optimizer <= 1.1 * few.optimizer
     assert many.evaluation <= 1.1 * few.evaluation
 
@@ -181,7 +198,8 @@ def hop() -> tuple[Atoms, Atoms]:
 
 @pytest.mark.parametrize("search", ["follow", "band"])
 def test_paths_and_proofs_are_those_of_the_cpu(card: Counts, search: str) -> None:
-    settings = {"images": 3, "search": search, "fmax_eV_per_A": 0.01, "starts": 2, "prefactor": search == "band"}
+    bands = search == "band"
+    settings = {"images": 3, "search": search, "fmax_eV_per_A": 0.01, "starts": 1 + bands, "prefactor": bands}
     there, here = (
         neb(*hop(), LennardJones(onset_A=4.5, cutoff_A=5.2, device=where), **settings)
         for where in (device(), torch.device("cpu"))
@@ -201,7 +219,7 @@ def test_a_saddle_is_left_and_a_large_cell_relaxed_as_on_the_cpu(card: Counts) -
     ):
         settings = RelaxSettings(max_steps=60, **how)
         (_, there), (_, here) = (
-            next(iter(iter_relax([start], LennardJones(device=where), settings)))
+            next(iter(iter_relax([start], LennardJones(device=where), settings, capacity=TWO)))
             for where in (device(), torch.device("cpu"))
         )
         assert there.status == here.status
