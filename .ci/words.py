@@ -1,4 +1,4 @@
-"""The word list of ``make lint``: words of this code's former dialect, long files and long functions.
+"""The word list of ``make lint``: words of this code's former dialect, long files and functions, loose modules.
 
 Run in the root of the repository; prints ``file:line: what`` for each finding and ends with 1 if there is any.
 """
@@ -56,6 +56,8 @@ FIRST = re.compile(r"(What|Of|How|Whether|Who|Why)\b")
 """Beginnings of docstrings that leave out their subject."""
 LONGEST_FILE, LONGEST_FUNCTION, LONG_FUNCTIONS = 320, 60, 2
 """Lines of a file; lines of a function without its docstring; functions that may be longer."""
+LOOSE_MODULES = 6
+"""Modules at the package's root."""
 
 
 def main() -> int:
@@ -64,6 +66,9 @@ def main() -> int:
     lengthy = [f for path in sorted(Path("atomsim").rglob("*.py")) for f in functions(path)]
     if len(lengthy) > LONG_FUNCTIONS:
         found += lengthy
+    loose = [p.name for p in sorted(Path("atomsim").glob("*.py")) if p.name != "__init__.py"]
+    if len(loose) > LOOSE_MODULES:
+        found.append(f"atomsim: {len(loose)} modules beside folders, at most {LOOSE_MODULES}: {', '.join(loose)}")
     for line in found:
         print(line)
     return int(bool(found))

@@ -1,14 +1,16 @@
-"""Every error that a user can cause, each worth one clear line.
+"""Every error that a user can cause, each worth one clear line, and checks of single settings that raise them.
 
 A message says what was found, what was wanted and what to do next.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Any
 
 UNIT = re.compile(r"(_(eV|per|atom|A|A2|A3|GPa|K|V|deg|fs|ps|s|h))+$")
@@ -63,3 +65,41 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(f"interrupted; {done} results had finished and are in .results")
         self.results = results
         """Results that had finished, in the verb's own type."""
+
+
+def check_number(
+    key: str, value: Any, wanted: str, *, above: float = -math.inf, low: float = -math.inf, high: float = math.inf
+) -> None:
+    """Refuse what is not a finite number above ``above`` and from ``low`` to ``high``.
+
+    Raises:
+        InputError: naming the key.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    try:
+        finite = number and math.isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        finite = False
+    if not (finite and value > above and low <= value <= high):
+        raise InputError(f"found {key}={value!r}, wanted {wanted}")
+
+
+def check_whole(key: str, value: Any, wanted: str, *, low: int, high: float = math.inf) -> None:
+    """Refuse what is not a whole number from ``low`` to ``high``; 2.0 is not one either.
+
+    Raises:
+        InputError: naming the key.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not (whole and low <= int(value) <= high):
+        raise InputError(f"found {key}={value!r}, wanted {wanted}")
+
+
+def check_flag(key: str, value: Any) -> None:
+    """Refuse what is neither true nor false.
+
+    Raises:
+        InputError: naming the key.
+    """
+    if type(value).__name__ not in ("bool", "bool_"):  # NumPy's too, which is not imported here
+        raise InputError(f"found {key}={value!r}, wanted True or False")

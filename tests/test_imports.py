@@ -78,6 +78,7 @@ HEAVY = (
     ("what", "more"),
     [
         ("import atomsim", ("ase", "numpy", "pydantic")),
+        ("import atomsim.cli", ("ase", "numpy", "pydantic", "rich.console")),
         ("from atomsim.tasks import kind_of, kinds; [kind_of(name).Settings for name in kinds()]", ()),
     ],
 )

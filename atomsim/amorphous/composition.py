@@ -13,8 +13,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 
-from atomsim.checks import check_whole
-from atomsim.errors import InputError
+from atomsim.errors import InputError, check_whole
 from atomsim.structures.charges import ANIONS, HIGHEST, formal_charges, held_charges
 from atomsim.types import IntArray
 

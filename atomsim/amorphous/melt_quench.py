@@ -14,13 +14,12 @@ from functools import cached_property
 from ase import Atoms
 
 from atomsim.batch import Batch
-from atomsim.checks import check_number
 from atomsim.dynamics.integrators import CellRescaling, Integrator, Langevin
 from atomsim.dynamics.run import Limits, Member, Snapshot, run
 from atomsim.dynamics.schedule import Schedule, Stage
 from atomsim.dynamics.state import MDState
 from atomsim.dynamics.velocities import start
-from atomsim.errors import InputError
+from atomsim.errors import InputError, check_number
 from atomsim.models.interface import EnergyModel, device_of
 from atomsim.relaxation import RelaxSettings, iter_relax
 

@@ -15,8 +15,7 @@ from atomsim.amorphous.contacts import contact_matrix, ionic_radius, ionic_volum
 from atomsim.amorphous.packing import SWEEPS, Bodies, random_rotation, separate
 from atomsim.amorphous.rocksalt import crystal_grain, fill, rocksalt_cell
 from atomsim.amorphous.units import UNITS, units_in
-from atomsim.checks import check_number, check_whole
-from atomsim.errors import InputError
+from atomsim.errors import InputError, check_number, check_whole
 from atomsim.types import FloatArray
 from atomsim.units import PER_G_CM3
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from ase.data import atomic_masses, atomic_numbers
 
-from atomsim.checks import check_number
-from atomsim.errors import InputError
+from atomsim.errors import InputError, check_number
 from atomsim.units import FARADAY_MAH
 
 SUM_TOLERANCE = 1e-3

@@ -18,8 +18,7 @@ from atomsim.analysis.hop_count import Hops, count_hops
 from atomsim.analysis.msd import msd_by_atom, without_drift
 from atomsim.analysis.regime import Exponent, exponents, fit_lags, start_of_diffusion
 from atomsim.analysis.slope import covariance_matrix, slope_weights
-from atomsim.checks import check_number
-from atomsim.errors import InputError
+from atomsim.errors import InputError, check_number
 from atomsim.types import FloatArray
 from atomsim.units import CM2_PER_A2
 

@@ -10,8 +10,7 @@ import numpy as np
 from ase import Atoms
 from matscipy.neighbours import neighbour_list
 
-from atomsim.checks import check_number
-from atomsim.errors import InputError
+from atomsim.errors import InputError, check_number
 from atomsim.types import FloatArray
 
 Pair = tuple[str, str]

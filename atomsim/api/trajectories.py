@@ -10,8 +10,7 @@ from typing import Any
 
 from atomsim.analysis.msd import unwrapped as joined
 from atomsim.api.dynamics import Dynamics
-from atomsim.checks import check_flag, check_number
-from atomsim.errors import InputError
+from atomsim.errors import InputError, check_flag, check_number
 from atomsim.io.trajectories import MIN_FRAMES, Frames, frames_of, read_frames
 
 WANTED = "files of trajectories, folders of runs, results of atomsim.md, or lists of ASE Atoms"

@@ -9,8 +9,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, Self
 
-from atomsim.checks import check_number, check_whole
-from atomsim.errors import InputError
+from atomsim.errors import InputError, check_number, check_whole
 from atomsim.units import GPA
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from atomsim.checks import check_flag, check_number, check_whole
-from atomsim.errors import InputError, nearest
+from atomsim.errors import InputError, check_flag, check_number, check_whole, nearest
 
 METHODS = ("newton", "lbfgs", "fire")
 CURVATURES = ("host", "springs")

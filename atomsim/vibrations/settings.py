@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from atomsim.checks import check_flag, check_number, check_whole
+from atomsim.errors import check_flag, check_number, check_whole
 
 
 @dataclass(frozen=True)

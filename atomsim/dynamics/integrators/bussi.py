@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from atomsim.batch import Batch
-from atomsim.checks import check_number
 from atomsim.dynamics.integrators.nve import VelocityVerlet
 from atomsim.dynamics.integrators.splitting import check_timestep
 from atomsim.dynamics.noise import Purpose, generator
 from atomsim.dynamics.state import MDState
+from atomsim.errors import check_number
 from atomsim.models.interface import EnergyModel
 from atomsim.units import KB
 

@@ -19,12 +19,11 @@ import torch
 from torch import Tensor
 
 from atomsim.batch import Batch
-from atomsim.checks import check_flag, check_number
 from atomsim.dynamics.integrators.bussi import rescaled
 from atomsim.dynamics.integrators.splitting import check_timestep, drift, evaluate, finished, kick, transform
 from atomsim.dynamics.noise import Purpose, normals
 from atomsim.dynamics.state import MDState
-from atomsim.errors import InputError
+from atomsim.errors import InputError, check_flag, check_number
 from atomsim.models.interface import EnergyModel
 from atomsim.units import GPA, KB
 

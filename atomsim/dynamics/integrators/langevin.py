@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from atomsim.batch import Batch
-from atomsim.checks import check_number
 from atomsim.dynamics.integrators.splitting import check_timestep, drift, evaluate, finished, kick
 from atomsim.dynamics.noise import Purpose
 from atomsim.dynamics.state import MDState
 from atomsim.dynamics.velocities import thermal_noise
+from atomsim.errors import check_number
 from atomsim.models.interface import EnergyModel
 
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from atomsim.checks import check_number
 from atomsim.dynamics.state import MDState
+from atomsim.errors import check_number
 from atomsim.models.interface import EnergyModel
 from atomsim.units import ACCELERATION
 
