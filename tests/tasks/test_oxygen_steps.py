@@ -14,6 +14,7 @@ from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_to_json
 from atomsim.oxygen.summary import ion_content, summary_of
 from atomsim.store.records import Record
+from atomsim.structures.pairs import KINDS
 from atomsim.tasks import dimerize, oxygen
 from atomsim.tasks.base import Context
 
@@ -42,7 +43,8 @@ def dimers(atoms: Atoms, **keys):
 
 def test_a_task_is_a_pair_and_says_which():
     (task,) = dimers(salt())
-    assert task.tags["pair_kind"] in dimerize.KINDS
+    assert task.tags["pair_kind"] in KINDS
+    assert dimerize.Settings(structures=["a"]).kinds == list(KINDS)
     assert task.tags["multiplicity"] == 24
     assert dimerize._pair_of(task).length_A == pytest.approx(4.2 / 2**0.5, abs=1e-5)
     assert dimerize.cost(task, dimerize.Settings(structures=["x"])) == pytest.approx(8 * 12)
