@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
 
 from atomsim.analysis.thermochemistry import require_molecule
-from atomsim.batching.capacity import Capacity
 from atomsim.errors import AtomsimError
 from atomsim.models.interface import EnergyModel
 from atomsim.models.shared import Shared
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 from atomsim.structures.prototypes import load_prototype
-from atomsim.structures.vacancies import Vacancy, image_distance
+from atomsim.structures.vacancies import image_distance
 
 OXYGEN_FMAX = 0.005
 """Largest force on O2, eV/Å."""
@@ -38,24 +36,6 @@ class Oxygen:
     def per_atom(self) -> float:
         """½E(O2), eV."""
         return 0.5 * self.energy_eV
-
-
-@dataclass(frozen=True)
-class VacancyEnergy:
-    """A vacancy and what it costs."""
-
-    key: Hashable
-    vacancy: Vacancy
-    unrelaxed_eV: float
-    """Against ½E(O2) per oxygen, other atoms where they were, eV."""
-    relaxed_eV: float
-    """The same after relaxing, eV; NaN where that failed."""
-    relaxation: Relaxation = field(repr=False)
-
-    @property
-    def status(self) -> str:
-        """Status of the relaxation."""
-        return self.relaxation.status
 
 
 def oxygen_molecule(potential: EnergyModel, atoms: Atoms | None = None, shared: Shared | None = None) -> Oxygen:
@@ -85,34 +65,3 @@ def oxygen_molecule(potential: EnergyModel, atoms: Atoms | None = None, shared: 
     require_molecule(bond, box)
     moment = None if found.magmoms is None else float(np.abs(found.magmoms).mean())
     return Oxygen(found.energy, bond, box, moment, found.force_calls)
-
-
-def vacancy_energies(
-    intact: Relaxation,
-    vacancies: Sequence[tuple[Hashable, Vacancy]],
-    potential: EnergyModel,
-    oxygen: Oxygen,
-    settings: RelaxSettings,
-    capacity: Capacity | None = None,
-) -> list[VacancyEnergy]:
-    """Compute formation energies of vacancies in one crystal, all in one batch.
-
-    E_f = E(without) − E(intact) + n ½E(O2).
-
-    Args:
-        intact: the crystal, relaxed with the same settings.
-        vacancies: key and vacancy of each.
-        potential: the potential.
-        oxygen: its molecule.
-        settings: how to relax; ``cell`` decides whether the cell may follow.
-        capacity: how much to evaluate at once.
-    """
-    systems = [v.made_in(intact.atoms) for _, v in vacancies]
-    relaxed = dict(iter_relax(systems, potential, settings, capacity=capacity))
-    found = []
-    for n, (key, vacancy) in enumerate(vacancies):
-        zero = intact.energy - len(vacancy.sites) * oxygen.per_atom
-        r = relaxed[n]
-        end = r.energy - zero if r.converged else float("nan")
-        found.append(VacancyEnergy(key, vacancy, r.initial_energy - zero, end, r))
-    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations_with_replacement, product
 from typing import Any
 
@@ -113,11 +113,6 @@ def continuous(frames: Sequence[Atoms]) -> list[Atoms]:
 def same_atoms(a: Atoms, b: Atoms) -> bool:
     """Tell two structures that are frames of one scene, by their atoms."""
     return len(a) == len(b) and bool((a.numbers == b.numbers).all())
-
-
-def with_markers(scene: Scene, markers: Sequence[Marker]) -> Scene:
-    """Return a scene with further markers."""
-    return replace(scene, markers=(*scene.markers, *markers))
 
 
 def _marker(marker: Marker) -> dict[str, Any]:

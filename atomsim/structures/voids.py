@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import spglib
 from ase import Atoms
-from ase.data import chemical_symbols
 from ase.geometry import minkowski_reduce
 from scipy.spatial import Voronoi, cKDTree
 
@@ -149,17 +148,3 @@ def _void(fractional: np.ndarray, atoms: Atoms, anion: np.ndarray, given: np.nda
         cation_A=float(cations.min()) if cations.size else float("inf"),
         coordination=int((to_anions < FIRST_SHELL * to_anions[0]).sum()),
     )
-
-
-def mobile_radius(ion: str) -> float:
-    """Ionic radius of a mobile ion, Å (Shannon, Acta Cryst. A 32, 751 (1976), six-fold).
-
-    Raises:
-        InputError: if the ion is not known.
-    """
-    radii = {"Li": 0.76, "Na": 1.02, "K": 1.38, "Mg": 0.72, "Ag": 1.15, "Zn": 0.74, "Ca": 1.00}
-    if ion not in radii:
-        known = ", ".join(radii)
-        hint = "" if ion in chemical_symbols else " it is not an element;"
-        raise InputError(f"no ionic radius for {ion!r};{hint} known mobile ions are {known}")
-    return radii[ion]
