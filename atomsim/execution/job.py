@@ -51,7 +51,7 @@ class Engine:
     loader: str = LOADER
     """``module:function`` that makes the potential, in this process and in the others."""
     checkpoints: str | None = None
-    """Folder where evaluations are kept, so that an interrupted task resumes (``worker.checkpoint``)."""
+    """Folder where evaluations are kept, so that an interrupted task resumes (``execution.checkpoint``)."""
     checkpoints_before: tuple[str, ...] = ()
     """Folders of those who ran the same tasks earlier; read, never written."""
     checkpoint_s: float = 30.0
