@@ -180,8 +180,9 @@ def train(
     threads = str(recipe.train.threads)
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-m", "mace.cli.run_train", *arguments(recipe, known, folder, seed, epochs, device)]
-    with log.open("a", encoding="utf-8") as record:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own arguments
+    with (
+        log.open("a", encoding="utf-8") as record,
+        subprocess.Popen(  # noqa: S603 - our own interpreter, our own arguments
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -189,7 +190,8 @@ def train(
             env=environment,
             cwd=folder,
             pass_fds=[] if lock is None else [lock],
-        )
+        ) as process,
+    ):
         assert process.stdout is not None
         try:
             for line in process.stdout:
@@ -201,7 +203,6 @@ def train(
         finally:
             if process.poll() is None:
                 process.terminate()
-            process.wait()
     model = folder / "student.model"
     if process.returncode != 0 or not model.is_file():
         raise AtomsimError(f"training failed ({ending(process.returncode)}): {_complaint(log)}; see {log}")

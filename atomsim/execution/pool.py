@@ -79,6 +79,10 @@ class Child:
     def stop(self) -> None:
         """Let it end: it ends when nothing more can come."""
         self.stopping = True
+        self.close()
+
+    def close(self) -> None:
+        """Close the pipe to it, if it is open."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -124,6 +128,7 @@ class Pool:
     def ended(self, child: Child) -> TaskOutcome | None:
         """Deal with a process that is gone: a task that was alone is tried again, then given up; others part."""
         self.children.remove(child)
+        child.close()
         self.free.append(child.slot)
         code, left = _exit_code(child.process), tuple(child.tasks.values())
         if not left:
@@ -229,12 +234,13 @@ def _job_line(job: Job, engine: Engine) -> dict[str, Any]:
 def _listen(child: Child, replies: SimpleQueue[tuple[Child, dict[str, Any] | None]]) -> None:
     """Pass on what a process says; None when it has ended."""
     assert child.process.stdout is not None
-    for line in child.process.stdout:
-        try:
-            reply = json.loads(line)
-        except ValueError:  # torn by a kill
-            break
-        replies.put((child, reply))
+    with child.process.stdout as output:
+        for line in output:
+            try:
+                reply = json.loads(line)
+            except ValueError:  # torn by a kill
+                break
+            replies.put((child, reply))
     replies.put((child, None))
 
 
@@ -250,6 +256,7 @@ def _kill(pool: Pool) -> None:
         child.process.kill()
     for child in pool.children:
         child.process.wait()
+        child.close()
 
 
 def _exit_code(process: subprocess.Popen[bytes]) -> int:
