@@ -11,6 +11,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
+from atomsim.api.potentials import Loaded
 from atomsim.batch import Batch, Evaluation
 from atomsim.batching.capacity import Capacity, device_capacity, evaluate, evaluate_all
 from atomsim.distill.labelling import label
@@ -117,6 +118,8 @@ def test_bound_starts_and_symmetric_systems_are_relaxed_as_on_the_cpu(card: Coun
         assert one.energy == pytest.approx(other.energy, abs=1e-6)
     ((_, refused),) = iter_relax([Atoms()], there, RelaxSettings())
     assert refused.status == "invalid"
+    engine = Loaded(there).engine(None)
+    assert (engine.device, engine.processes, engine.load()) == ("card:0", 1, there)
 
 
 def test_hessians_labels_and_dynamics_are_those_of_the_cpu(card: Counts) -> None:
