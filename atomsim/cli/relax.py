@@ -73,6 +73,7 @@ def relax(
       atomsim relax slab.cif --no-cell --potential chgnet-r2scan
     """  # noqa: D301 - click's mark for lines that must not be joined
     from atomsim.api.relax import relax as relax_them
+    from atomsim.api.relaxed import Relaxations
     from atomsim.execution.pool import available_cores
     from atomsim.io.write import check_target, default_name, write_structures
     from atomsim.store.export import annotated
@@ -90,6 +91,7 @@ def relax(
             found = relax_them(items, loaded, settings=settings, processes=cores or None, progress=progress)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"{target.name} was not written; 'atomsim run' keeps what is finished") from error
+    assert isinstance(found, Relaxations)  # as many were given, be it one
     write_structures(target, [annotated(r.record) for r in found if r.record.structure is not None], checked=True)
     _print(target, list(found), skipped, as_json)
     if skipped or not all(r.ok for r in found):
