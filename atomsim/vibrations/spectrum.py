@@ -136,7 +136,9 @@ def frequencies(phonon: Phonopy, q: Sequence[FloatArray]) -> FloatArray:
 
 def modes_at(phonon: Phonopy, q: Sequence[float]) -> tuple[FloatArray, Any]:
     """Return frequencies, THz, (n_modes,), and eigenvectors in columns, (3 n, n_modes), complex."""
-    return phonon.get_frequencies_with_eigenvectors(list(q))
+    phonon.run_qpoints([list(q)], with_eigenvectors=True)
+    found: Any = phonon.qpoints
+    return np.array(found.frequencies[0]), np.array(found.eigenvectors[0])
 
 
 def mesh_of(phonon: Phonopy, primitive: Atoms, mesh_A: float) -> Mesh:
