@@ -136,9 +136,7 @@ def frequencies(phonon: Phonopy, q: Sequence[FloatArray]) -> FloatArray:
 
 def modes_at(phonon: Phonopy, q: Sequence[float]) -> tuple[FloatArray, Any]:
     """Return frequencies, THz, (n_modes,), and eigenvectors in columns, (3 n, n_modes), complex."""
-    phonon.run_qpoints([list(q)], with_eigenvectors=True)
-    found: Any = phonon.qpoints
-    return np.array(found.frequencies[0]), np.array(found.eigenvectors[0])
+    return phonon.get_frequencies_with_eigenvectors(list(q))
 
 
 def mesh_of(phonon: Phonopy, primitive: Atoms, mesh_A: float) -> Mesh:
