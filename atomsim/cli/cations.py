@@ -15,7 +15,7 @@ from atomsim.cli.barriers import written_campaign
 from atomsim.cli.neb import PotentialOption
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
-from atomsim.errors import InputError
+from atomsim.errors import InputError, counted
 from atomsim.io.files import require_folder_name
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _print_doping(records: list[Record]) -> None:
     show.print_table(columns, rows)
     for p in paired_layers(records):
         if p.what in ("slab_A", "gap_A", "spacing_A"):
-            words = f"{p.mean:+.4f} Å over {p.n} pairs" + (
+            words = f"{p.mean:+.4f} Å over {counted(p.n, 'pair')}" + (
                 "" if p.resolved else ", no difference resolved" if p.n > 3 else ", too few for an interval"
             )
             sys.stdout.write(f"{p.site}: {p.what.removesuffix('_A')} {p.undoped:.4f} Å, with the dopant {words}\n")

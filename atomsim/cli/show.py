@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from atomsim.errors import counted
+
 if TYPE_CHECKING:
     from atomsim.campaign.file import Step
     from atomsim.campaign.observer import StepSummary
@@ -95,7 +97,10 @@ class PlainProgress:
     def step_started(self, step: Step, total: int, done: int) -> None:
         """Say how much there is to do."""
         self.total, self.done = total, done
-        self.say(f"step {step.number} {step.name} ({step.kind}): {total} tasks" + (f", {done} done" if done else ""))
+        self.say(
+            f"step {step.number} {step.name} ({step.kind}): {counted(total, 'task')}"
+            + (f", {done} done" if done else "")
+        )
 
     def force_calls(self, number: int) -> None:
         """Say nothing: one line for each finished task is enough."""

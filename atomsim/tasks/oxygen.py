@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from atomsim.constraints.rules import require_unconstrained
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.store.records import Record, Task, count_statuses, record_of, total_calls
@@ -82,6 +83,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     for host in hosts:
         try:
             check_structure(host.atoms, context.elements)
+            require_unconstrained(host.atoms, "a vacancy that stands for all alike by symmetry")
             tasks += _of_host(host, settings, context)
         except InputError as error:
             raise InputError(f"step {context.step!r}: {host.label}: {error}") from error
@@ -92,6 +94,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     references.append(("oxygen", _molecule(settings, inputs, context)))
     for role, origin in references:
         check_structure(origin.atoms, context.elements)
+        require_unconstrained(origin.atoms, f"step {context.step!r}, which counts from its energy at rest,")
         tasks.append(_task(replace(origin, label=f"{role} {origin.label}"), {"role": role}, settings, context))
     return tasks
 
