@@ -220,7 +220,7 @@ def finish_line(summary: StepSummary) -> str:
 def _ending(record: Record) -> str:
     parts = [record.status]
     if "force_calls" in record.values:
-        parts.append(f"{record.values['force_calls']} force calls")
+        parts.append(counted(record.values["force_calls"], "force call"))
     if "energy_per_atom_eV" in record.values:
         parts.append(f"{record.values['energy_per_atom_eV']:.4f} eV/atom")
     return ", ".join(parts) + (f": {record.message}" if record.message else "")

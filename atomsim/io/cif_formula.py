@@ -14,7 +14,7 @@ FACTOR = re.compile(r"^(\d*\.?\d*).*$", re.DOTALL)
 
 
 def declared_formula(block: CifBlock) -> dict[str, float] | None:
-    """Return the atoms of each element in the declared formula, those of hydrates too; None where it is not readable."""
+    """Return the atoms of each element in the declared formula, hydrates included; None where it is not readable."""
     text = block.value("_chemical_formula_sum")
     text = re.sub(r"~(\d+)~", r"\1", text or "")
     total: dict[str, float] = {}

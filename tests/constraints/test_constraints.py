@@ -23,6 +23,7 @@ from ase.io import write
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner, Result
 
+from atomsim import evaluate as atomsim_evaluate
 from atomsim.cli import app
 from atomsim.constraints.formats import from_selective_dynamics, selective_dynamics
 from atomsim.errors import InputError
@@ -253,6 +254,20 @@ def test_work_on_what_is_alike_by_symmetry_refuses_constraints_by_name(kind, key
     module = kind_of(kind)
     with pytest.raises(InputError, match=rf"constraints \({name}\)"):
         module.expand(module.Settings(**keys), inputs, Context("s", potential_name="p", potential_sha256="a" * 64))
+
+
+def test_dynamics_refuse_a_symmetry_before_they_start_and_an_evaluation_does_not_mind_it():
+    salt = bulk("MgO", "rocksalt", 4.2, cubic=True)
+    held = salt.copy()
+    held.set_constraint(FixSymmetry(salt.copy()))
+    md = kind_of("md")
+    settings = md.Settings(structures=["held"], temperature_K=[300.0], duration_ps=0.01)
+    with pytest.raises(InputError, match=r"held: .* FixSymmetry constraint"):
+        md.expand(settings, {"held": [made_of(held, "held")]}, Context("s"))
+    found = atomsim_evaluate([held, salt], "lj-test", device="cpu")
+    assert [r.status for r in found] == ["done", "done"]
+    assert found[0].energy == found[1].energy
+    assert [type(c) for c in found[0].atoms.constraints] == [FixSymmetry]
 
 
 def made_of(atoms, label):

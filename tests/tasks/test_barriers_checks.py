@@ -17,6 +17,7 @@ from atomsim.campaign.file import load_campaign
 from atomsim.campaign.run import run_campaign
 from atomsim.errors import InputError
 from atomsim.execution.job import Engine
+from atomsim.models.load import load_potential
 from atomsim.models.pair import LennardJones
 from atomsim.store.run_folder import read_run
 from atomsim.tasks import barriers
@@ -112,6 +113,30 @@ class Counted(LennardJones):
     def __call__(self, batch: Batch) -> Evaluation:
         self.calls += 1
         return super().__call__(batch)
+
+
+def test_the_potential_itself_and_a_name_twice_are_no_check(folder: Path) -> None:
+    settings = load_campaign(folder / "copper.toml").steps[0].settings
+    morse = load_potential("morse", device="cpu")
+    two = load_potential(str(folder / "models" / "two.model#a"), device="cpu", trust_file=True)
+    for own, words, why in (
+        (morse, ["morse"], "morse is the potential that is to be checked"),
+        (two, ["lj-test", "models/two.model#a"], "two.model#a is the potential"),
+        (two, ["models/two.model#b", "lj-test", "lj-test"], "lj-test is named twice"),
+    ):
+        context = Context(
+            "hops", base_dir=folder, trust_file=True, potential_name=own.name, potential_sha256=own.sha256
+        )
+        with pytest.raises(InputError, match=f"check_with: .*{why}"):
+            barriers.expand(settings.model_copy(update={"check_with": words}), {}, context)
+    argon = Counted(onset_A=4.5, cutoff_A=5.2)
+    crystal = bulk("Ar", cubic=True)
+    for verb in (atomsim.relax, atomsim.evaluate):
+        with pytest.raises(InputError, match="is the potential that is to be checked"):
+            verb(crystal, argon, check_with=[argon])
+    with pytest.raises(InputError, match="is the potential that is to be checked"):
+        atomsim.neb(crystal, crystal, argon, check_with=argon)
+    assert argon.calls == 0
 
 
 UNFIT = [("lj-tst", "did you mean 'lj-test'"), ("mace-na-ru-o", "Cu is not known to"), ("gone.model", "gone.model")]
