@@ -52,9 +52,9 @@ def further_elements(settings: Any, context: Context) -> dict[str, frozenset[int
         InputError: naming step and key, if one is not at hand.
     """
     names = getattr(settings, "check_with", ())
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"step {context.step!r}: check_with: {twice[0]} is named twice; leave one out")
     try:
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise InputError(f"{twice[0]} is named twice; leave one out")
         return {name: known_elements(name, context) for name in names}
     except InputError as error:
         raise InputError(f"step {context.step!r}: check_with: {error}") from error
