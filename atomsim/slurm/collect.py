@@ -133,7 +133,7 @@ def _searchable(record: Record) -> dict[str, float]:
         for key, value in content.items():
             if not isinstance(value, int | float) or not math.isfinite(value):
                 continue
-            name = re.sub(r"\W", "_", key)
+            name = re.sub(r"\W", "_", key, flags=re.ASCII)
             try:
                 Formula(name, strict=True)
                 taken = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -246,6 +247,14 @@ def test_help_imports_nothing_heavy() -> None:
     code = f"import sys, atomsim.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "[]"
+
+
+def test_one_thing_is_singular(folder: Path) -> None:
+    shown = atomsim("run", "mine.toml", "-n", "0")
+    page = (folder / "runs" / "mine" / "report.html").read_text(encoding="utf-8")
+    counts = re.findall(r"(?<![\d.,])\b1 (?:force calls|tasks|structures|records|steps|atoms)\b", shown.output + page)
+    assert not counts
+    assert "1 task" in shown.output
 
 
 def commands(group=None, path: tuple[str, ...] = ()):
