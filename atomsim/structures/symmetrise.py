@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 import spglib
@@ -53,8 +55,9 @@ def symmetrised(atoms: Atoms, symprec_A: float | None = None) -> Symmetrised:
         InputError: if spglib finds no symmetry at the tolerance given.
     """
     best: tuple[int, Symmetrised] | None = None
+    look = cache(partial(_at, atoms))
     for tolerance in TOLERANCES_A if symprec_A is None else (symprec_A,):
-        found = _at(atoms, tolerance)
+        found = look(tolerance)
         if found is None:
             continue
         if symprec_A is None and best is not None and (found[0] <= best[0] or found[1].noise_A > LARGEST_NOISE_A):
@@ -63,10 +66,12 @@ def symmetrised(atoms: Atoms, symprec_A: float | None = None) -> Symmetrised:
     if best is None:
         wanted = "atoms that do not overlap" if symprec_A is None else "another symprec_A"
         raise InputError(f"{atoms.get_chemical_formula()}: spglib finds no symmetry; want {wanted}")
-    return (best if symprec_A is not None else _averaged(atoms, best))[1]
+    return (best if symprec_A is not None else _averaged(atoms, best, look))[1]
 
 
-def _averaged(atoms: Atoms, best: tuple[int, Symmetrised]) -> tuple[int, Symmetrised]:
+def _averaged(
+    atoms: Atoms, best: tuple[int, Symmetrised], look: Callable[[float], tuple[int, Symmetrised] | None]
+) -> tuple[int, Symmetrised]:
     """Look for more operations than those found, with atoms moved to the mean of all their images.
 
     spglib puts an orbit where one of its atoms is, and the origin where some atoms have it: where all atoms are noisy,
@@ -75,7 +80,7 @@ def _averaged(atoms: Atoms, best: tuple[int, Symmetrised]) -> tuple[int, Symmetr
     alone = best[0] == 1
     limit = LARGEST_P1_NOISE_A if alone else LARGEST_NOISE_A
     for tolerance in (*TOLERANCES_A, *P1_TOLERANCES_A) if alone else TOLERANCES_A:
-        found = _at(atoms, tolerance)
+        found = look(tolerance)
         if found is None or found[0] <= best[0]:
             continue
         mean = _mean_of_images(atoms, found[1], tolerance)

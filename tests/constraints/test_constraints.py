@@ -261,7 +261,7 @@ def test_dynamics_refuse_a_symmetry_before_they_start_and_an_evaluation_does_not
     held = salt.copy()
     held.set_constraint(FixSymmetry(salt.copy()))
     md = kind_of("md")
-    settings = md.Settings(structures=["held"], temperature_K=[300.0], duration_ps=0.01)
+    settings = md.Settings(structures=["held"], temperature_K=[300.0], duration_ps=0.1)
     with pytest.raises(InputError, match=r"held: .* FixSymmetry constraint"):
         md.expand(settings, {"held": [made_of(held, "held")]}, Context("s"))
     found = atomsim_evaluate([held, salt], "lj-test", device="cpu")
