@@ -12,6 +12,7 @@ from ase.io import write
 from random_mace import random_mace
 
 import atomsim
+from atomsim import catalog
 from atomsim.batch import Batch, Evaluation
 from atomsim.campaign.file import load_campaign
 from atomsim.campaign.run import run_campaign
@@ -19,6 +20,8 @@ from atomsim.errors import InputError
 from atomsim.execution.job import Engine
 from atomsim.models.load import load_potential
 from atomsim.models.pair import LennardJones
+from atomsim.slurm.dry_run import dry_start
+from atomsim.slurm.profile import read_profile
 from atomsim.store.run_folder import read_run
 from atomsim.tasks import barriers
 from atomsim.tasks.base import Context
@@ -152,6 +155,9 @@ def test_an_unfit_further_potential_is_found_before_the_host_is_relaxed(word, re
     with pytest.raises(InputError, match=reason):
         run_campaign(load_campaign(tmp_path / "b.toml"), tmp_path / "run", engine)
     assert not any(read_run(tmp_path / "run")[1].values())
+    profile = read_profile(catalog.folder("slurm") / "cpu-only.toml")
+    with pytest.raises(InputError, match=reason):
+        dry_start(load_campaign(tmp_path / "b.toml"), tmp_path / "submitted", engine, profile)
     argon = Counted(onset_A=4.5, cutoff_A=5.2)
     with pytest.raises(InputError, match=reason.replace("Cu", "Ar")):
         atomsim.migration(bulk("Ar", cubic=True), "Ar", argon, check_with=word)
