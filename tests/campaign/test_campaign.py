@@ -171,18 +171,18 @@ def test_shipped_workflows_pass_the_check(path: Path) -> None:
     campaign = load_campaign(path)
     card = load_card(campaign.header.potential)
     potential = cast(Potential, SimpleNamespace(name=card.name, sha256="a" * 64, elements=card.numbers))
-    few = {"orderings": 1, "per_site": 1}  # the plan is the same, and soon made
-    steps = tuple(
-        replace(step, settings=step.settings.model_copy(update={k: few[k] for k in few.keys() & fields_of(step)}))
-        for step in campaign.steps
-    )
-    plans = plan(replace(campaign, steps=steps), potential)
+    plans = plan(replace(campaign, steps=tuple(map(with_few_tasks, campaign.steps))), potential)
     assert [p.name for p in plans] == [step.name for step in campaign.steps]
-    assert all(p.tasks is None or p.tasks > 0 for p in plans)
+    assert all(p.tasks is None or p.at_most or p.tasks > 0 for p in plans)
 
 
-def fields_of(step: Step) -> set[str]:
-    return set(type(step.settings).model_fields)
+def with_few_tasks(step: Step) -> Step:
+    """A step of the same structures and keys, whose plan is soon made."""
+    few = {"orderings": 1, "per_site": 1, "seeds": [1]}
+    if step.kind == "delithiate":
+        few["x_per_formula_unit"] = sorted({max(x := step.settings.x_per_formula_unit), min(x)}, reverse=True)
+    known = few.keys() & type(step.settings).model_fields.keys()
+    return replace(step, settings=step.settings.model_copy(update={key: few[key] for key in known}))
 
 
 ELECTRODE = """

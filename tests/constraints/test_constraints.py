@@ -266,7 +266,7 @@ def test_dynamics_refuse_a_symmetry_before_they_start_and_an_evaluation_does_not
         md.expand(settings, {"held": [made_of(held, "held")]}, Context("s"))
     found = atomsim_evaluate([held, salt], "lj-test", device="cpu")
     assert [r.status for r in found] == ["done", "done"]
-    assert found[0].energy == found[1].energy
+    assert found[0].energy_eV == found[1].energy_eV
     assert [type(c) for c in found[0].atoms.constraints] == [FixSymmetry]
 
 
