@@ -47,6 +47,11 @@ def note_once(note: str) -> None:
         sys.stderr.write(f"note: {note}\n")
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: ``1 task``, ``2 tasks``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``" did you mean 'x'?"`` for the closest known word, or an empty string.
 
@@ -62,7 +67,7 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, results: Any) -> None:
         done = len(results) if hasattr(results, "__len__") else 0
-        super().__init__(f"interrupted; {done} results had finished and are in .results")
+        super().__init__(f"interrupted; {counted(done, 'result')} had finished, see .results")
         self.results = results
         """Results that had finished, in the verb's own type."""
 

@@ -203,6 +203,7 @@ def test_a_path_is_kept_in_a_run_too(tmp_path):
     assert first.record == again.record
     assert first.ok
     assert first.plot().get_xlabel().endswith("Å")
-    checked = atomsim.neb(start, end, argon, images=3, fmax_eV_per_A=0.01, check_with=[argon])
-    assert checked.checks["LennardJones"].barrier_eV == pytest.approx(first.barrier_eV, abs=1e-9)
+    deeper = LennardJones(epsilon_eV=2 * argon.epsilon_eV, onset_A=4.5, cutoff_A=5.2)
+    checked = atomsim.neb(start, end, argon, images=3, fmax_eV_per_A=0.01, check_with=[deeper])
+    assert checked.checks["LennardJones"].barrier_eV == pytest.approx(2 * first.barrier_eV, abs=1e-9)
     assert checked.barrier_eV == first.barrier_eV

@@ -18,7 +18,7 @@ from atomsim.analysis.hop_count import Hops, count_hops
 from atomsim.analysis.msd import msd_by_atom, without_drift
 from atomsim.analysis.regime import Exponent, exponents, fit_lags, start_of_diffusion
 from atomsim.analysis.slope import covariance_matrix, slope_weights
-from atomsim.errors import InputError, check_number
+from atomsim.errors import InputError, check_number, counted
 from atomsim.types import FloatArray
 from atomsim.units import CM2_PER_A2
 
@@ -142,7 +142,11 @@ def _verdict(hops: Hops, found: Displacements, local: list[Exponent], *, flows: 
     if flows:
         return "the framework flows: it moves as the ions do, so that this is no diffusion in a solid", None
     if hops.number < MIN_HOPS:
-        kind = "caged: no ion has hopped" if hops.number == 0 else f"{hops.number} hops, wanted {MIN_HOPS} or more"
+        kind = (
+            "caged: no ion has hopped"
+            if hops.number == 0
+            else f"{counted(hops.number, 'hop')}, wanted {MIN_HOPS} or more"
+        )
         return f"{kind}; run longer or hotter", None
     start = start_of_diffusion(local)
     if any(e.surely_above for e in local[len(local) // 2 :]) or (start is not None and _drifts(found, start)):

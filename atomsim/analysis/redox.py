@@ -25,7 +25,7 @@ IONS = {"Li": 1, "Na": 1, "K": 1, "Mg": 2, "Ca": 2, "Zn": 2, "Al": 3}
 SPIN_ONLY: dict[str, dict[int, float]] = {
     "Ru": {4: 2.0, 5: 3.0, 6: 2.0},  # d⁴ low spin, d³, d²
     "Mn": {2: 5.0, 3: 4.0, 4: 3.0},  # high spin
-    "Co": {3: 0.0, 4: 1.0},  # low spin
+    "Co": {2: 3.0, 3: 0.0, 4: 1.0},  # high-spin Co²⁺, low spin above
     "Ni": {2: 2.0, 3: 1.0, 4: 0.0},  # low spin Ni³⁺
     "Ti": {3: 1.0, 4: 0.0},
 }

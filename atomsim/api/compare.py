@@ -14,7 +14,7 @@ from atomsim.api.inputs import items_of
 from atomsim.api.potentials import resolve
 from atomsim.api.relaxed import Evaluation, Evaluations, Relaxation, Relaxations
 from atomsim.api.views import axes, table_html
-from atomsim.errors import InputError
+from atomsim.errors import InputError, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +113,8 @@ class Comparison:
         return drawn
 
     def __repr__(self) -> str:
-        return f"<Comparison {self.names[0]} and {self.names[1]}: {len(self.evaluated[0])} structures, {self.status}>"
+        structures = counted(len(self.evaluated[0]), "structure")
+        return f"<Comparison {self.names[0]} and {self.names[1]}: {structures}, {self.status}>"
 
     def _repr_html_(self) -> str:
         facts = [(k, f"{v:.4g}") for k, v in asdict(self.summary).items() if v is not None]

@@ -12,7 +12,7 @@ import numpy as np
 
 from atomsim.api.results import Result
 from atomsim.api.views import axes
-from atomsim.errors import InputError
+from atomsim.errors import InputError, counted
 from atomsim.store.artifacts import Artifact, artifacts_of, open_artifact
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Trajectory:
         return Frame(time, values, atoms)
 
     def __repr__(self) -> str:
-        return f"<Trajectory: {len(self)} frames every {self.interval_fs:g} fs>"
+        return f"<Trajectory: {counted(len(self), 'frame')} every {self.interval_fs:g} fs>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -66,7 +66,7 @@ class Call:
     def all(self, structures: Any, one: type[R], many: type[S]) -> R | S:
         """Return one result for one structure, and a sequence for many."""
         how = How(self.loaded, check_processes(self.processes), run_path(self.run), self.progress)
-        others = [remember(resolve(p, self.device)) for p in listed(self.check_with)]
+        others = others_of(self.check_with, self.loaded, self.device)
         _ = self.settings  # refused before structures are read
         items, single = items_of(structures)
         items = checked(items, self.loaded.potential, self.settings)
@@ -130,6 +130,22 @@ def changed(keys: Mapping[str, Any], settings: Any) -> dict[str, Any]:
     fields = type(settings).model_fields
     found = {key: getattr(settings, key) for key in keys}
     return {key: value for key, value in found.items() if value != fields[key].get_default(call_default_factory=True)}
+
+
+def others_of(check_with: Any, loaded: Loaded, device: str) -> list[Loaded]:
+    """Return further potentials.
+
+    Raises:
+        InputError: if one is not at hand, or is the potential that is to be checked.
+    """
+    found = [remember(resolve(p, device)) for p in listed(check_with)]
+    for other in found:
+        if other.potential.sha256 == loaded.potential.sha256:
+            raise InputError(
+                f"check_with: {other.potential.name} is the potential that is to be checked, and agrees with itself; "
+                "name another one"
+            )
+    return found
 
 
 def listed(check_with: Any) -> list[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from atomsim.api.arguments import made, verb
 from atomsim.api.inputs import Item, one_item
 from atomsim.api.views import axes, table_html
-from atomsim.errors import InputError, nearest
+from atomsim.errors import InputError, counted, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -206,7 +206,7 @@ class Hops:
         return iter(self.rows)
 
     def __repr__(self) -> str:
-        return f"<Hops {self.label}: {len(self)} hops of {self.ion}, {self.space_group}>"
+        return f"<Hops {self.label}: {counted(len(self), 'hop')} of {self.ion}, {self.space_group}>"
 
     def _repr_html_(self) -> str:
         rows = [_columns(row) for row in self]

@@ -189,7 +189,7 @@ def _problem(item: Item, potential: Any, settings: Any) -> str:
 
     try:
         check_structure(item.atoms, getattr(potential, "elements", None))
-        require_supported(item.atoms, symmetry=True)
+        require_supported(item.atoms, symmetry=not hasattr(settings, "ensemble"))  # dynamics keep none
         if settings is not None and hasattr(settings, "keep_symmetry"):
             from atomsim.tasks.relax import check_constraints
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from atomsim.api.arguments import made, verb
-from atomsim.api.each import changed, listed
+from atomsim.api.each import changed, others_of
 from atomsim.api.execution import How, Plan, Planned, execute, run_path
 from atomsim.api.inputs import one_item
 from atomsim.api.path_results import MinimumEnergyPath, PathCheck
@@ -107,7 +107,7 @@ def neb(
     keys = {key: value for key, value in locals().items() if key in NEB_KEYS}
     step = made(Settings, {"start": "start", "end": "end", **keys})
     loaded = remember(resolve(potential, device))
-    others = [resolve(p, device) for p in listed(check_with)]
+    others = others_of(check_with, loaded, device)
     given = {name: [one_item(what, name)] for name, what in (("start", start), ("end", end))}
     planned = Planned("path", "neb", {"start": "start", "end": "end", **changed(keys, step)})
     plan = Plan("path", (planned,), given, seed)

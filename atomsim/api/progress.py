@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from atomsim.errors import InputError
+from atomsim.errors import InputError, counted
 
 if TYPE_CHECKING:
     from atomsim.campaign.observer import RunObserver
@@ -104,7 +104,7 @@ class Bar:
             self.bar.start()
         if self.task is None:
             self.task = self.bar.add_task(self.name, total=self.total, calls="")
-        self.bar.update(self.task, completed=self.done, calls=f"{self.calls} force calls")
+        self.bar.update(self.task, completed=self.done, calls=counted(self.calls, "force call"))
 
     def close(self) -> None:
         """End the bar, if it was shown."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from atomsim.analysis.msd import unwrapped as joined
 from atomsim.api.dynamics import Dynamics
-from atomsim.errors import InputError, check_flag, check_number
+from atomsim.errors import InputError, check_flag, check_number, counted
 from atomsim.io.trajectories import MIN_FRAMES, Frames, frames_of, read_frames
 
 WANTED = "files of trajectories, folders of runs, results of atomsim.md, or lists of ASE Atoms"
@@ -88,7 +88,9 @@ def _of_run(path: Path) -> list[Frames]:
 def _of_result(result: Dynamics) -> Frames:
     trajectory = result.trajectory
     if len(trajectory) < MIN_FRAMES:
-        raise InputError(f"{result.label}: found {len(trajectory)} frames, wanted {MIN_FRAMES} or more; run longer")
+        raise InputError(
+            f"{result.label}: found {counted(len(trajectory), 'frame')}, wanted {MIN_FRAMES} or more; run longer"
+        )
     a, b, c = trajectory.pbc
     return Frames(
         result.label,

@@ -64,6 +64,21 @@ def plan(campaign: Campaign, potential: Potential | None, *, trust_file: bool = 
     return plans
 
 
+def check_further(campaign: Campaign, potential: Potential | None, *, trust_file: bool = False) -> None:
+    """Refuse further potentials (``check_with``) of any step that are not at hand or not fit for its elements.
+
+    Args:
+        campaign: with all its steps.
+        potential: its potential, where a step needs one.
+        trust_file: allow those that no card pins.
+
+    Raises:
+        InputError: naming the step and the potential.
+    """
+    if any(getattr(step.settings, "check_with", ()) for step in campaign.steps):
+        plan(campaign, potential, trust_file=trust_file)
+
+
 def _stand_ins(step: Step, tasks: Sequence[Task], context: Context, records: dict[str, list[Record]]) -> list[Record]:
     """Records of a step: its own where they cost nothing, else the structures it starts from."""
     if step.module.NEEDS_POTENTIAL:

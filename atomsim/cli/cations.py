@@ -13,6 +13,7 @@ from atomsim.cli.neb import PotentialOption
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
 from atomsim.cli.steps import Hosts, Out, engine_of, names_of, numbers_of, print_run, run_steps, sources_of, step_lines
+from atomsim.errors import counted
 
 if TYPE_CHECKING:
     from atomsim.store.records import Record
@@ -153,7 +154,7 @@ def _print_doping(records: list[Record]) -> None:
     show.print_table(columns, rows)
     for p in paired_layers(records):
         if p.what in ("slab_A", "gap_A", "spacing_A"):
-            words = f"{p.mean:+.4f} Å over {p.n} pairs" + (
+            words = f"{p.mean:+.4f} Å over {counted(p.n, 'pair')}" + (
                 "" if p.resolved else ", no difference resolved" if p.n > 3 else ", too few for an interval"
             )
             sys.stdout.write(f"{p.site}: {p.what.removesuffix('_A')} {p.undoped:.4f} Å, with the dopant {words}\n")

@@ -12,7 +12,7 @@ import typer
 from atomsim.cli import show
 from atomsim.cli.diffusion import time_fs
 from atomsim.cli.options import in_options, options_of, speaks_options
-from atomsim.cli.show import Device, Json, Processes
+from atomsim.cli.show import Device, Json
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def amorphize(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/glass-FORMULA.")] = None,
     potential: Annotated[str, typer.Option("--potential", "-p", help="Name or path of a model.")] = "chgnet-0.3.0",
     device: Device = None,
-    processes: Processes = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes on a CPU, one thread each; all cores if not given.", min=0)
+    ] = None,  # -n is the number of atoms
     as_json: Json = False,
 ) -> None:
     """Make glasses by melt, quench and anneal in a run folder; the same command again resumes.

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atomsim.errors import counted
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -96,7 +98,10 @@ class PlainProgress:
     def step_started(self, step: Step, total: int, done: int) -> None:
         """Say how much there is to do."""
         self.total, self.done = total, done
-        self.say(f"step {step.number} {step.name} ({step.kind}): {total} tasks" + (f", {done} done" if done else ""))
+        self.say(
+            f"step {step.number} {step.name} ({step.kind}): {counted(total, 'task')}"
+            + (f", {done} done" if done else "")
+        )
 
     def force_calls(self, number: int) -> None:
         """Say nothing: one line for each finished task is enough."""
@@ -228,7 +233,7 @@ def _escaped(text: str) -> str:
 def _ending(record: Record) -> str:
     parts = [record.status]
     if "force_calls" in record.values:
-        parts.append(f"{record.values['force_calls']} force calls")
+        parts.append(counted(record.values["force_calls"], "force call"))
     if "energy_per_atom_eV" in record.values:
         parts.append(f"{record.values['energy_per_atom_eV']:.4f} eV/atom")
     return ", ".join(parts) + (f": {record.message}" if record.message else "")

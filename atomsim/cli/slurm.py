@@ -14,7 +14,7 @@ import typer
 from atomsim.cli import show
 from atomsim.cli.clusters import clusters
 from atomsim.cli.show import Json, Loader, PotentialName, TrustFile
-from atomsim.errors import InputError
+from atomsim.errors import InputError, counted
 
 if TYPE_CHECKING:
     from atomsim.slurm.plan_report import PlanReport
@@ -147,9 +147,10 @@ def cancel(folder: RunDir, as_json: Json = False) -> None:
     if as_json:
         show.print_json({"cancelled": done.names, "left": done.left, "ending": done.ending})
     else:
-        ending = f" ({done.ending} jobs are ending)" if done.ending else ""
+        ending = f" (ending: {counted(done.ending, 'job')})" if done.ending else ""
         sys.stdout.write(
-            f"{len(done.names)} submissions cancelled{ending}; 'atomsim resume {folder}' continues it later\n"
+            f"{counted(len(done.names), 'submission')} cancelled{ending}; "
+            f"'atomsim resume {folder}' continues it later\n"
         )
         for line in done.left:
             sys.stdout.write(f"left in the queue: {line}; call 'atomsim cancel {folder}' again in a minute\n")

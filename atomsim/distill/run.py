@@ -36,7 +36,7 @@ from atomsim.distill.recipe import Recipe
 from atomsim.distill.sampling import all_frames_of, frame_sources, seed_of, within
 from atomsim.distill.training import Statistics, statistics, train, trained_model, write_training
 from atomsim.distill.validation import examine
-from atomsim.errors import AtomsimError, InputError
+from atomsim.errors import AtomsimError, InputError, counted
 from atomsim.io.files import make_folder, replacing, require_folder_name, write_atomically
 from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
@@ -102,7 +102,7 @@ def collect(recipe: Recipe, teacher: Potential, out: Path, say: Say = lambda _: 
             if len(frames) < len(made):
                 write_atomically(path.with_suffix(".left-out"), f"{len(made) - len(frames)}\n")
             write_frames(path, frames)
-            say(f"{job.name}: {len(frames)} frames")
+            say(f"{job.name}: {counted(len(frames), 'frame')}")
 
 
 def left_out(out: Path) -> int:

@@ -17,7 +17,7 @@ from atomsim.batching.memory import Load
 from atomsim.dynamics.integrators import Integrator
 from atomsim.dynamics.schedule import Schedule
 from atomsim.dynamics.state import MDState
-from atomsim.errors import InputError
+from atomsim.errors import InputError, counted
 from atomsim.models.interface import EnergyModel
 
 
@@ -209,15 +209,15 @@ def _verdict(force: float, growth: float, step: int, limits: Limits, fault: Faul
     if fault is not None:
         return fault.status, f"step {step}: {fault.message}"
     if math.isnan(force):
-        return "not_a_number", f"energies or forces are no numbers after {step} steps; shorten the time step"
+        return "not_a_number", f"energies or forces are no numbers after {counted(step, 'step')}; shorten the time step"
     if force > limits.max_force_eV_per_A:
         return "exploded", (
-            f"largest force {force:.3g} eV/Å after {step} steps, wanted at most {limits.max_force_eV_per_A:g}; "
-            "relax the start, shorten the time step, or try another potential"
+            f"largest force {force:.3g} eV/Å after {counted(step, 'step')}, wanted at most "
+            f"{limits.max_force_eV_per_A:g}; relax the start, shorten the time step, or try another potential"
         )
     if growth > limits.max_volume_factor:
         return "exploded", (
-            f"volume changed {growth:.2f}-fold within {step} steps; lower the temperature, raise the pressure, or keep "
-            "the cell"
+            f"volume changed {growth:.2f}-fold within {counted(step, 'step')}; lower the temperature, "
+            "raise the pressure, or keep the cell"
         )
     return None

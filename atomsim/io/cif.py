@@ -23,11 +23,14 @@ from numpy.typing import NDArray
 from atomsim.errors import InputError
 from atomsim.io.cif_block import CifBlock, parse_number
 from atomsim.io.cif_check import check_with_gemmi, format_formula, formula_fault
+from atomsim.io.cif_formula import declared_formula
 from atomsim.io.cif_sites import Site, composition, element, read_sites
 from atomsim.io.expansion import closest, expand
 from atomsim.io.symmetry import Declared, Symmetry, declared, listed
 from atomsim.io.text import read_text
 
+FLAT = 1e-4
+"""Volume over the product of the lengths below which a cell is flat and has no atoms."""
 DEUTERON_U = 2.01410177812
 """Mass of deuterium, u (AME2020)."""
 LOOSE = 0.02
@@ -36,9 +39,9 @@ TIGHT = 2e-4
 """The same where it decides between settings."""
 NO_PAIR_A = 0.45
 """No two nuclei are closer than this, Å (H–H is 0.74 Å); gemmi takes images within 0.4 Å for one atom."""
-PLAIN = {0x2212: "-", 0xA0: " ", 0x1A: None} | {0x2080 + digit: str(digit) for digit in range(10)}
-"""Characters that mean others: the minus sign, a blank that does not break, the end of a file, subscripts.
-Those that mean nothing to a reader must not become ``?``, which says that a value is not known."""
+PLAIN = {0x2212: "-", 0xA0: " ", 0xB7: "*", 0x2022: "*", 0x1A: None} | {0x2080 + n: str(n) for n in range(10)}
+"""Characters that mean others: the minus sign, a blank that does not break, dots of hydrates, the end of a file,
+subscripts. Those that mean nothing to a reader must not become ``?``, which says that a value is not known."""
 OTHER_KINDS = {
     "_atom_site_moment": "a magnetic CIF",
     "_space_group_symop_magn": "a magnetic CIF",
@@ -104,7 +107,7 @@ def _read_block(block: CifBlock) -> Atoms:
     if block.column("_atom_site_fract_x") is None:
         return _molecule(block)
     cell = _cell(block)
-    formula = _formula(block)
+    formula = declared_formula(block)
     sites = read_sites(block, formula)
     if not sites:
         raise InputError(f"{block.where} has no structure, or one without atoms; want at least one atom")
@@ -138,7 +141,7 @@ def _cell(block: CifBlock) -> NDArray[np.float64]:
         cell = np.asarray(cellpar_to_cell([*lengths, *angles]))
     except (AssertionError, ValueError):
         cell = np.zeros((3, 3))
-    if not np.isfinite(cell).all() or np.linalg.det(cell) <= 0:
+    if not np.isfinite(cell).all() or np.linalg.det(cell) <= FLAT * np.prod(lengths):
         raise InputError(f"{block.where}: no cell has the angles {angles}°; correct them")
     return cell
 
@@ -149,28 +152,8 @@ def _molecule(block: CifBlock) -> Atoms:
             f"{block.where} has Cartesian coordinates only ({block.first(['_atom_site_cartn_'])}), as mmCIF; want "
             "_atom_site_fract_x, _y and _z: export it as an ordinary CIF"
         )
-    sites = read_sites(block, _formula(block), "Cartn")
+    sites = read_sites(block, declared_formula(block), "Cartn")
     return _atoms([s.symbol for s in sites], np.array([s.position for s in sites]), None)
-
-
-def _formula(block: CifBlock) -> dict[str, float] | None:
-    text = block.value("_chemical_formula_sum")
-    text = re.sub(r"~(\d+)~", r"\1", text or "").replace(",", " ").strip("() \n")
-    text = re.sub(r"\s+\d*[+-]$", "", text)  # a charge
-    tokens = text.split()
-    if len(tokens) > 1 and all(parse_number(t) is not None for t in tokens[1::2]):  # Li 2 O 1
-        text = " ".join(symbol + count for symbol, count in zip(tokens[::2], [*tokens[1::2], ""], strict=False))
-    if len(tokens) > 1 and all(re.fullmatch(r"[A-Z]{1,2}[\d.]*", t) for t in tokens):  # CO1 LI1 O2
-        text = " ".join(t.capitalize() for t in tokens)
-    parts = re.findall(r"([A-Z][a-z]?)(\d*\.?\d*)", text)
-    if not parts or any(s not in atomic_numbers and s != "D" for s, _ in parts):
-        return None
-    if re.sub(r"[\s'\"]", "", text) != "".join(s + n for s, n in parts):
-        return None
-    total: dict[str, float] = {}
-    for symbol, count in parts:
-        total[symbol] = total.get(symbol, 0.0) + float(count or 1)
-    return total
 
 
 def _units(block: CifBlock) -> float | None:
@@ -217,7 +200,7 @@ def _check_formula(block: CifBlock, crystal: Crystal, formula: Mapping[str, floa
 def _check_group(block: CifBlock, crystal: Crystal, words: Declared) -> None:
     """Refuse operations of another group than the declared one, unless all its atoms are there all the same."""
     number = crystal.symmetry.number
-    n_declared = sum((_formula(block) or {}).values()) * (_units(block) or 0)
+    n_declared = sum((declared_formula(block) or {}).values()) * (_units(block) or 0)
     known = words.number is not None or n_declared == len(crystal.symbols)
     if words.text and not known and len(crystal.symmetry.rotations) == 1:
         raise InputError(

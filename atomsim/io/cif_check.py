@@ -46,7 +46,9 @@ def formula_fault(built: Mapping[str, int], declared: Mapping[str, float], units
     if np.ptp(ratios) > 2 * error * ratios.max():
         return f"{found} the same proportions: add missing atoms, or correct the formula or the space group"
     ratio = float(np.median(ratios))
-    allowed = (1.0, units or float(max(1, round(ratio))))
+    allowed = [units or float(max(1, round(ratio)))]
+    if not (units and any(n % units for n in built.values())):  # else Z units are not in the cell, so it is not all
+        allowed.append(1.0)
     if not any(abs(ratio / a - 1) < 2 * error for a in allowed if a > 0):
         return f"{found} {'as many' if units else 'at least one formula unit'}: correct the space group or Z"
     return None

@@ -18,8 +18,10 @@ FULL = 1 - 1e-3
 """Occupancy from which a site counts as full."""
 TOO_FULL = 1.1
 """Occupancy above which a number is no occupancy: refined ones may exceed 1 by their s.u."""
-DUMMIES = {"Va", "Vac", "Vc", "Cg", "Cnt", "Du", "Dum"}
-"""Letters of labels that stand for vacancies, ring centres and other dummies, never for V, C, …"""
+DUMMIES = {"Va", "Vac", "Vc", "Cg", "Cnt", "Du", "Dum", "Wat", "Hoh", "Ree"}
+"""Letters of labels that stand for vacancies, ring centres, other dummies, water and rare earths, never for V, C, …"""
+SEVERAL = re.compile(r"H2O|[A-Z][a-z]?[\d.]*\s*[/,:&|;][\s\d.]*[A-Z]|[A-Z][a-z]{3}")
+"""Labels of water, of a mixed site (Fe/Mn) and words (Lithium), from which no element is taken."""
 HEAVIEST = 83
 """Atomic number up to which capitals in a label are taken for a symbol (CO1 is Co), not beyond (PO1 may be P or Po)."""
 KIND = re.compile(r"\d*([A-Za-z]+)(?:\d*\.?\d*[+-]|[+-]\d*\.?\d*|\d*)")
@@ -157,7 +159,7 @@ def _candidates(label: str, formula: Mapping[str, float]) -> list[str]:
     """Return the elements that a label may begin with; capitals are a symbol (CO1: Co) or name a neighbour (HO1)."""
     match = re.match(r"[A-Za-z]+", label)
     letters = match[0] if match else ""
-    if letters.capitalize() in DUMMIES:
+    if letters.capitalize() in DUMMIES or SEVERAL.match(label):
         return []
     two, one = letters[:2].capitalize(), letters[:1].upper()
     candidates = [c for c in dict.fromkeys((two, one)) if _known(c) and (c != "D" or c in formula)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ase.data import atomic_numbers
 
-from atomsim.errors import InputError
+from atomsim.errors import InputError, counted
 from atomsim.io.text import read_text
 
 COUNTS_LINE = 5
@@ -61,7 +61,8 @@ def _check_number(path: Path, lines: list[str], counts_line: int) -> None:
         found += 1
     if found != wanted:
         raise InputError(
-            f"{path}: {wanted} atoms but {found} positions; correct the numbers of atoms, or the positions"
+            f"{path}: {counted(wanted, 'atom')} but {counted(found, 'position')}; "
+            "correct the numbers of atoms, or the positions"
         )
 
 

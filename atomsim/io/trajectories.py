@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from atomsim.errors import InputError
+from atomsim.errors import InputError, counted
 
 MIN_FRAMES = 3
 CLOCKS = ("time_fs", "time_ps", "time", "Time", "step", "Step", "timestep", "Timestep")
@@ -94,7 +94,9 @@ def frames_of(structures: Iterable[Atoms], source: str) -> Frames:
         cells.append(atoms.cell.array.copy())
         clocks.append(atoms.info)
     if first is None or len(positions) < MIN_FRAMES:
-        raise InputError(f"{source}: found {len(positions)} frames, wanted {MIN_FRAMES} or more; write more of them")
+        raise InputError(
+            f"{source}: found {counted(len(positions), 'frame')}, wanted {MIN_FRAMES} or more; write more of them"
+        )
     a, b, c = (bool(p) for p in first.pbc)
     return Frames(
         source, first.numbers.copy(), np.array(positions), np.array(cells), (a, b, c), _interval_of(clocks, source)

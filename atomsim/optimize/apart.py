@@ -6,6 +6,7 @@ import torch
 from ase.data import covalent_radii
 
 from atomsim.batch import Batch
+from atomsim.errors import counted
 from atomsim.models.neighbors import neighbor_list
 
 OVERLAP = 0.4
@@ -24,6 +25,9 @@ def fallen_apart(batch: Batch, cutoff: float) -> str:
     distance = pairs.vectors(batch).norm(dim=1)
     inside = int((distance < radii[pairs.i] + radii[pairs.j]).sum()) // 2
     if inside:
-        return f"{inside} pairs of atoms overlap"
+        return f"{inside} pairs of atoms overlap" if inside > 1 else "a pair of atoms overlaps"
     alone = batch.n_atoms - len(torch.unique(pairs.i))
-    return f"{alone} of {batch.n_atoms} atoms have no other within {cutoff:g} Å" if cutoff > 0 and alone else ""
+    if cutoff <= 0 or not alone:
+        return ""
+    verb = "has" if alone == 1 else "have"
+    return f"{alone} of {counted(batch.n_atoms, 'atom')} {verb} no other within {cutoff:g} Å"

@@ -27,7 +27,7 @@ RESTARTS = 3
 """Departures from saddles before a relaxation is given up as one."""
 UNCHECKED = "could not be checked for a saddle: the potential failed on a small displacement"
 """Message of what converged and could not be looked at."""
-UNSETTLED = "found no mode of negative curvature and could not exclude one"
+UNSETTLED = "the search for a saddle's mode was given up before it was sure"
 """The same of what has so many soft modes, or so bad a preconditioner, that the search was given up."""
 
 
@@ -105,8 +105,15 @@ def _look(outcomes: list[Outcome], potential: EnergyModel, space: Space, seed: i
         elif math.isnan(curvature):
             found = replace(found, message=UNCHECKED)
         elif not settled:
-            found = replace(found, message=f"{UNSETTLED}: the lowest found is {curvature:.2f} eV/Å²")
+            found = replace(found, message=_unsettled(curvature))
         yield found, Group(outcome.key, displaced.take([n]), outcome.inverse_hessian)
+
+
+def _unsettled(curvature: float) -> str:
+    return (
+        f"{UNSETTLED}: the lowest curvature found is {curvature:.2f} eV/Å², and a saddle has one below {NEGATIVE:g}; "
+        "to be sure relax again from more noise"
+    )
 
 
 def _curvature(outcome: Outcome, space: Space) -> Any:

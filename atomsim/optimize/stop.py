@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from atomsim.batching.capacity import Fault
+from atomsim.errors import counted
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,23 @@ def verdict(
     if math.isnan(force):
         return (
             "not_a_number",
-            f"the potential gave NaN after {steps} steps; look at the start for atoms too close",
+            f"the potential gave NaN after {counted(steps, 'step')}; look at the start for atoms too close",
         )
     if force > stop.exploded_force:
         return "exploded", (
-            f"largest force {force:.3g} eV/Å after {steps} steps; "
+            f"largest force {force:.3g} eV/Å after {counted(steps, 'step')}; "
             "look at the start for atoms too close, or try another potential"
         )
     if wrong:
         return "exploded", (
-            f"volume changed {grown:.2f}-fold and {wrong} after {steps} steps; "
+            f"volume changed {grown:.2f}-fold and {wrong} after {counted(steps, 'step')}; "
             "start from a cell nearer to the crystal's, fix the cell, or try another potential"
         )
     if force <= stop.fmax:
         return "converged", ""
     if steps >= stop.max_steps:
         return "max_steps", (
-            f"largest force {force:.4f} eV/Å after {steps} steps, wanted {stop.fmax}; raise max_steps and run again"
+            f"largest force {force:.4f} eV/Å after {counted(steps, 'step')}, wanted {stop.fmax}; "
+            "raise max_steps and run again"
         )
     return None

@@ -51,13 +51,24 @@ def oxygen_molecule(potential: EnergyModel, atoms: Atoms | None = None, shared: 
         AtomsimError: if it does not relax.
     """
     given = load_prototype("O2").atoms if atoms is None else atoms
-    how = RelaxSettings(fmax_eV_per_A=OXYGEN_FMAX, cell=False)
-
-    def relaxed() -> Relaxation:
-        return next(iter_relax([given], potential, how))[1]
-
     key = ("O2", given.positions.tobytes(), given.cell.array.tobytes())
-    found = relaxed() if shared is None else shared.get(potential, key, relaxed)
+    if shared is None:
+        return as_molecule(relaxed_oxygen(potential, given))
+    return as_molecule(shared.get(potential, key, lambda: relaxed_oxygen(potential, given)))
+
+
+def relaxed_oxygen(potential: EnergyModel, atoms: Atoms) -> Relaxation:
+    """Relax O2 in a box, which is kept."""
+    return next(iter_relax([atoms], potential, RelaxSettings(fmax_eV_per_A=OXYGEN_FMAX, cell=False)))[1]
+
+
+def as_molecule(found: Relaxation) -> Oxygen:
+    """Return the molecule that O2 in a box has relaxed to.
+
+    Raises:
+        InputError: if its bond is outside 1.15–1.30 Å or the box is small.
+        AtomsimError: if it did not relax.
+    """
     if not found.converged:
         raise AtomsimError(f"O2 did not relax ({found.status}: {found.message}); use another potential")
     bond = float(found.atoms.get_distance(0, 1, mic=True))

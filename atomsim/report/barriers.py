@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from atomsim.errors import counted
 from atomsim.hopping.summary import changed_symmetry, host_summaries, missing_hops, state_energies
 from atomsim.report.barriers_charts import histogram_chart, profile_charts, threshold_chart, x_chart
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Table
@@ -64,11 +65,11 @@ def _notices(step: str, records: Sequence[Record]) -> list[Notice]:
         ranked = sorted(apart, key=lambda r: -r.values["barrier_spread_eV"])
         lines = [f"{r.label}: {r.values['barrier_spread_eV']:.3f} eV between potentials" for r in ranked]
         text = "Worth a density-functional calculation first, the most in need at the top."
-        found.append(Notice("warning", f"{step}: potentials disagree on {len(apart)} barriers", text, lines))
+        found.append(Notice("warning", f"{step}: potentials disagree on {counted(len(apart), 'barrier')}", text, lines))
     left_out = {(r.tags["host"], *entry[:2]) for r in records for entry in r.tags.get("left_out", [])}
     if left_out:
         lines = [f"{host}, {name}: {why}" for host, name, why in sorted(left_out)]
-        found.append(Notice("note", f"{step}: {len(left_out)} hops were not computed", "", lines))
+        found.append(Notice("note", f"{step}: not computed: {counted(len(left_out), 'hop')}", "", lines))
     changed = {r.tags["host"]: changed_symmetry(r.tags) for r in records if "space_group_before" in r.tags}
     if changed:
         lines = [f"{host}: {text}" for host, text in changed.items()]

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from atomsim.analysis.agreement import Agreement, RelaxedAgreement, summarise
+from atomsim.errors import counted
 from atomsim.io.files import write_atomically
 from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Notice, Number, Panel, Section, Series, Table
 from atomsim.report.html import page
@@ -60,7 +61,7 @@ def write_comparison(
     paths = [folder / "report.html", folder / "static.csv", *([folder / "relaxed.csv"] if relaxed else [])]
     text = page(
         title=f"{names[1]} against {names[0]}",
-        subtitle=f"{len(rows)} structures",
+        subtitle=counted(len(rows), "structure"),
         headlines=headlines,
         notices=_notices(relaxed, sound),
         sections=sections,

@@ -9,6 +9,7 @@ import numpy as np
 from atomsim.analysis.published import doping_values
 from atomsim.cations.doped import Paired, Preference, paired_layers, preferences, voltage_shifts
 from atomsim.cations.states import nearest_states
+from atomsim.errors import counted
 from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Notice, Number, Panel, Section, Series, Table
 from atomsim.report.parts import Part
 from atomsim.report.style import BLUE, GREEN, VERMILION
@@ -34,7 +35,7 @@ def dope_part(step: str, records: Sequence[Record]) -> Part:
     blocks += [c for c in (_layer_chart(layers),) if c is not None]
     blocks += [_layer_table(layers), _published(records, layers), _voltages(records), _states(records), _cells(records)]
     bad = [f"{r.label}: {r.status}: {r.message}" for r in records if not r.good]
-    notices = [Notice("warning", f"{step}: {len(bad)} cells did not converge", "", bad)] if bad else []
+    notices = [Notice("warning", f"{step}: {counted(len(bad), 'cell')} did not converge", "", bad)] if bad else []
     blocks = [b for b in blocks if not (isinstance(b, Table) and not b.rows)]
     return Part(tuple(_headlines(found, layers)), tuple(notices), (Section(step, "Doping", blocks, LEAD),))
 
@@ -48,7 +49,7 @@ def _headlines(found: Sequence[Preference], layers: Sequence[Paired]) -> list[Nu
     sums = [p for p in layers if p.what == "spacing_A"]
     if sums:
         p = max(sums, key=lambda q: q.n)
-        words = f"± {p.error:.3f} over {p.n} pairs, on {p.site}, x = {p.x:g}"
+        words = f"± {p.error:.3f} over {counted(p.n, 'pair')}, on {p.site}, x = {p.x:g}"
         numbers.append(Number("Layer spacing with the dopant", f"{p.mean:+.4f}", "Å", words))
     return numbers
 
@@ -100,7 +101,7 @@ def _layer_chart(layers: Sequence[Paired]) -> Chart | None:
     series = []
     for what, color in (("slab_A", BLUE), ("gap_A", VERMILION), ("spacing_A", GREEN)):
         points = sorted((p for p in own if p.what == what), key=lambda p: -p.x)
-        hover = [f"{p.mean:+.4f} Å, {p.n} pairs, 95 % {p.low:+.4f} to {p.high:+.4f}" for p in points]
+        hover = [f"{p.mean:+.4f} Å, {counted(p.n, 'pair')}, 95 % {p.low:+.4f} to {p.high:+.4f}" for p in points]
         x, y = [p.x for p in points], [p.mean for p in points]
         series.append(Series(WORDS[what], x, y, "line+points", color, hover=hover))
     panel = Panel("doped − undoped (Å)", series, [Line("y", 0.0)])

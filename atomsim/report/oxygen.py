@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atomsim.analysis.oxygen import CLASSES
+from atomsim.errors import counted
 from atomsim.oxygen.summary import LEVELS, Summary, summary_of_step
 from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Notice, Number, Panel, Section, Series, Table
 from atomsim.report.oxygen_profiles import profile_charts
@@ -40,7 +41,7 @@ def dimer_part(step: str, records: Sequence[Record]) -> Part:
 def _dimer_headlines(records: Sequence[Record]) -> list[Number]:
     found = [r for r in records if "dimer_energy_eV" in r.values]
     if not found:
-        return [Number("Oxygen dimers", "none", "", f"{len(records)} pairs driven")] if records else []
+        return [Number("Oxygen dimers", "none", "", f"{counted(len(records), 'pair')} driven")] if records else []
     best = min(found, key=lambda r: r.values["dimer_energy_eV"])
     v = best.values
     remark = f"{v['outcome']}, {v['dimer_length_A']:.2f} Å, {best.label}; barrier {v['barrier_words']}"
@@ -68,7 +69,7 @@ def _dimer_notices(step: str, records: Sequence[Record]) -> list[Notice]:
         found.append(Notice("note", f"{step}: one potential alone", text))
     bad = [f"{r.label}: {r.status}: {r.message}" for r in records if not r.good]
     if bad:
-        found.append(Notice("warning", f"{step}: {len(bad)} pairs could not be computed", "", bad))
+        found.append(Notice("warning", f"{step}: {counted(len(bad), 'pair')} could not be computed", "", bad))
     return found
 
 

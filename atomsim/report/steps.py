@@ -13,7 +13,7 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from ase.neighborlist import neighbor_list
 
-from atomsim.errors import InputError
+from atomsim.errors import InputError, counted
 from atomsim.report.blocks import Block, Cell, Column, Listing, Notice, Number, Section, Table
 from atomsim.report.parts import Part
 from atomsim.store.records import Record, total_calls
@@ -128,7 +128,7 @@ def convergence_headline(records: Mapping[str, Sequence[Record]]) -> list[Number
         return []
     steps = [r.values["steps"] for r in relaxations if r.good and "steps" in r.values]
     total = sum(total_calls([r for r in found if r.kind == "relax"]) for found in records.values())
-    remark = f"{total} force calls"
+    remark = counted(total, "force call")
     remark += f", median {median(steps):g} steps" if steps else ""
     good = sum(r.good for r in relaxations)
     return [Number("Relaxations converged", f"{good} of {len(relaxations)}", "", remark)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atomsim.errors import InputError, nearest
+from atomsim.errors import InputError, counted, nearest
 from atomsim.slurm.accounting import causes
 from atomsim.slurm.client import Slurm
 from atomsim.slurm.journal import Journal
@@ -60,7 +60,7 @@ def cancel(run: Path, slurm: Slurm) -> Cancelled:
         slurm.cancel(sorted({line.name for line in alive}))
         time.sleep(LOOK_S)
     left = tuple(f"{line.name} ({', '.join(line.ids[:3])}: {line.state})" for line in alive)
-    RunFolder(run).say(f"cancelled {len(names)} submissions; left in the queue: {', '.join(left) or 'none'}")
+    RunFolder(run).say(f"cancelled {counted(len(names), 'submission')}; left in the queue: {', '.join(left) or 'none'}")
     return Cancelled(tuple(sorted(names)), left, sum(len(line.ids) for line in lines) - sum(len(a.ids) for a in alive))
 
 

@@ -120,6 +120,10 @@ def _write_parquet(path: Path, records: Sequence[Record]) -> None:
     pandas.DataFrame(rows, columns=_columns(rows)).to_parquet(path)
 
 
+IDENTITY = ("step", "label", "task", "status")
+"""Keys of a row that say which record it is."""
+
+
 def _searchable(record: Record) -> dict[str, float]:
     """Return the numbers among tags and values under names that ASE can select by.
 
@@ -133,12 +137,12 @@ def _searchable(record: Record) -> dict[str, float]:
         for key, value in content.items():
             if not isinstance(value, int | float) or not math.isfinite(value):
                 continue
-            name = re.sub(r"\W", "_", key)
+            name = re.sub(r"\W", "_", key, flags=re.ASCII)
             try:
                 Formula(name, strict=True)
                 taken = True
             except ValueError:
-                taken = name in reserved_keys or name in found or not name[:1].isalpha()
+                taken = name in {*reserved_keys, *IDENTITY, *found} or not name[:1].isalpha()
             found[prefix + name if taken else name] = value
     return found
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from atomsim.campaign.file import Campaign, load_campaign
 from atomsim.campaign.observer import Silent
 from atomsim.campaign.open import open_run
+from atomsim.campaign.plan import check_further
 from atomsim.campaign.run import Run, context_of
 from atomsim.errors import AtomsimError, InputError, InUseError
 from atomsim.execution.job import Engine
@@ -60,6 +61,7 @@ def start(
     folder = RunFolder(out)
     with folder.locked():
         potential = potential or _load(campaign, engine)
+        check_further(campaign, potential, trust_file=engine.trust_file)
         open_run(folder, campaign, describe(potential) if potential else None)
         # a lease holds where file systems have no locks: of several who submit at once, one does
         with journal.planning() as lease:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atomsim.errors import AtomsimError
+from atomsim.errors import AtomsimError, counted
 from atomsim.slurm import policy
 from atomsim.slurm.chunking import arrays, plan_chunks
 from atomsim.slurm.client import Queued, RejectedError, Slurm
@@ -120,7 +120,9 @@ def _submit_pieces(plan: PlanContext, step: str, header: Manifest, state: Sequen
             return
         if each == "lost":
             plan.report.notes.append(f"a job array of {step} was lost or never started; it was submitted again")
-        plan.report.submitted.append(Submitted(token, job_id, f"{count} jobs of step {step}, round {header.round}"))
+        plan.report.submitted.append(
+            Submitted(token, job_id, f"{counted(count, 'job')} of step {step}, round {header.round}")
+        )
 
 
 def _submit_piece(plan: PlanContext, step: str, header: Manifest, piece: tuple[int, int]) -> tuple[str, str]:
@@ -196,7 +198,7 @@ def _open_next(
     left = [task for task in pending if task.id not in lost]
     if not left:
         return
-    why = "first" if not last else f"{len(left)} tasks were left by round {last}"
+    why = "first" if not last else f"{counted(len(left), 'task')} left by round {last}"
     open_round(plan, folder, step, left, context, history, last + 1, why=why)
     header = read_header(folder, last + 1)
     _submit_pieces(plan, step.folder, header, ["new"] * len(header.pieces))

@@ -241,6 +241,9 @@ def total_calls(records: Iterable[Record]) -> int:
         own += values.get("force_calls", 0)
         if calls := values.get("host_hessian_force_calls"):
             shared[values.get("host_id", calls)] = calls
+        if "intact_force_calls" in values:
+            cell = record.step, record.tags.get("host"), "intact", values.get("intact_atoms")
+            shared[cell] = values["intact_force_calls"]
         of_host = values.get("shared_force_calls", {"hessian": 0, "ends": {}})
         host = record.tags.get("host")
         shared[host, "hessian"] = of_host["hessian"]

@@ -8,7 +8,7 @@ energies of metals in oxides (Goodenough & Kim 2010, Chem. Mater. 22, 587; Melot
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,21 +21,22 @@ HELD: dict[str, int] = {
     **dict.fromkeys(("Be", "Mg", "Ca", "Sr", "Ba", "Zn", "Cd"), 2),
     **dict.fromkeys(("B", "Al", "Ga", "In", "Sc", "Y"), 3),
     **dict.fromkeys(("La", "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu"), 3),
-    **dict.fromkeys(("C", "Si", "Ge", "Zr", "Hf"), 4),
-    **dict.fromkeys(("P", "As", "Ta"), 5),
+    **dict.fromkeys(("C", "Si", "Ge", "Zr", "Hf", "Th"), 4),
+    **dict.fromkeys(("P", "As"), 5),
 }
-"""Cations with one state only."""
+"""Cations with one state only; what H, C, P and As are bonded to may make them others."""
 
 STEPS: tuple[tuple[str, int, int], ...] = (
     ("Ta", 4, 5), ("Hf", 3, 4), ("Zr", 3, 4), ("Ti", 2, 3), ("Nb", 3, 4), ("Ti", 3, 4), ("Nb", 4, 5), ("W", 4, 5),
     ("W", 5, 6), ("Sn", 2, 4), ("Ce", 3, 4), ("Re", 4, 7), ("Cr", 2, 3), ("V", 2, 3), ("Mo", 2, 3), ("Mo", 3, 4),
-    ("Sb", 3, 5), ("Mo", 4, 5), ("V", 3, 4), ("Mo", 5, 6), ("Fe", 2, 3), ("Mn", 2, 3), ("V", 4, 5), ("Cu", 1, 2),
+    ("Sb", 3, 5), ("Mo", 4, 5), ("Mo", 5, 6), ("Fe", 2, 3), ("V", 3, 4), ("V", 4, 5), ("Mn", 2, 3), ("Cu", 1, 2),
     ("Co", 2, 3), ("Os", 3, 4), ("Ir", 3, 4), ("Ru", 2, 3), ("Rh", 2, 3), ("Ru", 3, 4), ("Mn", 3, 4), ("Os", 4, 5),
-    ("Ru", 4, 5), ("Ir", 4, 5), ("Ni", 2, 3), ("Rh", 3, 4), ("Pd", 2, 4), ("Pt", 2, 4), ("Ru", 5, 6),
-    ("Os", 5, 6), ("Fe", 3, 4), ("Ni", 3, 4), ("Co", 3, 4), ("Ir", 5, 6), ("Cu", 2, 3), ("Cr", 3, 6), ("Bi", 3, 5),
+    ("Ru", 4, 5), ("Ir", 4, 5), ("Bi", 3, 5), ("Pb", 2, 4), ("Ni", 2, 3), ("Rh", 3, 4), ("Pd", 2, 4), ("Pt", 2, 4),
+    ("Ru", 5, 6), ("Os", 5, 6), ("Fe", 3, 4), ("Ni", 3, 4), ("Co", 3, 4), ("Ir", 5, 6), ("Cu", 2, 3), ("Cr", 3, 6),
     ("Os", 6, 7), ("Ru", 6, 7), ("Mn", 4, 7),
 )  # fmt: skip
-"""(element, from, to), the easiest oxidation first; Ni⁴⁺ before Co⁴⁺ (Koyama et al. 2003, J. Power Sources 119, 644).
+"""(element, from, to), the easiest oxidation first; Ni⁴⁺ before Co⁴⁺ (Koyama et al. 2003, J. Power Sources 119, 644),
+V⁵⁺ before Mn³⁺ (LiMn²⁺V⁵⁺O₄), Fe³⁺ before V⁴⁺ (Fe₂VO₄), Bi⁵⁺ before Ni³⁺ (Ni²⁺ in BiNiO₃ and Na₃Ni₂BiO₆).
 The first state of an element is the lowest that it takes."""
 
 INACTIVE = frozenset({"Ti", "Nb", "W", "Ta", "Zr", "Hf", "Sn"})
@@ -47,7 +48,14 @@ HIGHEST: dict[str, int] = {"N": 5, "S": 6, "Se": 6, "Te": 6, "Cl": 7, "Br": 7, "
 """States of non-metals that are bonded to three or more oxygens: nitrate, sulfate, selenate, perchlorate …"""
 
 PAIRED, PAIRED_BOND = frozenset({"S", "Se"}), 1.15
-"""Anions that form pairs, at distances up to this multiple of twice their covalent radius."""
+"""Anions that form pairs and chains, at distances up to this multiple of twice their covalent radius."""
+PEROXIDE_A, SUPEROXIDE_A, OXYGEN_A = 1.6, 1.4, 1.26
+"""Bonds of O₂²⁻, O₂⁻ and O₂ are shorter than this, Å."""
+PROTIC = ("C", "N", "O", "F", "S", "Cl", "Se", "Br")
+"""Elements that leave H⁺ to what is bonded to them; other hydrogen is H⁻, as in borohydrides and metal hydrides."""
+PNICTOGENS = ("P", "As")
+OXIDISING = ("N", "O", "F", "S", "Cl", "Se", "Br", "I")
+"""Elements bonded to which phosphorus and arsenic are P⁵⁺; alone they are P³⁻."""
 CARBON = (("C", 6), ("N", 7), ("O", 8))
 """Elements whose bonds to carbon decide its charge."""
 
@@ -131,8 +139,11 @@ def _fixed(atoms: Atoms, counts: Mapping[str, int]) -> dict[str, float]:
             fixed[symbol] = _non_metal(symbol, atoms, counts)
     if "C" in counts:
         fixed["C"] = _carbon(atoms)
-    if "P" in counts and not {"O", "S", "F", "Se", "Cl"} & set(counts):
-        fixed["P"] = -3.0  # a phosphide
+    if "H" in counts:
+        fixed["H"] = float(np.mean(np.where(_bonded("H", PROTIC, atoms, counts) > 0, 1.0, -1.0)))
+    for symbol in counts.keys() & set(PNICTOGENS):
+        pairs = _pairs(symbol, atoms) if _has_geometry(atoms) else np.zeros(1)  # P-P in P2S6(4-) is P4+
+        fixed[symbol] = float(np.mean(np.where(_bonded(symbol, OXIDISING, atoms, counts) > 0, 5.0 - pairs, -3.0)))
     return fixed
 
 
@@ -141,17 +152,18 @@ def _non_metal(symbol: str, atoms: Atoms, counts: Mapping[str, int]) -> float:
     if len(atoms) == 1 or not _has_geometry(atoms):
         oxidised = symbol in HIGHEST and counts.get("O", 0) >= 3 * counts[symbol]
         return float(HIGHEST[symbol] if oxidised else ANIONS[symbol])
-    near = _oxygen_neighbours(symbol, atoms)
     if symbol == "O":
-        return float(np.mean(np.where(near > 0, -1.0, -2.0)))  # peroxide
+        within = [_neighbours("O", "O", atoms, reach) > 0 for reach in (OXYGEN_A, SUPEROXIDE_A, PEROXIDE_A)]
+        return float(np.mean(np.select(within, [0.0, -0.5, -1.0], -2.0)))
     if symbol not in HIGHEST:
         return float(ANIONS[symbol])
-    sulfite = HIGHEST[symbol] - 2
+    near = _bonded(symbol, ("O",), atoms, counts)
+    sulfite: np.ndarray | float = float(HIGHEST[symbol] - 2)
     full = 3 if symbol == "N" else 4  # nitrate has as many oxygens as sulfite
     alone: np.ndarray | float = float(ANIONS[symbol])
-    if symbol in PAIRED:  # persulfide, as in pyrite
-        reach = PAIRED_BOND * 2 * float(covalent_radii[atomic_numbers[symbol]])
-        alone = np.where(_neighbours(symbol, symbol, atoms, reach) > 0, -1.0, alone)
+    if symbol in PAIRED:  # persulfide, as in pyrite; within a chain S0
+        pairs = _pairs(symbol, atoms)
+        alone, sulfite = np.minimum(pairs - 2.0, 0.0), sulfite + pairs  # thiosulfate holds S(+5) and S(-1)
     return float(np.mean(np.select([near >= full, near == full - 1], [HIGHEST[symbol], sulfite], alone)))
 
 
@@ -164,10 +176,21 @@ def _carbon(atoms: Atoms) -> float:
     return float(np.mean(np.where(cyanide, 2.0, HELD["C"] - bonded["C"])))
 
 
-def _oxygen_neighbours(symbol: str, atoms: Atoms) -> np.ndarray:
-    """Number of oxygen atoms bonded to each atom of an element."""
-    z = atomic_numbers[symbol]
-    return _neighbours(symbol, "O", atoms, BOND * float(covalent_radii[z] + covalent_radii[8]) if z != 8 else 1.6)
+def _bonded(symbol: str, others: Sequence[str], atoms: Atoms, counts: Mapping[str, int]) -> np.ndarray:
+    """Number of atoms of other elements bonded to each atom of an element; of a mere composition, whether there are."""
+    there = [other for other in others if other in counts]
+    if not _has_geometry(atoms):
+        return np.array([len(there)])
+    radius = float(covalent_radii[atomic_numbers[symbol]])
+    found = np.zeros(counts[symbol])
+    for other in there:
+        found += _neighbours(symbol, other, atoms, BOND * (radius + float(covalent_radii[atomic_numbers[other]])))
+    return found
+
+
+def _pairs(symbol: str, atoms: Atoms) -> np.ndarray:
+    """Number of atoms of the same element bonded to each atom of an element."""
+    return _neighbours(symbol, symbol, atoms, PAIRED_BOND * 2 * float(covalent_radii[atomic_numbers[symbol]]))
 
 
 def _neighbours(symbol: str, other: str, atoms: Atoms, reach_A: float) -> np.ndarray:

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
 from ase.geometry import complete_cell
 
-from atomsim.errors import InputError
+from atomsim.errors import InputError, counted
 
 OVERLAP = 0.5
 """Atoms closer than this fraction of the sum of their covalent radii overlap."""
@@ -78,9 +78,10 @@ def lone_atoms(atoms: Atoms, potential: object) -> str:
     if len(alone) == 0:
         return ""
     named = ", ".join(_atom(atoms, int(n)) for n in alone[:3]) + (" …" if len(alone) > 3 else "")
+    verb, what = ("has", "it") if len(alone) == 1 else ("have", "them")
     return (
-        f"{len(alone)} of {len(atoms)} atoms ({named}) have no other within the potential's {cutoff:g} Å, so nothing "
-        "binds them; check the cell and the units (Å)"
+        f"{len(alone)} of {counted(len(atoms), 'atom')} ({named}) {verb} no other within the potential's "
+        f"{cutoff:g} Å, so nothing binds {what}; check the cell and the units (Å)"
     )
 
 
@@ -154,7 +155,7 @@ def _close_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, n
 
 def _name(atoms: Atoms) -> str:
     known = all(z < len(chemical_symbols) for z in atoms.numbers)
-    return str(atoms.get_chemical_formula()) if known else f"structure of {len(atoms)} atoms"
+    return str(atoms.get_chemical_formula()) if known else f"structure of {counted(len(atoms), 'atom')}"
 
 
 def _atom(atoms: Atoms, index: int) -> str:

@@ -18,15 +18,24 @@ if TYPE_CHECKING:
     from atomsim.tasks.base import Context
 
 
+SAME = "{} is the potential that is to be checked, and agrees with itself; name another one"
+
+
 def known_elements(name: str, context: Context) -> frozenset[int]:
     """Return the atomic numbers that a further potential knows; of a card without loading its weights.
 
     Raises:
-        InputError: if there is no such potential or head, or it is not on this machine, or must not be loaded.
+        InputError: if there is no such potential or head, it is the step's own, is not on this machine, or must not be
+            loaded.
     """
     word = from_folder(name, context.base_dir)
+    if word == context.potential_name:
+        raise InputError(SAME.format(name))
     if "#" in word or "/" in word or word.endswith(MODEL_FILES):
-        return frozenset(further_potential(word, "cpu", context.trust_file).elements)
+        found = further_potential(word, "cpu", context.trust_file)
+        if found.sha256 == context.potential_sha256:
+            raise InputError(SAME.format(name))
+        return frozenset(found.elements)
     card = load_card(word)
     if card.state not in ("analytic", "verified"):
         raise InputError(
@@ -42,8 +51,11 @@ def further_elements(settings: Any, context: Context) -> dict[str, frozenset[int
     Raises:
         InputError: naming step and key, if one is not at hand.
     """
+    names = getattr(settings, "check_with", ())
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"step {context.step!r}: check_with: {twice[0]} is named twice; leave one out")
     try:
-        return {name: known_elements(name, context) for name in getattr(settings, "check_with", ())}
+        return {name: known_elements(name, context) for name in names}
     except InputError as error:
         raise InputError(f"step {context.step!r}: check_with: {error}") from error
 

@@ -286,11 +286,15 @@ def _check(atoms: Atoms, where: str, context: Context) -> None:
 def _unique(found: list[Origin]) -> list[Origin]:
     """Number the labels that occur more than once."""
     repeated = {label for label, n in Counter(o.label for o in found).items() if n > 1}
+    taken = {o.label for o in found} - repeated
     seen: Counter[str] = Counter()
     named = []
     for origin in found:
-        seen[origin.label] += 1
-        label = f"{origin.label}-{seen[origin.label]}" if origin.label in repeated else origin.label
+        label = origin.label
+        while label in repeated or (label != origin.label and label in taken):
+            seen[origin.label] += 1
+            label = f"{origin.label}-{seen[origin.label]}"
+        taken.add(label)
         named.append(replace(origin, label=label))
     return named
 

@@ -81,8 +81,10 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
 
     Raises:
         InputError: if a structure has no pair of oxygens, one that is a bond already or shorter than the target, is
-            under too much pressure, or an element is unknown to the potential or to one of ``check_with``.
+            under too much pressure, has constraints, or an element is unknown to the potential or to one of
+            ``check_with``.
     """
+    from atomsim.constraints.rules import require_unconstrained
     from atomsim.oxygen.settings import require_target
     from atomsim.structures.pairs import find_pairs, require_pair
     from atomsim.structures.sanity import check_structure
@@ -95,6 +97,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
         try:
             for known in (context.elements, *others.values()):
                 check_structure(origin.atoms, known)
+            require_unconstrained(origin.atoms, "a drive of one pair for all that are alike by symmetry")
             _require_little_pressure([pressures.get(p, 0.0) for p in origin.parents], settings)
             pairs = _chosen(
                 find_pairs(origin.atoms, longest_A=settings.longest_A, symprec=settings.symprec_A), settings

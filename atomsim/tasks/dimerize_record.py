@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atomsim.analysis.oxygen import OXYGEN
-from atomsim.errors import AtomsimError
+from atomsim.errors import AtomsimError, counted
 from atomsim.io.atoms_json import atoms_to_json
 from atomsim.store.records import Record, Task, record_of
 
@@ -121,7 +121,7 @@ def _flags(search: PairSearch, spreads: dict[int, dict[str, Any]], failed: dict[
         )
     loose = sum(not p.converged for p in search.profile)
     if loose:
-        found.append(f"{loose} points of the scan did not converge")
+        found.append(f"{counted(loose, 'point')} of the scan did not converge")
     if search.bound_eV is not None and search.proven_barrier is None:
         found.append("the barrier is an upper bound, no saddle was proven")
     wide = max((s["spread_eV"] for s in spreads.values()), default=0.0)

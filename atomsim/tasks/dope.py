@@ -96,6 +96,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
             balanced, or ``like`` has no lowest cell in this lattice.
     """
     from atomsim.cations.doping import dopings
+    from atomsim.constraints.rules import require_unconstrained
     from atomsim.structures.sanity import check_structure
 
     how = doping_settings(settings, context.seed)
@@ -105,6 +106,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     for host in _hosts(settings, inputs, context):
         try:
             check_structure(host.atoms, context.elements)
+            require_unconstrained(host.atoms, "an exchange of cations")
             found = dopings(host.atoms, how) if like is None else [_like(host.atoms, how, like)]
         except InputError as error:
             raise InputError(f"step {context.step!r}: {host.label}: {error}") from error

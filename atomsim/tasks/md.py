@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from atomsim.constraints.rules import require_supported
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_from_json
 from atomsim.store.records import Record, Task, count_statuses, total_calls
@@ -148,6 +149,10 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
 
 def _check(origin: Origin, settings: Settings, context: Context) -> None:
     atoms = origin.atoms
+    try:
+        require_supported(atoms)
+    except InputError as error:
+        raise InputError(f"step {context.step!r}: {origin.label}: {error}") from error
     if len(atoms) < 2:
         raise InputError(
             f"step {context.step!r}: {origin.label} has one atom, whose centre of mass is at rest; wanted 2"

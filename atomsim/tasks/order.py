@@ -87,6 +87,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     """
     from atomsim.cations.model import make_features
     from atomsim.cations.problem import OrderingProblem
+    from atomsim.constraints.rules import require_unconstrained
     from atomsim.structures.sanity import check_structure
 
     for temperature in settings.temperature_K:
@@ -96,6 +97,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     for origin in origins(settings.structures, inputs, context):
         try:
             check_structure(origin.atoms, context.elements)
+            require_unconstrained(origin.atoms, "an exchange of cations")
             problem = OrderingProblem.of(origin.atoms, settings.sublattices, settings.ion)
             make_features(problem, settings.shells, settings.charges or None)
         except InputError as error:

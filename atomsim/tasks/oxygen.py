@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from atomsim.constraints.rules import require_unconstrained
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.store.records import Record, Task, count_statuses, record_of, total_calls
@@ -82,6 +83,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     for host in hosts:
         try:
             check_structure(host.atoms, context.elements)
+            require_unconstrained(host.atoms, "a vacancy that stands for all alike by symmetry")
             tasks += _of_host(host, settings, context)
         except InputError as error:
             raise InputError(f"step {context.step!r}: {host.label}: {error}") from error
@@ -92,6 +94,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     references.append(("oxygen", _molecule(settings, inputs, context)))
     for role, origin in references:
         check_structure(origin.atoms, context.elements)
+        require_unconstrained(origin.atoms, f"step {context.step!r}, which counts from its energy at rest,")
         tasks.append(_task(replace(origin, label=f"{role} {origin.label}"), {"role": role}, settings, context))
     return tasks
 
@@ -187,9 +190,14 @@ def run(
         elif role == "vacancy":
             yield _of_vacancy(task, settings, how, potential, shared)
         else:
-            of_role = how if role == "host" else replace(how, cell=True, fmax_eV_per_A=min(0.01, how.fmax_eV_per_A))
-            found = _relaxed(atoms_from_json(task.structure or {}), of_role, potential)
-            values = _energies(found) | {"force_calls": found.force_calls}
+            if role == "host":
+                found = _intact(task, settings, how, potential, shared)
+                calls = {"force_calls": 0} | _calls_of(found)
+            else:
+                tight = replace(how, cell=True, fmax_eV_per_A=min(0.01, how.fmax_eV_per_A))
+                found = _relaxed(atoms_from_json(task.structure or {}), tight, potential)
+                calls = {"force_calls": found.force_calls}
+            values = _energies(found) | calls
             yield record_of(task, found.status, found.message, values=values, structure=atoms_to_json(found.atoms))
 
 
@@ -205,15 +213,15 @@ def _energies(found: Relaxation) -> dict[str, Any]:
 
 
 def _of_oxygen(task: Task, potential: EnergyModel) -> Record:
-    from atomsim.errors import AtomsimError, StorageError
-    from atomsim.oxygen.vacancies import oxygen_molecule
+    from atomsim.errors import AtomsimError
+    from atomsim.oxygen.vacancies import as_molecule, relaxed_oxygen
 
+    relaxed = relaxed_oxygen(potential, atoms_from_json(task.structure or {}))
     try:
-        found = oxygen_molecule(potential, atoms_from_json(task.structure or {}))
-    except StorageError:  # no fault of the molecule
-        raise
+        found = as_molecule(relaxed)
     except AtomsimError as error:
-        return record_of(task, "invalid", str(error), structure=task.structure)
+        values = {"force_calls": relaxed.force_calls}
+        return record_of(task, "invalid", str(error), values=values, structure=task.structure)
     return record_of(task, "converged", values=_molecule_values(found), structure=task.structure)
 
 
@@ -231,13 +239,8 @@ def _of_vacancy(
     task: Task, settings: Settings, how: RelaxSettings, potential: EnergyModel, shared: Shared | None
 ) -> Record:
     """Energies without the gas: against ½E(O2) they are counted in the summary, from one record of O2."""
-    from atomsim.models.shared import Shared
-
-    atoms = atoms_from_json(task.structure or {})
-    remember = shared or Shared()
-    what = ("intact", task.structure and repr(sorted(task.structure.items())), settings.model_dump_json())
-    intact: Relaxation = remember.get(potential, what, lambda: _relaxed(atoms, how, potential))
-    of_host = {"intact_force_calls": intact.force_calls}
+    intact = _intact(task, settings, how, potential, shared)
+    of_host = _calls_of(intact)
     if not intact.converged:
         why = f"the intact cell did not relax ({intact.status}: {intact.message})"
         return record_of(task, intact.status, why, values=of_host | {"force_calls": 0}, structure=task.structure)
@@ -249,6 +252,23 @@ def _of_vacancy(
     if found.converged:
         values["relaxed_without_gas_eV"] = float(found.energy - intact.energy)
     return record_of(task, found.status, found.message, values=values, structure=atoms_to_json(found.atoms))
+
+
+def _intact(
+    task: Task, settings: Settings, how: RelaxSettings, potential: EnergyModel, shared: Shared | None
+) -> Relaxation:
+    """The cell of a host or a vacancy without the vacancy, relaxed once for all of them."""
+    from atomsim.models.shared import Shared
+
+    atoms = atoms_from_json(task.structure or {})
+    what = ("intact", task.structure and repr(sorted(task.structure.items())), settings.model_dump_json())
+    found: Relaxation = (shared or Shared()).get(potential, what, lambda: _relaxed(atoms, how, potential))
+    return found
+
+
+def _calls_of(intact: Relaxation) -> dict[str, int]:
+    """Force calls that a host and its vacancies share, and the size of the cell that they are of."""
+    return {"intact_force_calls": intact.force_calls, "intact_atoms": len(intact.atoms)}
 
 
 def _vacancy_of(task: Task) -> Vacancy:

@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from atomsim.analysis.describe import oxidation
-from atomsim.analysis.redox import charge_balance, mean_moments, moment_state, redox_metals, states_from_moment
+from atomsim.analysis.redox import (
+    SPIN_ONLY,
+    charge_balance,
+    mean_moments,
+    moment_state,
+    redox_metals,
+    states_from_moment,
+)
 
 RU = {4: 2.0, 5: 3.0, 6: 2.0}
 
@@ -41,6 +49,21 @@ def test_tungsten_and_lithium_are_no_redox_metals():
 )
 def test_ruthenium_moments_are_ambiguous_and_bounded(moment, states):
     assert states_from_moment(moment, RU) == pytest.approx(states)
+
+
+@pytest.mark.parametrize(("element", "state"), [(s, q) for s, states in SPIN_ONLY.items() for q in states])
+def test_references_are_unpaired_electrons_of_an_octahedral_field(element, state):
+    electrons = (atomic_numbers[element] - 18) % 18 - state  # of a dⁿ shell after the noble gas
+    n_t2g, n_eg = min(electrons, 6), max(electrons - 6, 0)
+    low = min(n_t2g, 6 - n_t2g) + min(n_eg, 4 - n_eg)
+    assert SPIN_ONLY[element][state] in (min(electrons, 10 - electrons), low)
+
+
+@pytest.mark.parametrize(
+    ("element", "moment", "state"), [("Co", 2.7, 2), ("Mn", 4.6, 2), ("Ni", 1.7, 2), ("Ti", 0.9, 3)]
+)
+def test_moments_of_divalent_metals_name_them(element, moment, state):
+    assert moment_state(element, np.array([moment]), near=None).state == pytest.approx(state, abs=0.5)
 
 
 def test_charge_balance_picks_the_branch():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import read, write
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from atomsim.cli import app
@@ -244,3 +247,42 @@ def test_help_imports_nothing_heavy() -> None:
     code = f"import sys, atomsim.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "[]"
+
+
+def test_one_thing_is_singular(folder: Path) -> None:
+    shown = atomsim("run", "mine.toml", "-n", "0")
+    page = (folder / "runs" / "mine" / "report.html").read_text(encoding="utf-8")
+    counts = re.findall(r"(?<![\d.,])\b1 (?:force calls|tasks|structures|records|steps|atoms)\b", shown.output + page)
+    assert not counts
+    assert "1 task" in shown.output
+
+
+def commands(group=None, path: tuple[str, ...] = ()):
+    for name, command in (group or get_command(app)).commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+def examples():
+    """Command lines of the README and of every command's own examples."""
+    readme = Path(__file__).parents[2] / "README.md"
+    lines = readme.read_text(encoding="utf-8").splitlines() if readme.exists() else []
+    helps = [line for _, command in commands() for line in (command.help or "").splitlines()]
+    return sorted({line.split(" #")[0].strip() for line in [*lines, *helps] if line.strip().startswith("atomsim ")})
+
+
+@pytest.mark.parametrize(("path", "command"), commands(), ids=lambda c: "-".join(c) if isinstance(c, tuple) else "")
+def test_no_two_options_of_a_command_have_one_name(path, command) -> None:
+    names = [name for p in command.params for name in (*p.opts, *p.secondary_opts) if name.startswith("-")]
+    assert len(names) == len(set(names)), path
+
+
+@pytest.mark.parametrize("line", examples())
+def test_examples_are_commands(line: str) -> None:
+    _, *words = shlex.split(line)
+    command, name = get_command(app), ""
+    while hasattr(command, "commands"):
+        command, (name, *words) = command.commands[words[0]], words
+    command.make_context(name, words)  # parses, and runs nothing

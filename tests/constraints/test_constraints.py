@@ -23,6 +23,7 @@ from ase.io import write
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner, Result
 
+from atomsim import evaluate as atomsim_evaluate
 from atomsim.cli import app
 from atomsim.constraints.formats import from_selective_dynamics, selective_dynamics
 from atomsim.errors import InputError
@@ -30,6 +31,9 @@ from atomsim.io import read_structures, write_extxyz
 from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.models.load import load_potential
 from atomsim.relaxation import relax
+from atomsim.store.records import Record
+from atomsim.tasks import kind_of
+from atomsim.tasks.base import Context
 
 CAMPAIGN = """
 [campaign]
@@ -216,6 +220,58 @@ def test_work_in_supercells_refuses_constraints_that_it_would_lose(folder, work)
         Path("cells.toml").write_text(CELLS, encoding="utf-8")
         message = one_line(atomsim("run", "cells.toml", "-n", "0"))
     assert "FixScaled" in message
+
+
+SINGLE = {
+    "FixAtoms": FixAtoms([3]),
+    "FixScaled": FixScaled([3], (False, False, True)),
+    "FixCartesian": FixCartesian([3], (False, True, False)),
+    "FixedPlane": FixedPlane([3], (1, 1, 0)),
+    "FixedLine": FixedLine([3], (0, 0, 1)),
+    "FixSymmetry": None,
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("dimerize", {"structures": ["held"]}),
+        ("oxygen", {"structures": ["held"]}),
+        ("oxygen", {"structures": ["free"], "phases": ["held"]}),
+        ("order", {"structures": ["held"], "sublattices": ["Mg+Ni"]}),
+        ("dope", {"structures": ["held"], "dopant": "Co", "sites": ["Mg"], "count": 1}),
+        ("phonons", {"structures": ["held"]}),
+        ("delithiate", {"parent": "held", "ion": "Mg", "x_per_formula_unit": [0.5]}),
+    ],
+)
+def test_work_on_what_is_alike_by_symmetry_refuses_constraints_by_name(kind, keys, name):
+    salt = bulk("MgO", "rocksalt", 4.2, cubic=True)
+    salt.symbols[int(np.flatnonzero(salt.symbols == "Mg")[0])] = "Ni"
+    held = salt.copy()
+    held.set_constraint(SINGLE[name] or FixSymmetry(salt.copy()))
+    inputs = {word: [made_of(atoms, word)] for word, atoms in (("held", held), ("free", salt))}
+    module = kind_of(kind)
+    with pytest.raises(InputError, match=rf"constraints \({name}\)"):
+        module.expand(module.Settings(**keys), inputs, Context("s", potential_name="p", potential_sha256="a" * 64))
+
+
+def test_dynamics_refuse_a_symmetry_before_they_start_and_an_evaluation_does_not_mind_it():
+    salt = bulk("MgO", "rocksalt", 4.2, cubic=True)
+    held = salt.copy()
+    held.set_constraint(FixSymmetry(salt.copy()))
+    md = kind_of("md")
+    settings = md.Settings(structures=["held"], temperature_K=[300.0], duration_ps=0.1)
+    with pytest.raises(InputError, match=r"held: .* FixSymmetry constraint"):
+        md.expand(settings, {"held": [made_of(held, "held")]}, Context("s"))
+    found = atomsim_evaluate([held, salt], "lj-test", device="cpu")
+    assert [r.status for r in found] == ["done", "done"]
+    assert found[0].energy_eV == found[1].energy_eV
+    assert [type(c) for c in found[0].atoms.constraints] == [FixSymmetry]
+
+
+def made_of(atoms, label):
+    return Record(task=label, step=label, kind="structures", label=label, status="done", structure=atoms_to_json(atoms))
 
 
 def test_a_pymatgen_structure_keeps_its_selective_dynamics():

@@ -120,10 +120,21 @@ def test_two_atoms_on_one_site(read):
         ("'H2 Li O'\n_cell_formula_units_Z 1", "H2 Li O with Z = 1, its atoms and symmetry give Li O"),
         ("'Li2 O'", "Li2 O, its atoms"),
         ("'Li4 O4'", "at least one formula unit"),
+        ("'Li O'\n_cell_formula_units_Z 4", "Li O with Z = 4, .* want as many"),
+        ("'Li O . H2 O'", "H2 Li O2, its atoms"),
+        ("'Li O, 2(H2 O)'", "H4 Li O3, its atoms"),
+        ("'Li O·3H2O'", "H6 Li O4, its atoms"),
     ],
 )
 def test_another_formula_than_declared(read, declared, words):
     refused(read, CUBE + f"_chemical_formula_sum {declared}\n" + P1 + loop(*LIO), words)
+
+
+def test_a_bare_asymmetric_unit_is_no_crystal_though_its_formula_fits(read):
+    declared = "_chemical_formula_sum 'Li O'\n_cell_formula_units_Z 4\n"
+    refused(read, CUBE + declared + loop(*LIO), "no space group and no operations")
+    named = "_symmetry_space_group_name_H-M 'F m -3 m'\n"
+    assert formula(read(CUBE + declared + named + loop(*LIO))) == "Li4O4"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +155,10 @@ def test_the_formula_decides_what_a_label_means(read):
     assert formula(read(CUBE + "_chemical_formula_sum 'C O'\n" + P1 + labelled("CO1", "O1"))) in {"CO", "OC"}
 
 
-@pytest.mark.parametrize("label", ["Va1", "Cg1", "Du1", "X1", "T1", "M2", "D1", "HO1", "1"])
+@pytest.mark.parametrize(
+    "label",
+    ["Va1", "Cg1", "Du1", "X1", "T1", "M2", "D1", "HO1", "1", "Wat1", "H2O", "REE1", "Fe/Mn", "Fe1,Mn1", "Lithium"],
+)
 def test_labels_of_no_certain_element(read, label):
     refused(read, CUBE + P1 + labelled(label, "O1"), f"site {label} .*_atom_site_type_symbol")
 
@@ -199,6 +213,14 @@ def test_tags_with_dots_are_the_same_tags(read):
 def test_a_cell_that_is_not_complete(read, missing):
     text = "\n".join(line for line in CUBE.splitlines() if missing not in line) + "\n"
     refused(read, text + P1 + loop(*LIO), f"no {missing}")
+
+
+@pytest.mark.parametrize("angles", [(30, 120, 90), (60, 60, 120), (20, 20, 60)])
+def test_a_cell_that_is_flat(read, angles):
+    text = CUBE
+    for name, angle in zip(("alpha", "beta", "gamma"), angles, strict=True):
+        text = text.replace(f"_cell_angle_{name} 90", f"_cell_angle_{name} {angle}")
+    refused(read, text + P1 + loop(*LIO), "no cell has the angles")
 
 
 @pytest.mark.parametrize(
@@ -331,7 +353,7 @@ def test_a_character_beyond_ascii_is_not_an_unknown_value(read, columns, row, wo
 def test_a_symbol_that_is_not_understood_beside_the_identity_alone(read, symbol):
     text = CUBE + P1.replace("P 1", symbol) + loop(*LIO)
     refused(read, text, "atoms may be missing")
-    refused(read, text + "_chemical_formula_sum 'Li O'\n_cell_formula_units_Z 4\n", "atoms may be missing")
+    refused(read, text + "_chemical_formula_sum 'Li O'\n_cell_formula_units_Z 4\n", "atoms may be missing|want as many")
     assert formula(read(text + "_chemical_formula_sum 'Li O'\n_cell_formula_units_Z 1\n")) == "LiO"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import hashlib
 import pickle
 import re
@@ -376,6 +377,76 @@ def test_what_is_not_the_file_is_refused_and_not_kept(store, server, fault, mess
     left = store / f"{FILE}.part"
     assert not left.exists() or left.stat().st_size == 0
     assert get(server).new
+
+
+def redirecting(where: str):
+    def fault(server, handler):
+        server.faults.insert(0, fault)  # for ever
+        answer(server, handler, b"", status=302, headers=[("Location", where.format(server.url))])
+
+    return fault
+
+
+def packed(server, handler):
+    answer(server, handler, gzip.compress(server.body), headers=[("Content-Encoding", "gzip")])
+
+
+def empty(server, handler):
+    answer(server, handler, b"")
+
+
+def without_content(server, handler):
+    answer(server, handler, b"", status=204)
+
+
+def garbage(server, handler):
+    handler.wfile.write(b"SSH-2.0-x\r\n")
+
+
+def wrong_length(server, handler):
+    answer(server, handler, server.body, length="many")
+
+
+def wait_a_year(server, handler):
+    answer(server, handler, b"", status=429, headers=[("Retry-After", "31536000")])
+
+
+def negative_range(server, handler):
+    answer(server, handler, server.body, status=206, headers=[("Content-Range", "bytes -5-3/x")])
+
+
+ODD = {
+    "redirect to itself": redirecting("/x"),
+    "redirect to a file": redirecting("file:///etc/hostname"),
+    "redirect to nowhere": redirecting("http://"),
+    "redirect without address": redirecting(""),
+    "packed": packed,
+    "empty": empty,
+    "no content": without_content,
+    "no HTTP": garbage,
+    "a length that is no number": wrong_length,
+    "a wait of a year": wait_a_year,
+    "a range that is none": negative_range,
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("pinned", [True, False])
+def test_odd_answers_end_in_the_file_or_in_one_line(store, server, payload, kind, pinned):
+    if not pinned:
+        write_card(store, None)
+    server.faults = [ODD[kind]]
+    try:
+        found, refusal = get(server, pin=not pinned).path.read_bytes(), None
+    except AtomsimError as error:
+        found, refusal = None, str(error)
+    if refusal is None:
+        assert found == payload
+        return
+    assert "\n" not in refusal
+    assert load_card(NAME).state == "missing"
+    assert bool(load_card(NAME).weights.sha256) is pinned
+    assert all(p.stat().st_size == 0 for p in store.glob("*.part"))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ase.build import bulk
 from conftest_slurm import CAMPAIGN
 from test_faults import Submitted
 
@@ -19,10 +20,11 @@ from atomsim.campaign.run import run_campaign
 from atomsim.campaign.status import read_status
 from atomsim.errors import AtomsimError
 from atomsim.execution.job import Engine
+from atomsim.io.atoms_json import atoms_to_json
 from atomsim.report import write_report
-from atomsim.slurm.collect import collect
+from atomsim.slurm.collect import _write_db, collect
 from atomsim.store.claims import LOCAL
-from atomsim.store.records import to_line
+from atomsim.store.records import Record, to_line
 from atomsim.store.run_folder import read_run
 
 Reference = Callable[[Campaign], dict[str, list[dict]]]
@@ -93,6 +95,19 @@ def test_orderings_are_found_by_x_and_number_in_the_database(tmp_path: Path) -> 
         assert database.count("x=0.5,ordering=0") == 1
         assert database.count("x>0.6") == 0
         assert database.count("x_max>=1") == len(read_run(out)[1]["orderings"])
+
+
+@pytest.mark.parametrize("key", ["é", "2theta_deg", "energy", "CO2", "a b", "µ", "id", "x.y", "label"])
+def test_any_key_of_a_number_leaves_a_database_that_opens(tmp_path: Path, key: str) -> None:
+    from ase.db import connect
+
+    structure = atoms_to_json(bulk("Ne", "fcc", 4.4))
+    record = Record("t", "s", "relax", "1", "converged", structure=structure, tags={key: 3}, values={key: 4.0})
+    _write_db(tmp_path / "r.db", [record])
+    with connect(tmp_path / "r.db") as database:
+        (row,) = database.select(status="converged")
+    assert sorted(v for v in row.key_value_pairs.values() if not isinstance(v, str)) == [3, 4]
+    assert row.data.tags == {key: 3}
 
 
 def test_a_run_that_cannot_be_written_is_read_and_the_rest_says_so(

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
@@ -53,6 +54,21 @@ from atomsim.structures.prototypes import load_prototype
         ("Li3ErCl6", {"Er": 3, "Cl": -1}),
         ("Li3YbBr6", {"Yb": 3}),
         ("NaFeS2O8", {"Fe": 3, "S": 6}),
+        ("LiMnVO4", {"Mn": 2, "V": 5}),  # olivine and spinel
+        ("MnV2O6", {"Mn": 2, "V": 5}),
+        ("Fe2VO4", {"Fe": 2.5, "V": 3}),
+        ("Na4MnVP3O12", {"Mn": 2, "V": 3}),
+        ("Na3Ni2BiO6", {"Ni": 2, "Bi": 5}),
+        ("BiNiO3", {"Bi": 4, "Ni": 2}),
+        ("BiFeO3", {"Bi": 3, "Fe": 3}),
+        ("PbTiO3", {"Pb": 2, "Ti": 4}),
+        ("TaS2", {"Ta": 4}),
+        ("LiTaO3", {"Ta": 5}),
+        ("LiBH4", {"B": 3, "H": -1}),
+        ("NaAlH4", {"Al": 3, "H": -1}),
+        ("LiNH2", {"N": -3, "H": 1}),
+        ("LiPN2", {"P": 5, "N": -3}),
+        ("GaAs", {"As": -3}),
     ],
 )
 def test_states_are_those_known(formula, known):
@@ -87,6 +103,43 @@ def test_bonds_decide_about_ions_of_carbon_and_nitrogen(name):
     found = formal_charges(salt)
     assert found is not None
     assert {s: found.by_element[s] for s in known} == known
+
+
+def ring(n, radius, height, turn=0.0):
+    angles = turn + 2 * np.pi * np.arange(n) / n
+    return [(radius * np.cos(t), radius * np.sin(t), height) for t in angles]
+
+
+def chain(n):
+    return [(1.74 * k, 1.1 * (k % 2), 0) for k in range(n)]
+
+
+TETRAHEDRON = [(0, 0, 0), (0.7, 0.7, 0.7), (0.7, -0.7, -0.7), (-0.7, 0.7, -0.7), (-0.7, -0.7, 0.7)]
+DIMER = [(0, 0, 1.1), (0, 0, -1.1), *ring(3, 1.9, 1.7), *ring(3, 1.9, -1.7, np.pi / 3)]
+BONDED = {
+    "superoxide": ("O2", [(0, 0, 0), (0, 0, 1.33)], "K", {"O": -0.5}),
+    "peroxide": ("O2", [(0, 0, 0), (0, 0, 1.5)], "Na2", {"O": -1}),
+    "oxygen": ("O2", [(0, 0, 0), (0, 0, 1.22)], "", {"O": 0}),
+    "disulfide": ("S2", chain(2), "Li2", {"S": -1}),
+    "hexasulfide": ("S6", chain(6), "Li2", {"S": -1 / 3}),
+    "thiosulfate": ("S2O3", [(0, 0, 0), (0, 0, 2), *ring(3, 1.4, -0.45)], "Na2", {"S": 2, "O": -2}),
+    "hexathiohypodiphosphate": ("P2S6", DIMER, "Fe2", {"P": 4, "Fe": 2}),
+    "phosphide beside a sulfide": ("S", [(0, 0, 0)], "Li5P", {"P": -3, "S": -2}),
+    "borohydride beside an amide": (
+        "BH4NH2", [*TETRAHEDRON, (4, 4, 4), (4, 4.8, 4.6), (4, 3.2, 4.6)], "Li2", {"H": -1 / 3, "B": 3, "N": -3}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BONDED)
+def test_bonds_decide_about_pairs_chains_hydrides_and_phosphides(name):
+    formula, positions, cations, known = BONDED[name]
+    salt = Atoms(formula, positions, cell=[30, 30, 30], pbc=True)
+    others = Atoms(cations)
+    others.positions[:] = [(5 * k, 15, 15) for k in range(len(others))] or np.zeros((0, 3))
+    found = formal_charges(salt + others)
+    assert found is not None
+    assert {s: found.by_element[s] for s in known} == pytest.approx(known)
 
 
 def test_pyrite_holds_pairs_of_sulfur():

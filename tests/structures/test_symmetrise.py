@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import make_supercell
+from ase.geometry import find_mic
 from ase.spacegroup import crystal
 
 from atomsim.errors import InputError
@@ -78,3 +80,28 @@ def test_noise_that_is_small_and_yet_hides_the_symmetry_is_removed(seed):
     assert found.space_group == "R-3m (166)"
     assert counts[0].distinct == counts[1].distinct
     assert counts[0].total == counts[1].total
+
+
+@pytest.mark.parametrize("amplitude", [0.03, 0.05])
+@pytest.mark.parametrize("described", ["as it is", "skewed and permuted"])
+@pytest.mark.parametrize("name", ["LiCoO2", "Li2RuO3"])
+def test_random_displacements_do_not_hide_the_symmetry_in_any_description(name, described, amplitude):
+    exact = load_prototype(name).atoms
+    generator = np.random.default_rng(5)
+    noise = generator.normal(size=(len(exact), 3))
+    noise *= amplitude * generator.random((len(exact), 1)) / np.linalg.norm(noise, axis=1)[:, None]
+    noisy = exact.copy()
+    noisy.positions += noise
+    if described != "as it is":
+        noisy = make_supercell(noisy, [[1, 1, 0], [0, 1, 0], [1, 0, 1]])[generator.permutation(len(exact))]
+    found = symmetrised(noisy)
+    assert found.space_group == symmetrised(exact).space_group == symmetrised(found.atoms, 1e-3).space_group
+    moved = find_mic(found.atoms.positions - noisy.positions, noisy.cell)[0]
+    assert np.linalg.norm(moved - moved.mean(axis=0), axis=1).max() < 2 * amplitude
+
+
+@pytest.mark.parametrize("shift", [0.09, 0.15])
+def test_one_atom_off_its_place_is_no_noise(shift):
+    moved = load_prototype("LiCoO2").atoms.copy()
+    moved.positions[0] += shift * np.array([2, 3, 6]) / 7
+    assert symmetrised(moved).space_group in ("P1 (1)", "Cm (8)")  # the lattice of all others is R-3m

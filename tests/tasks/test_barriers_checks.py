@@ -12,12 +12,16 @@ from ase.io import write
 from random_mace import random_mace
 
 import atomsim
+from atomsim import catalog
 from atomsim.batch import Batch, Evaluation
 from atomsim.campaign.file import load_campaign
 from atomsim.campaign.run import run_campaign
 from atomsim.errors import InputError
 from atomsim.execution.job import Engine
+from atomsim.models.load import load_potential
 from atomsim.models.pair import LennardJones
+from atomsim.slurm.dry_run import dry_start
+from atomsim.slurm.profile import read_profile
 from atomsim.store.run_folder import read_run
 from atomsim.tasks import barriers
 from atomsim.tasks.base import Context
@@ -114,6 +118,30 @@ class Counted(LennardJones):
         return super().__call__(batch)
 
 
+def test_the_potential_itself_and_a_name_twice_are_no_check(folder: Path) -> None:
+    settings = load_campaign(folder / "copper.toml").steps[0].settings
+    morse = load_potential("morse", device="cpu")
+    two = load_potential(str(folder / "models" / "two.model#a"), device="cpu", trust_file=True)
+    for own, words, why in (
+        (morse, ["morse"], "morse is the potential that is to be checked"),
+        (two, ["lj-test", "models/two.model#a"], "two.model#a is the potential"),
+        (two, ["models/two.model#b", "lj-test", "lj-test"], "lj-test is named twice"),
+    ):
+        context = Context(
+            "hops", base_dir=folder, trust_file=True, potential_name=own.name, potential_sha256=own.sha256
+        )
+        with pytest.raises(InputError, match=f"check_with: .*{why}"):
+            barriers.expand(settings.model_copy(update={"check_with": words}), {}, context)
+    argon = Counted(onset_A=4.5, cutoff_A=5.2)
+    crystal = bulk("Ar", cubic=True)
+    for verb in (atomsim.relax, atomsim.evaluate):
+        with pytest.raises(InputError, match="is the potential that is to be checked"):
+            verb(crystal, argon, check_with=[argon])
+    with pytest.raises(InputError, match="is the potential that is to be checked"):
+        atomsim.neb(crystal, crystal, argon, check_with=argon)
+    assert argon.calls == 0
+
+
 UNFIT = [("lj-tst", "did you mean 'lj-test'"), ("mace-na-ru-o", "Cu is not known to"), ("gone.model", "gone.model")]
 
 
@@ -127,6 +155,9 @@ def test_an_unfit_further_potential_is_found_before_the_host_is_relaxed(word, re
     with pytest.raises(InputError, match=reason):
         run_campaign(load_campaign(tmp_path / "b.toml"), tmp_path / "run", engine)
     assert not any(read_run(tmp_path / "run")[1].values())
+    profile = read_profile(catalog.folder("slurm") / "cpu-only.toml")
+    with pytest.raises(InputError, match=reason):
+        dry_start(load_campaign(tmp_path / "b.toml"), tmp_path / "submitted", engine, profile)
     argon = Counted(onset_A=4.5, cutoff_A=5.2)
     with pytest.raises(InputError, match=reason.replace("Cu", "Ar")):
         atomsim.migration(bulk("Ar", cubic=True), "Ar", argon, check_with=word)

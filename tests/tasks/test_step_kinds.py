@@ -68,6 +68,17 @@ def test_equal_labels_are_told_apart(tmp_path: Path, rocksalt: Atoms) -> None:
     assert tasks[0].id != tasks[1].id
 
 
+def test_labels_differ_whatever_names_meet(tmp_path: Path, rocksalt: Atoms) -> None:
+    for name in ("a/x.vasp", "b/x.vasp", "x-1.vasp", "c/x-1.vasp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name, rocksalt)
+    words = ["a/x.vasp", "b/x.vasp", "x-1.vasp"]
+    labels = [t.label for t in expand(structures, base=tmp_path, structures=words)]
+    assert labels == ["x-2", "x-3", "x-1"]  # the one that is named so keeps its name
+    labels = [t.label for t in expand(structures, base=tmp_path, structures=[*words, "c/x-1.vasp"])]
+    assert len(set(labels)) == 4
+
+
 def test_ids_are_of_content(tmp_path: Path, rocksalt: Atoms) -> None:
     write(tmp_path / "a.extxyz", rocksalt)
     first = expand(relax, base=tmp_path, structures="a.extxyz")[0].id
