@@ -29,16 +29,16 @@ name = "ordered"
 kind = "order"
 structures = "salt.extxyz"
 sublattices = ["Li+Co"]
-relaxations = 14
-batch = 7
-lowest = 2
-sweeps = 40
+relaxations = 6
+batch = 6
+lowest = 1
+sweeps = 10
 chains = 2
 shells = 1
 enumerate_limit = 0
 cell = false
-fmax_eV_per_A = 0.02
-final_fmax_eV_per_A = 0.01
+fmax_eV_per_A = 0.2
+final_fmax_eV_per_A = 0.1
 """
 
 
