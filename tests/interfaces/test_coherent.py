@@ -71,7 +71,7 @@ def test_other_bad_input_is_one_line():
     planes = CoherentPlanes(copper, copper, CoherentSettings(max_area_A2=10, max_atoms=3))
     with pytest.raises(InputError, match="wanted at most 3"):
         planes.cell(planes.terminations[0])
-    with pytest.raises(InputError, match="no termination O | O"):
+    with pytest.raises(InputError, match=r"no termination O \| O"):
         planes.cell(("O", "O"))
 
 
