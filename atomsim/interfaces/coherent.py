@@ -194,12 +194,17 @@ def _matches(builder: CoherentInterfaceBuilder) -> list[LatticeMatch]:
     for number, match in enumerate(builder.zsl_matches):
         film, substrate = np.asarray(match.film_sl_vectors), np.asarray(match.substrate_sl_vectors)
         scales = np.linalg.svd(np.linalg.pinv(film) @ substrate, compute_uv=False)
-        strain = tuple(float(s) for s in np.sort(scales[np.argsort(-scales)[:2]] - 1))
+        strain = np.sort(scales[np.argsort(-scales)[:2]] - 1).round(9) + 0.0  # no negative zero
         areas = [
             float(np.linalg.norm(np.cross(*v))) for v in (film, substrate, match.film_vectors, match.substrate_vectors)
         ]
         one = LatticeMatch(
-            areas[1], areas[0], (strain[0], strain[1]), round(areas[0] / areas[2]), round(areas[1] / areas[3]), number
+            areas[1],
+            areas[0],
+            (float(strain[0]), float(strain[1])),
+            round(areas[0] / areas[2]),
+            round(areas[1] / areas[3]),
+            number,
         )
         found.setdefault((round(areas[1], 2), round(strain[0], 5), round(strain[1], 5)), one)
     return sorted(found.values(), key=lambda m: (round(m.area_A2, 2), round(m.largest, 5), m.number))
