@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from ase.build import bulk, make_supercell
 from ase.io import write
 from forked import Forked
@@ -55,6 +56,7 @@ def evaluated(folder: Path, count: str) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
+@pytest.mark.soak
 def test_a_search_that_was_killed_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     atoms = make_supercell(bulk("MgO", "rocksalt", a=5.2, cubic=True), np.diag([2, 1, 1]))
     metals = np.flatnonzero(atoms.symbols == "Mg")
