@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from atomsim.api.cations import CationOrder, Doping, dope, order
+    from atomsim.api.coherent import CoherentInterface, coherent_interface
     from atomsim.api.compare import Comparison, compare
     from atomsim.api.composite import composite
     from atomsim.api.diffusion import Diffusivities, diffusion
     from atomsim.api.dynamics import Dynamics, Trajectory
+    from atomsim.api.effects import DopantEffects, dopant_effects
     from atomsim.api.electrode import Electrode, electrode
     from atomsim.api.files import prototypes, read, write
     from atomsim.api.glass import Amorphous, Glass, Glasses, amorphize, glass
@@ -41,10 +43,12 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "api.cations": ("CationOrder", "Doping", "dope", "order"),
+    "api.coherent": ("CoherentInterface", "coherent_interface"),
     "api.compare": ("Comparison", "compare"),
     "api.composite": ("composite",),
     "api.diffusion": ("Diffusivities", "diffusion"),
     "api.dynamics": ("Dynamics", "Trajectory"),
+    "api.effects": ("DopantEffects", "dopant_effects"),
     "api.electrode": ("Electrode", "electrode"),
     "api.files": ("prototypes", "read", "write"),
     "api.glass": ("Amorphous", "Glass", "Glasses", "amorphize", "glass"),
@@ -82,11 +86,13 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "vacancies",
     "order",
     "dope",
+    "dopant_effects",
     "compare",
     "md",
     "diffusion",
     "phonons",
     "interface",
+    "coherent_interface",
     "isotherm",
     "composite",
     "amorphize",
@@ -102,10 +108,12 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "Amorphous",
     "AtomsimError",
     "CationOrder",
+    "CoherentInterface",
     "Comparison",
     "DimerSearch",
     "Dimers",
     "Diffusivities",
+    "DopantEffects",
     "Doping",
     "Dynamics",
     "Electrode",

@@ -28,3 +28,6 @@ ROOM_K: float = 300.0
 
 ACCELERATION: float = 9.648533212e-3
 """One eV/(Å u) in Å/fs² (CODATA 2018: the elementary charge over the atomic mass constant)."""
+
+J_PER_M2: float = 16.02176634
+"""One eV/Å² in J/m² (CODATA 2018)."""

@@ -208,7 +208,7 @@ def order(
     keys |= {"sublattices": _listed(sublattices), "charges": dict(charges or {}), "temperature_K": given}
     how = How(remember(resolve(potential, device)), check_processes(processes), run_path(run), progress)
     items, single = items_of(structures)
-    found = _execute("order", items, keys, how, seed, lambda records: [CationOrder(r) for r in records])
+    found = execute_step("order", items, keys, how, seed, lambda records: [CationOrder(r) for r in records])
     return found[0] if single and len(found) == 1 else Results(found)
 
 
@@ -287,17 +287,21 @@ def dope(
     if isinstance(structures, CationOrder):
         lowest = structures.lowest
         items = [Item(f"{structures.label} {n}", atoms) for n, atoms in enumerate(lowest, 1)]
-    return _execute("dope", items, keys, how, seed, lambda records: Doping(Result(r) for r in records))
+    return execute_step("dope", items, keys, how, seed, lambda records: Doping(Result(r) for r in records))
 
 
 def _listed(words: Sequence[str] | str) -> list[str]:
     return [words] if isinstance(words, str) else list(words)
 
 
-def _execute(
+def execute_step(
     kind: str, items: list[Item], keys: Mapping[str, Any], how: How, seed: int, results: Callable[[Any], T]
 ) -> T:
-    """Run one step on what was given."""
+    """Run one step on what was given.
+
+    Raises:
+        InputError: if a structure or a setting is not as wanted.
+    """
     from atomsim.tasks import kind_of
 
     step: Any = made(kind_of(kind).Settings, {"structures": [GIVEN], **keys})

@@ -127,11 +127,12 @@ def paired_layers(records: Sequence[Record]) -> list[Paired]:
                 differences = np.array([d for _, d, _ in known])
                 names = [h for _, _, h in known]
                 undoped = float(np.mean([a for a, _, _ in known]))
-                found.append(_paired(what, site, x, undoped, differences, names))
+                found.append(paired_of(what, site, x, undoped, differences, names))
     return found
 
 
-def _paired(what: str, site: str, x: float, undoped: float, differences: FloatArray, hosts: Sequence[str]) -> Paired:
+def paired_of(what: str, site: str, x: float, undoped: float, differences: FloatArray, hosts: Sequence[str]) -> Paired:
+    """Return the mean of differences, with its standard error and interval."""
     n = len(differences)
     error = float(differences.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
     low, high = bootstrap(differences, hosts)

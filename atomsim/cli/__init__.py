@@ -18,10 +18,12 @@ from atomsim.cli import (
     barriers,
     catalogue,
     cations,
+    coherent,
     composite,
     diffusion,
     distill,
     doctor,
+    effects,
     glass,
     interface,
     md,
@@ -81,11 +83,13 @@ neb.add_to(app)
 oxygen.add_to(app)
 phonons.add_to(app)
 cations.add_to(app)
+effects.add_to(app)
 md.add_to(app)
 glass.add_to(app)
 diffusion.add_to(app)
 composite.add_to(app)
 interface.add_to(app)
+coherent.add_to(app)
 catalogue.add_to(app)
 slurm.add_to(app)
 distill.add_to(app)

@@ -210,7 +210,7 @@ def _failed(question: Question, *, relax: bool) -> tuple[str, str] | None:
 def path_of(question: Question, model: EnergyModel) -> tuple[SegmentedPath, tuple[int, ...]]:
     """Find the path and split it into its segments; also the atoms that travel."""
     first, last = question.first, question.last
-    moved = _without_drift(first.atoms, between(first.atoms, last.atoms))
+    moved = without_drift(first.atoms, between(first.atoms, last.atoms))
     plain = first.atoms.copy()
     ends = Endpoints("path", plain, moved, first.energy, last.energy, travellers(moved))
     (path,) = find_paths([ends], model, question.settings)
@@ -223,7 +223,7 @@ def path_of(question: Question, model: EnergyModel) -> tuple[SegmentedPath, tupl
     return SegmentedPath(with_end_forces(found.path, first, last), segments), ends.moving
 
 
-def _without_drift(start: Atoms, moved: FloatArray) -> FloatArray:
+def without_drift(start: Atoms, moved: FloatArray) -> FloatArray:
     """Take out what constraints hold, and the mean displacement of the atoms that do not travel.
 
     A lone atom is in a field that knows its place.

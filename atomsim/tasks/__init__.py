@@ -23,7 +23,9 @@ MODULES = {
     "phonons": "atomsim.tasks.phonons",
     "order": "atomsim.tasks.order",
     "dope": "atomsim.tasks.dope",
+    "effects": "atomsim.tasks.effects",
     "interface": "atomsim.tasks.interface",
+    "coherent": "atomsim.tasks.coherent",
     "amorphize": "atomsim.tasks.amorphize",
     "glass": "atomsim.tasks.glass",
 }

@@ -144,6 +144,22 @@ def test_pairs_in_a_batch_are_as_alone():
             assert one.energy_eV == pytest.approx(other.energy_eV, abs=1e-6)
 
 
+def test_twenty_unlike_pairs_in_a_batch_are_as_alone():
+    """A lattice without symmetry, so that no two pairs are alike; three of them are looked at."""
+    home = salt()
+    home.positions += 0.03 * np.random.default_rng(5).standard_normal(home.positions.shape)
+    potential = Bonding(home)
+    some = [Request(k, home, pair) for k, pair in enumerate(find_pairs(home)[:20])]
+    settings = replace(CHEAP, points=3, fmax_eV_per_A=0.05)
+    together = find_dimers(some, potential, settings, capacity=Capacity(systems=20))
+    assert len(together) == 20
+    for found in together[::7]:
+        (alone,) = find_dimers([some[found.key]], potential, settings)
+        assert [p.length_A for p in found.profile] == [p.length_A for p in alone.profile]
+        energies = [[p.energy_eV for p in one.profile] for one in (found, alone)]
+        assert energies[0] == pytest.approx(energies[1], abs=1e-6)
+
+
 def test_a_lattice_that_holds_its_oxygens_has_no_dimer():
     stiff = Bonding(salt(), stiffness=40.0)
     (found,) = find_dimers(requests(), stiff, CHEAP)

@@ -14,7 +14,7 @@ from atomsim.structures.sanity import check_structure
 
 NAMES = [
     "Li2RuO3", "Li2RuO3-R-3", "Li2RuO3-rocksalt", "Li2SO4", "Li2MnO3", "LiMO2", "LRMO", "Li2WO4", "LiCoO2",
-    "Na3RuO4", "TiS2", "Mo6S8", "Li", "Na", "K", "Mg", "Ca", "Al", "Zn", "O2", "Li2O", "Li2O2",
+    "Na3RuO4", "TiS2", "Mo6S8", "Li", "Na", "K", "Mg", "Ca", "Al", "Zn", "O2", "Li2O", "Na2O", "Li2O2",
     "RuO2", "MnO2", "Ru", "Li2S", "LiCl", "Li3PO4", "Li3PS4", "Li6PS5Cl", "Li3P", "P", "RuS2", "CoS2", "Co9S8",
     "CoO", "Co3O4", "Co", "NiO", "Ni", "MnS", "W",
 ]  # fmt: skip
@@ -48,6 +48,7 @@ BONDS = [
     ("Zn", "Zn", "Zn", 6, 2.66, 2.67),
     ("O2", "O", "O", 1, 1.207, 1.208),
     ("Li2O", "Li", "O", 4, 1.99, 2.01),
+    ("Na2O", "Na", "O", 4, 2.39, 2.41),
     ("Li2O2", "O", "O", 1, 1.50, 1.58),
     ("RuO2", "Ru", "O", 6, 1.93, 1.99),
     ("MnO2", "Mn", "O", 6, 1.87, 1.91),
