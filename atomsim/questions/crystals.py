@@ -9,7 +9,7 @@ from ase.data import atomic_numbers
 from ase.neighborlist import neighbor_list
 
 from atomsim.errors import InputError, nearest
-from atomsim.questions.facts import Subject, image_distance, mobile_ion
+from atomsim.questions.facts import Subject, copies, image_distance, mobile_ion
 from atomsim.questions.written import CampaignText, Key, StepText
 from atomsim.structures.charges import INACTIVE, formal_charges
 from atomsim.structures.supercells import choose_supercell
@@ -20,7 +20,7 @@ HOP_IMAGE_A, HOP_ATOMS = 8.0, 120
 PHONON_IMAGE_A, PHONON_ATOMS = 9.0, 110
 FOLLOW_ATOMS = 40
 """Largest primitive cell whose imaginary modes are followed on two cores."""
-DOPED_IMAGE_A, DOPED_ATOMS = 8.0, 100
+DOPED_IMAGE_A, DOPED_ATOMS = 8.0, 110
 
 
 def barriers(crystal: Subject, asked: str | None) -> CampaignText:
@@ -44,6 +44,7 @@ def barriers(crystal: Subject, asked: str | None) -> CampaignText:
             Key("structures", crystal.word),
             Key("fmax_eV_per_A", 0.01),
             Key("keep_symmetry", True, "hops alike by symmetry stay alike, and are computed once"),
+            *_standard(crystal),
         ], f"The crystal with all its {ion}, atoms and cell."),
         StepText("barriers", "barriers", [
             Key("structures", "host"),
@@ -58,6 +59,12 @@ def barriers(crystal: Subject, asked: str | None) -> CampaignText:
     ]  # fmt: skip
     answers = "which hops there are, what they cost, and whether they lead through the crystal."
     return CampaignText(f"Barriers of {ion} in {crystal.formula}", answers, remarks, steps, "docs/how-to/trust.md")
+
+
+def _standard(crystal: Subject) -> list[Key]:
+    if len(crystal.primitive) == len(crystal.atoms):
+        return []
+    return [Key("standard_cell", True, f"the primitive cell, {len(crystal.primitive)} atoms: the same crystal")]
 
 
 def _hop_length(crystal: Subject, ion: str) -> float:
@@ -87,6 +94,7 @@ def phonons(crystal: Subject, asked: str | None) -> CampaignText:
             Key("structures", crystal.word),
             Key("fmax_eV_per_A", 0.005),
             Key("keep_symmetry", True, "a saddle stays one, and its imaginary modes are named below"),
+            *_standard(crystal),
         ], "Atoms and cell in their space group, to small forces: a phonon is a second derivative at rest."),
         StepText("phonons", "phonons", [
             Key("structures", "relaxed"),
@@ -120,7 +128,7 @@ def dopant(crystal: Subject, asked: str | None, element: str | None, site: str |
             raise
         ion = ""
     replaced, why_site = _site(crystal, ion, site)
-    repeat = _repeat(crystal)
+    repeat = copies(crystal.atoms, DOPED_IMAGE_A, DOPED_ATOMS)
     distance = image_distance(crystal.atoms.cell.array, repeat)
     pays, why = _compensation(crystal, element, replaced, ion)
     own = f"{ion}:ion-layer" if ion and crystal.stacking(ion) is not None else ion
@@ -166,19 +174,6 @@ def _site(crystal: Subject, ion: str, asked: str | None) -> tuple[str, str]:
             f"{crystal.name}: no cation in {crystal.formula} beside its ion; name what is replaced by --site"
         )
     return max(cations, key=lambda e: counts[e]), "the first gives up atoms: the commonest cation beside the ion"
-
-
-def _repeat(crystal: Subject) -> list[int]:
-    """Copies along each vector: the shortest one grows until images are far apart or atoms too many."""
-    repeat = [1, 1, 1]
-    cell = crystal.atoms.cell.array
-    while image_distance(cell, repeat) < DOPED_IMAGE_A:
-        lengths = np.linalg.norm(cell, axis=1) * repeat
-        longer = [n + (k == int(np.argmin(lengths))) for k, n in enumerate(repeat)]
-        if int(np.prod(longer)) * len(crystal.atoms) > DOPED_ATOMS:
-            break
-        repeat = longer
-    return repeat
 
 
 def _compensation(crystal: Subject, element: str, replaced: str, ion: str) -> tuple[str, str]:

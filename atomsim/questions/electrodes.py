@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from atomsim.errors import InputError
-from atomsim.questions.facts import METALS, Subject, mobile_ion
+from atomsim.questions.facts import METALS, Subject, copies, image_distance, mobile_ion
 from atomsim.questions.written import CampaignText, Key, StepText
 from atomsim.structures.hosts import host_units, reachable_sizes
 
@@ -14,6 +18,8 @@ SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 """Parts of the ions that are left."""
 SCAN_ATOMS = 60
 """Largest primitive cell in which oxygens are driven together on two cores."""
+DEFECT_IMAGE_A, DEFECT_ATOMS = 5.5, 40
+"""Distance wanted between a defect and its image, and the largest cell taken for it."""
 
 
 def delithiation(crystal: Subject, asked: str | None) -> CampaignText:
@@ -35,7 +41,7 @@ def delithiation(crystal: Subject, asked: str | None) -> CampaignText:
     plural = "s in all their shapes" if cells > 1 else ""
     remarks = [*crystal.remarks(), *_redox_remark(crystal, ion)]
     return CampaignText(
-        f"{'Delithiation' if ion == 'Li' else f'Removal of {ion}'} of {crystal.formula}",
+        f"{crystal.formula} as {ion} leaves",
         f"which orderings of {ion} are stable, the voltage against {ion} metal, how lattice and O–O distances follow.",
         [*remarks, *_layer_remark(crystal, ion)],
         [
@@ -57,15 +63,18 @@ def delithiation(crystal: Subject, asked: str | None) -> CampaignText:
     )  # fmt: skip
 
 
-def contents(crystal: Subject, ion: str, max_atoms: int, shares: tuple[float, ...]) -> list[float]:
+def contents(
+    crystal: Subject, ion: str, max_atoms: int, shares: Sequence[float], supercell: Sequence[int] | None = None
+) -> list[float]:
     """Return the ions per formula unit that are parts of all of them, where a supercell can hold them."""
     units = host_units(crystal.primitive, ion, None)
     n_ions = crystal.primitive.get_chemical_symbols().count(ion)
+    matrix = None if supercell is None else np.diag(supercell)
     found = []
     for share in shares:
         x = share * n_ions / units
         try:
-            reachable_sizes(crystal.primitive, n_ions, units, x, max_atoms)
+            reachable_sizes(crystal.primitive, n_ions, units, x, max_atoms, matrix)
         except InputError:
             continue
         found.append(round(x, 6))
@@ -104,20 +113,24 @@ def oxygen(crystal: Subject, asked: str | None) -> CampaignText:
 
 def _charged(crystal: Subject, ion: str, why: str) -> list[StepText]:
     """The host and, where an ion can leave, states of charge; relaxed."""
+    repeat = copies(crystal.primitive, DEFECT_IMAGE_A, DEFECT_ATOMS)
+    distance = image_distance(crystal.primitive.cell.array, repeat)
+    apart = f"of the primitive cell: a vacancy or a pair is then {distance:.1f} Å from its image"
     if not ion:
-        return [_relaxed(crystal.word)]
-    largest = 2 * len(crystal.primitive) if len(crystal.primitive) < 20 else len(crystal.primitive)
+        whole = copies(crystal.atoms, DEFECT_IMAGE_A, DEFECT_ATOMS)
+        distance = image_distance(crystal.atoms.cell.array, whole)
+        keys = [Key("structures", crystal.word)]
+        keys += [Key("repeat", whole, f"a vacancy or a pair is then {distance:.1f} Å from its image")]
+        return [StepText("cell", "structures", keys, "The crystal, wide enough for a defect."), _relaxed("cell")]
     keys = [
         Key("parent", crystal.word),
         Key("ion", ion, why),
-        Key("x_per_formula_unit", contents(crystal, ion, largest, (1.0, 0.5, 0.0)), "full, half and empty"),
+        Key("x_per_formula_unit", contents(crystal, ion, 1, (1.0, 0.5, 0.0), repeat), "full, half and empty"),
         Key("orderings", 1, "of each x, the one of least Coulomb energy"),
-        Key("max_atoms", largest),
+        Key("supercell", repeat, apart),
     ]
-    return [
-        StepText("orderings", "delithiate", keys, f"The host and states of charge: {ion} leaves."),
-        _relaxed("orderings"),
-    ]
+    orderings = StepText("orderings", "delithiate", keys, f"The host and states of charge: {ion} leaves.")
+    return [orderings, _relaxed("orderings")]
 
 
 def _dimers(crystal: Subject) -> list[StepText]:
@@ -137,15 +150,19 @@ def _dimers(crystal: Subject) -> list[StepText]:
 def _vacancies(crystal: Subject, ion: str) -> StepText:
     from atomsim.analysis.thermochemistry import MEASURED
 
-    phases = library_oxides(crystal, ion)
+    phases = library_oxides(crystal)
     measured = [p for p in phases if p in MEASURED and set(_elements(p)) - {"O", ion}]
     keys = [
         Key("structures", "relaxed"),
         *([Key("ion", ion)] if ion else []),
         Key("symprec_A", 0.1),
         Key("vacancies", "single", "neutral ones; 'pairs' has neighbouring pairs too"),
-        Key("phases", phases, "oxides of the library that release may lead to; add yours, as files"),
-        Key("calibrate", measured, "a measured enthalpy: corrected numbers stand beside those of the potential"),
+        *([Key("phases", phases, "oxides that release may lead to; add yours, as files")] if phases else []),
+        *(
+            [Key("calibrate", measured, "measured enthalpies: corrected numbers beside the potential's")]
+            if measured
+            else []
+        ),
         Key("temperature_K", 300.0),
         Key("pressure_bar", 1.0),
     ]
@@ -154,7 +171,7 @@ def _vacancies(crystal: Subject, ion: str) -> StepText:
     )
 
 
-def library_oxides(crystal: Subject, ion: str) -> list[str]:
+def library_oxides(crystal: Subject) -> list[str]:
     """Names of shipped oxides of the metals of a crystal, one for each formula, without the crystal itself."""
     from atomsim.structures.prototypes import prototype_facts
 
@@ -165,7 +182,6 @@ def library_oxides(crystal: Subject, ion: str) -> list[str]:
         binary = len(held) == 2 and "O" in held and held - {"O"} <= metals
         if binary and fact["formula"] != crystal.formula and fact["formula"] != "Li2O2":
             found.setdefault(str(fact["formula"]), str(fact["name"]))
-    del ion
     return list(found.values())
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,8 @@ METALS = frozenset({"Li", "Na", "K", "Mg", "Ca", "Zn", "Al"})
 MAGNETIC = frozenset({"V", "Cr", "Mn", "Fe", "Co", "Ni", "Ru", "Os", "Ir"})
 """Metals that often carry a moment in oxides, sulfides and phosphates."""
 SYMPREC_A = 0.01
+HALF = 0.5
+"""Part of the ions that lies between the layers of a layered crystal, at least."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,12 @@ class Subject:
         return redox_metals(self.atoms)
 
     def stacking(self, ion: str) -> Stacking | None:
-        """Layers of metals with an ion between them; None where there are none."""
-        return find_stacking(self.atoms, ion)
+        """Layers of redox metals with an ion between them; None where there are none."""
+        found = find_stacking(self.atoms, ion)
+        if found is None or not set(self.redox) - {ion}:
+            return None
+        ions = np.array(self.atoms.get_chemical_symbols()) == ion
+        return found if (~found.in_metal_layer[ions]).mean() > HALF else None
 
     def remarks(self) -> list[str]:
         """Facts for the head of a file."""
@@ -149,6 +157,17 @@ def image_distance(cell: np.ndarray, repeat: Sequence[int] = (1, 1, 1)) -> float
     from atomsim.structures.supercells import image_distance as shortest
 
     return float(shortest(np.asarray(cell) * np.asarray(repeat)[:, None]))
+
+
+def copies(atoms: Atoms, least_A: float, max_atoms: int) -> list[int]:
+    """Return the copies along each vector that bring images so far apart in the fewest atoms, or as far as allowed."""
+    most = max(1, max_atoms // len(atoms))
+    found = [n for n in product(range(1, most + 1), repeat=3) if math.prod(n) <= most]
+    reached = {n: round(image_distance(atoms.cell.array, n), 3) for n in found}
+    wide = [n for n in found if reached[n] >= least_A]
+    farthest = max(reached.values())
+    chosen = wide or [n for n in found if reached[n] == farthest]
+    return list(min(chosen, key=lambda n: (math.prod(n), -reached[n], n)))
 
 
 def _or(words: Sequence[str]) -> str:

@@ -57,9 +57,13 @@ def written(content: CampaignText, *, file: str, potential: str, command: str) -
         command: the words that it was made by.
     """
     head = [*comment(f"{content.title}: {content.answers}"), "#"]
-    head += [f"#   atomsim check {shown(file)}      what would be done, without doing it"]
-    head += [f"#   atomsim run   {shown(file)}      do it; the same command resumes after an interruption"]
-    head += ["#   atomsim check --keys      every key that a step knows", "#"]
+    uses = {
+        f"atomsim check {shown(file)}": "what would be done, without doing it",
+        f"atomsim run   {shown(file)}": "do it; the same command resumes after an interruption",
+        "atomsim check --keys": "every key that a step knows",
+    }
+    width = max(map(len, uses))
+    head += [*(f"#   {use:<{width}}   {what}" for use, what in uses.items()), "#"]
     head += comment(f"Written by '{command}'; edit it as you like. {content.docs} says what may be concluded from it.")
     for line in content.read:
         head += comment(f"* {line}", hang="  ")

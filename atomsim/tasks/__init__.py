@@ -14,6 +14,7 @@ MODULES = {
     "delithiate": "atomsim.tasks.delithiate",
     "relax": "atomsim.tasks.relax",
     "electrode": "atomsim.tasks.electrode",
+    "isotherm": "atomsim.tasks.isotherm",
     "barriers": "atomsim.tasks.barriers",
     "dimerize": "atomsim.tasks.dimerize",
     "oxygen": "atomsim.tasks.oxygen",
@@ -24,6 +25,7 @@ MODULES = {
     "order": "atomsim.tasks.order",
     "dope": "atomsim.tasks.dope",
     "interface": "atomsim.tasks.interface",
+    "composite": "atomsim.tasks.composite",
     "amorphize": "atomsim.tasks.amorphize",
     "glass": "atomsim.tasks.glass",
 }

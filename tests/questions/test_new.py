@@ -1,0 +1,163 @@
+"""Campaigns written from a question: they are valid, fit the structure, say why, and bad questions end in one line."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from ase import Atoms
+from ase.io import write
+from ase.spacegroup import crystal
+from typer.testing import CliRunner, Result
+
+from atomsim.cli import app
+from atomsim.questions import QUESTIONS
+
+LAYERED = crystal(
+    ["Na", "Co", "O"],
+    [(0, 0, 0.5), (0, 0, 0), (0, 0, 0.2685)],
+    spacegroup=166,
+    cellpar=[2.889, 2.889, 15.609, 90, 90, 120],
+)
+OLIVINE = crystal(
+    ["Li", "Fe", "P", "O", "O", "O"],
+    [(0, 0, 0), (0.28222, 0.25, 0.97472), (0.09486, 0.25, 0.4182), (0.09678, 0.25, 0.74279), (0.4571, 0.25, 0.206),
+     (0.16558, 0.04646, 0.2848)],
+    spacegroup=62, cellpar=[10.332, 6.010, 4.692, 90, 90, 90],
+)  # fmt: skip
+PEROVSKITE = crystal(
+    ["Sr", "Ti", "O"], [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0)], spacegroup=221, cellpar=[3.905] * 3 + [90] * 3
+)
+SALT = crystal(["Na", "Cl"], [(0, 0, 0), (0.5, 0.5, 0.5)], spacegroup=225, cellpar=[5.64] * 3 + [90] * 3)
+CRYSTALS = {"layered": LAYERED, "olivine": OLIVINE, "perovskite": PEROVSKITE, "salt": SALT}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, atoms in CRYSTALS.items():
+        write(f"{name}.cif", atoms)
+    return tmp_path
+
+
+def new(*words: str) -> Result:
+    """Ask with a potential that is instant and knows every element."""
+    model = [] if "-p" in words else ["-p", "lj-test"]
+    return CliRunner().invoke(app, ["new", *words, *model])
+
+
+def steps(file: str | Path) -> dict[str, dict]:
+    return {s["name"]: s for s in tomllib.loads(Path(file).read_text(encoding="utf-8"))["step"]}
+
+
+def test_questions_are_listed(folder):
+    assert all(q.name in new().stdout for q in QUESTIONS)
+    assert [q["name"] for q in json.loads(new("--json").stdout)] == [q.name for q in QUESTIONS]
+
+
+ASKED = [
+    ("delithiate", "layered.cif"),
+    ("barriers", "olivine.cif"),
+    ("phonons", "salt.cif"),
+    ("oxygen", "perovskite.cif"),
+    ("oxygen", "layered.cif"),
+    ("dope", "layered.cif", "--dopant", "Al"),
+    ("glass", "Li3PS4"),
+    ("interface", "olivine.cif", "Li3PS4"),
+]
+
+
+@pytest.mark.parametrize("words", ASKED, ids=["-".join(w[:2]) for w in ASKED])
+def test_what_is_written_passes_check_from_another_folder(folder, words):
+    written = new(*words, "-o", "deep/mine.toml")
+    assert written.exit_code == 0, written.stderr
+    found = CliRunner().invoke(app, ["check", "deep/mine.toml", "--json"])
+    assert found.exit_code == 0, found.stderr
+    assert json.loads(found.stdout)["name"]
+    text = Path("deep/mine.toml").read_text(encoding="utf-8")
+    assert text.count("#") > 10  # values say why
+    assert max(map(len, text.splitlines())) < 200
+
+
+def test_the_structure_decides(folder):
+    new("delithiate", "layered.cif", "-o", "d.toml")
+    found = steps("d.toml")
+    assert found["orderings"]["ion"] == "Na"
+    assert found["metal"]["structures"] == "Na"
+    assert found["orderings"]["x_per_formula_unit"] == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert found["electrode"]["layer_reflection"] == [0, 0, 3]  # three layers in the hexagonal cell
+    new("dope", "layered.cif", "--dopant", "Al", "-o", "x.toml")
+    assert steps("x.toml")["doped"]["sites"] == ["Co", "Na:ion-layer"]
+    new("oxygen", "layered.cif", "-o", "o.toml")
+    assert min(steps("o.toml")["orderings"]["supercell"]) > 1  # 4 atoms are too few for a defect
+    new("interface", "olivine.cif", "Li3PS4", "-o", "i.toml")
+    assert {"Li", "Li2S", "Li3PO4", "Li3PS4", "olivine.cif"} <= set(steps("i.toml")["phases"]["structures"])
+    assert steps("i.toml")["interface"]["open_to"] == "Li"
+
+
+def test_a_dopant_of_another_charge_is_paid_for(folder):
+    assert new("dope", "salt.cif", "--dopant", "Ca", "--site", "Na", "-o", "x.toml").exit_code == 0
+    assert steps("x.toml")["doped"]["compensation"] == "remove_ion"
+
+
+REFUSED = [
+    (("barriers", "perovskite.cif"), "no ion that is known to be mobile"),
+    (("barriers", "nothing.cif"), "neither a file nor a prototype"),
+    (("barriers", "broken.cif"), "broken.cif"),
+    (("barrier", "salt.cif"), "did you mean 'barriers'"),
+    (("barriers", "salt.cif", "--ion", "Li"), "no Li in NaCl"),
+    (("barriers", "salt.cif", "olivine.cif"), "found 2 structures, wanted one"),
+    (("barriers",), "found no structure"),
+    (("barriers", "molecule.xyz"), "wanted a crystal"),
+    (("barriers", "salt.cif", "-o", "there.toml"), "--force"),
+    (("barriers", "salt.cif", "-o", "mine.cif"), "wanted the name of a .toml file"),
+    (("delithiate", "silver.cif"), "no crystal of Ag metal"),
+    (("oxygen", "salt.cif"), "no oxygen in NaCl"),
+    (("dope", "salt.cif"), "--dopant is missing"),
+    (("dope", "salt.cif", "--dopant", "Cl"), "is in NaCl already"),
+    (("dope", "salt.cif", "--dopant", "Qq"), "is no element"),
+    (("dope", "salt.cif", "--dopant", "Ca", "--site", "Mn"), "no Mn in NaCl"),
+    (("phonons", "salt.cif", "--dopant", "Ca"), "says nothing to 'phonons'"),
+    (("glass", "salt.cif"), "wanted a formula"),
+    (("glass", "Li2RuO3:x"), "FORMULA:SHARE"),
+    (("interface", "LiCoO2"), "wanted two structures or formulas"),
+    (("interface", "LiCoO2", "LiCoO2"), "on both sides"),
+    (("interface", "LiCoO2", "LiFePO4"), "no structure of LiFePO4 is shipped"),
+    (("barriers", "salt.cif", "-p", "mace-na-ru-o"), "Cl"),
+    (("barriers", "salt.cif", "-p", "no-such"), "no-such"),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), REFUSED, ids=["-".join(w) for w, _ in REFUSED])
+def test_bad_questions_end_in_one_line_and_write_nothing(folder, words, says):
+    Path("broken.cif").write_text("data_x\nloop_\n_atom_site_label\n", encoding="utf-8")
+    Path("there.toml").write_text("mine", encoding="utf-8")
+    write("molecule.xyz", Atoms("NaCl", [(0, 0, 0), (0, 0, 2.4)]))
+    write(
+        "silver.cif",
+        crystal(["Ag", "I"], [(0, 0, 0), (0.25, 0.25, 0.25)], spacegroup=216, cellpar=[6.5] * 3 + [90] * 3),
+    )
+    before = sorted(folder.iterdir())
+    found = new(*words)
+    assert found.exit_code == 2, found.output
+    assert says in found.stderr
+    assert len(found.stderr.strip().splitlines()) == 1
+    assert sorted(folder.iterdir()) == before
+    assert Path("there.toml").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_file_is_replaced_only_by_force(folder):
+    Path("there.toml").write_text("mine", encoding="utf-8")
+    assert new("phonons", "salt.cif", "-o", "there.toml", "--force").exit_code == 0
+    assert "phonons" in Path("there.toml").read_text(encoding="utf-8")
+
+
+def test_strange_names_stay_strange_names(folder):
+    name = "a [1]\n'x\".cif"
+    write("LiCoO2", SALT, format="cif")
+    Path(name).write_text(Path("salt.cif").read_text(encoding="utf-8"), encoding="utf-8")
+    for word, out in ((name, "a.toml"), ("./salt.cif", "b.toml")):
+        assert new("phonons", word, "-o", out).exit_code == 0
+        assert CliRunner().invoke(app, ["check", out]).exit_code == 0
