@@ -116,7 +116,7 @@ def _state_change(electrode: Electrode, metal: str, x_high: float, x_low: float)
         return None, f"no bond valence of {metal} at both x"
     kept = [row["oxidation"] for row in ends if row is not None]
     moments = ["–" if k["moments_muB"] is None else f"{k['moments_muB'].get(metal, 0):.2f}" for k in kept]
-    how = f"bond valence {sums[0]:.2f} to {sums[1]:.2f}, |m| {' to '.join(moments)} μB"
+    how = f"bond valence (its change, not its size) {sums[0]:.2f} to {sums[1]:.2f}, |m| {' to '.join(moments)} μB"
     change = sums[1] - sums[0]
     if abs(change) < VALENCE_NOISE:
         return "no change", how

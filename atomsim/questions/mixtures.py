@@ -46,7 +46,9 @@ def glass(words: Sequence[str]) -> CampaignText:
         first = [StepText("crystals", "relax", keys, why_crystals)]
     else:
         first = []
-        remarks.append("No crystal of it is shipped: add a relax step of yours, and 'crystals' to the last step.")
+        remarks.append(
+            "No crystal of every part is shipped: add a relax step of yours, and 'crystals' to the last step."
+        )
     verdict = [Key("structures", "glasses"), *([Key("crystals", "crystals")] if crystals else [])]
     steps = [
         *first,
@@ -102,9 +104,9 @@ def _size(given: Any) -> int:
 
 
 def _crystals(mixture: Any) -> list[str]:
-    """Shipped crystals of the parts of a mixture, one for each formula."""
-    found = (_prototype(formula) for formula in mixture)
-    return list(dict.fromkeys(name for name in found if name))
+    """Shipped crystals of the parts of a mixture, one for each formula; none unless there is one of every part."""
+    found = [_prototype(formula) for formula in mixture]
+    return list(dict.fromkeys(name for name in found if name)) if all(found) else []
 
 
 def _prototype(formula: str) -> str | None:
@@ -146,9 +148,7 @@ def interface(words: Sequence[str], folder: Path) -> CampaignText:
     ion = next((i for i in IONS if i in elements and i in METALS), None)
     ion_word = [] if ion is None or {ion} in [set(p.elements) for p in (first, second)] else [ion]
     remarks = [line for phase in (first, second, *more) for line in phase.remarks()]
-    if missing:
-        names = ", ".join(missing)
-        remarks.append(f"Known phases without a structure here: {names}. Add CIFs of them: each may lower the hull.")
+    remarks += _absent(elements - {e for p in more for e in p.elements}, phases, missing)
     keys = [Key("phases", ["phases"]), Key("first", [first.formula]), Key("second", [second.formula])]
     if ion_word and ion in [w for w in words_of if w == ion]:
         volts = [2.0, 4.0] if [m for p in (first, second) for m in p.redox if m != ion] else [0.0, 3.0]
@@ -167,6 +167,22 @@ def interface(words: Sequence[str], folder: Path) -> CampaignText:
     return CampaignText(
         f"Contact of {first.formula} and {second.formula}", answers, remarks, steps, "docs/interfaces.md"
     )
+
+
+def _absent(elements: set[str], phases: Sequence[str], missing: Sequence[str]) -> list[str]:
+    """Remarks on phases that are not there: of elements that no shipped one holds, and known ones."""
+    found = []
+    strangers = sorted(elements - {e for name in phases for e in _elements(_formula(name))})
+    if strangers:
+        what = " and ".join(strangers)
+        found.append(
+            f"No shipped phase holds {what}: what it forms is missing, and the contact looks more stable than it is. "
+            f"Add CIFs to 'phases' below: {what} itself, and its compounds with the other elements."
+        )
+    if missing:
+        names = ", ".join(missing)
+        found.append(f"Known phases without a structure here: {names}. Add CIFs of them: each may lower the hull.")
+    return found
 
 
 def _phase(word: str, folder: Path) -> Subject:
@@ -197,6 +213,13 @@ def _library(elements: set[str], given: Sequence[str]) -> tuple[list[str], list[
     known = {_reduced(formula) for formula in known_gaps()}
     missing = sorted(f for f in known if set(_elements(f)) <= elements and f not in names and f not in given)
     return list(names.values()), missing
+
+
+def _formula(name: str) -> str:
+    """Formula of a shipped prototype."""
+    from atomsim.structures.prototypes import prototype_facts
+
+    return next(str(fact["formula"]) for fact in prototype_facts() if fact["name"] == name)
 
 
 def _elements(formula: str) -> list[str]:

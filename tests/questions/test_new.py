@@ -95,6 +95,9 @@ def test_the_structure_decides(folder):
     new("interface", "olivine.cif", "Li3PS4", "-o", "i.toml")
     assert {"Li", "Li2S", "Li3PO4", "Li3PS4", "olivine.cif"} <= set(steps("i.toml")["phases"]["structures"])
     assert steps("i.toml")["interface"]["open_to"] == "Li"
+    assert "No shipped phase holds Fe" in Path("i.toml").read_text(encoding="utf-8")
+    new("glass", "Li2S:0.7", "P2S5:0.3", "-o", "g.toml")  # a crystal of one part alone is no zero of energy
+    assert set(steps("g.toml")) == {"glasses", "verdicts"}
 
 
 def test_a_dopant_of_another_charge_is_paid_for(folder):
