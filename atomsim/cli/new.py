@@ -66,11 +66,7 @@ def new(
     _require_free(file, force)
     content = answer(question, words, file.parent, Asked(ion, dopant, site))
     text = _text(content, file, potential, _command(question, words, ion, dopant, site, potential))
-    plans = _checked(file, text, trust_file, loader)
-    from atomsim.io.files import make_folder, write_atomically
-
-    make_folder(file.parent)
-    write_atomically(file, text)
+    plans = _write(file, text, trust_file, loader)
     if as_json:
         show.print_json({"file": str(file), "question": question, "steps": [asdict(p) for p in plans]})
         return
@@ -127,6 +123,22 @@ def _potential(name: str) -> str:
         return name
     path = Path(model).expanduser().resolve()
     return str(path) + mark + head
+
+
+def _write(file: Path, text: str, trust_file: bool, loader: str | None) -> list[StepPlan]:
+    """Write the file once it has passed the check; a folder made for it goes again if it does not."""
+    from atomsim.io.files import make_folder, write_atomically
+
+    there = file.parent.exists()
+    make_folder(file.parent)  # files are named from it
+    try:
+        plans = _checked(file, text, trust_file, loader)
+    except BaseException:
+        if not there:
+            file.parent.rmdir()
+        raise
+    write_atomically(file, text)
+    return plans
 
 
 def _checked(file: Path, text: str, trust_file: bool, loader: str | None) -> list[StepPlan]:

@@ -217,9 +217,10 @@ def _layer_remark(crystal: Subject, ion: str) -> list[str]:
 def _reflection(crystal: Subject, ion: str) -> list[Key]:
     """The reflection of the layers, where the space group shows it."""
     from atomsim.analysis.lattice import is_extinct
+    from atomsim.analysis.published import layer_reflection
 
     found = crystal.stacking(ion)
-    if found is None or crystal.word == crystal.name or is_extinct(crystal.atoms, found.hkl, 0.01):
+    if found is None or layer_reflection(crystal.word) or is_extinct(crystal.atoms, found.hkl, 0.01):
         return []
     return [
         Key(

@@ -146,11 +146,11 @@ def interface(words: Sequence[str], folder: Path) -> CampaignText:
     phases, missing = _library(elements, [p.formula for p in given])
     words_of = [p.word for p in given] + phases
     ion = next((i for i in IONS if i in elements and i in METALS), None)
-    ion_word = [] if ion is None or {ion} in [set(p.elements) for p in (first, second)] else [ion]
+    touches_metal = any(p.elements == [ion] for p in (first, second))
     remarks = [line for phase in (first, second, *more) for line in phase.remarks()]
     remarks += _absent(elements - {e for p in more for e in p.elements}, phases, missing)
     keys = [Key("phases", ["phases"]), Key("first", [first.formula]), Key("second", [second.formula])]
-    if ion_word and ion in [w for w in words_of if w == ion]:
+    if ion in words_of and not touches_metal:
         volts = [2.0, 4.0] if [m for p in (first, second) for m in p.redox if m != ion] else [0.0, 3.0]
         keys += [Key("open_to", ion, f"{ion} may come and go, as in a cell under voltage")]
         keys += [Key("voltages_V", volts, f"against {ion} metal: μ = μ⁰ − e φ; 0 is contact with the metal itself")]

@@ -128,7 +128,6 @@ REFUSED = [
     (("interface", "LiCoO2"), "wanted two structures or formulas"),
     (("interface", "LiCoO2", "LiCoO2"), "on both sides"),
     (("interface", "LiCoO2", "LiFePO4"), "no structure of LiFePO4 is shipped"),
-    (("barriers", "salt.cif", "-p", "mace-na-ru-o"), "Cl"),
     (("barriers", "salt.cif", "-p", "no-such"), "no-such"),
 ]
 
