@@ -57,47 +57,73 @@ def test_questions_are_listed(folder):
     assert [q["name"] for q in json.loads(new("--json").stdout)] == [q.name for q in QUESTIONS]
 
 
-ASKED = [
-    ("delithiate", "layered.cif"),
-    ("barriers", "olivine.cif"),
-    ("phonons", "salt.cif"),
-    ("oxygen", "perovskite.cif"),
-    ("oxygen", "layered.cif"),
-    ("dope", "layered.cif", "--dopant", "Al"),
-    ("glass", "Li3PS4"),
-    ("interface", "olivine.cif", "Li3PS4"),
-]
-
-
-@pytest.mark.parametrize("words", ASKED, ids=["-".join(w[:2]) for w in ASKED])
-def test_what_is_written_passes_check_from_another_folder(folder, words):
-    written = new(*words, "-o", "deep/mine.toml")
-    assert written.exit_code == 0, written.stderr
-    found = CliRunner().invoke(app, ["check", "deep/mine.toml", "--json"])
-    assert found.exit_code == 0, found.stderr
-    assert json.loads(found.stdout)["name"]
-    text = Path("deep/mine.toml").read_text(encoding="utf-8")
-    assert text.count("#") > 10  # values say why
-    assert max(map(len, text.splitlines())) < 200
-
-
-def test_the_structure_decides(folder):
-    new("delithiate", "layered.cif", "-o", "d.toml")
-    found = steps("d.toml")
+def delithiation(found, text):
     assert found["orderings"]["ion"] == "Na"
     assert found["metal"]["structures"] == "Na"
     assert found["orderings"]["x_per_formula_unit"] == [1.0, 0.75, 0.5, 0.25, 0.0]
     assert found["electrode"]["layer_reflection"] == [0, 0, 3]  # three layers in the hexagonal cell
-    new("dope", "layered.cif", "--dopant", "Al", "-o", "x.toml")
-    assert steps("x.toml")["doped"]["sites"] == ["Co", "Na:ion-layer"]
-    new("oxygen", "layered.cif", "-o", "o.toml")
-    assert min(steps("o.toml")["orderings"]["supercell"]) > 1  # 4 atoms are too few for a defect
-    new("interface", "olivine.cif", "Li3PS4", "-o", "i.toml")
-    assert {"Li", "Li2S", "Li3PO4", "Li3PS4", "olivine.cif"} <= set(steps("i.toml")["phases"]["structures"])
-    assert steps("i.toml")["interface"]["open_to"] == "Li"
-    assert "No shipped phase holds Fe" in Path("i.toml").read_text(encoding="utf-8")
-    new("glass", "Li2S:0.7", "P2S5:0.3", "-o", "g.toml")  # a crystal of one part alone is no zero of energy
-    assert set(steps("g.toml")) == {"glasses", "verdicts"}
+
+
+def barriers(found, text):
+    assert found["barriers"]["ion"] == "Li"
+    assert "may be magnetic" in text
+
+
+def phonons(found, text):
+    assert found["relaxed"]["keep_symmetry"]
+    assert found["relaxed"]["standard_cell"]  # 2 atoms instead of 8
+
+
+def oxygen(found, text):
+    assert min(found["orderings"]["supercell"]) > 1  # 4 atoms are too few for a defect
+
+
+def oxygen_without_ion(found, text):
+    assert min(found["cell"]["repeat"]) > 1
+    assert "No ion" in text
+
+
+def dopant(found, text):
+    assert found["doped"]["sites"] == ["Co", "Na:ion-layer"]
+
+
+def glass(found, text):
+    assert found["glasses"]["n_atoms"] % 8 == 0
+    assert found["verdicts"]["crystals"] == ["crystals"] or found["verdicts"]["crystals"] == "crystals"
+
+
+def partly_known_glass(found, text):
+    assert set(found) == {"glasses", "verdicts"}  # a crystal of one part alone is no zero of energy
+
+
+def interface(found, text):
+    assert {"Li", "Li2S", "Li3PO4", "Li3PS4"} <= set(found["phases"]["structures"])
+    assert found["interface"]["open_to"] == "Li"
+    assert "No shipped phase holds Fe" in text
+
+
+ASKED = [
+    (delithiation, "delithiate", "layered.cif"),
+    (barriers, "barriers", "olivine.cif"),
+    (phonons, "phonons", "salt.cif"),
+    (oxygen_without_ion, "oxygen", "perovskite.cif"),
+    (oxygen, "oxygen", "layered.cif"),
+    (dopant, "dope", "layered.cif", "--dopant", "Al"),
+    (glass, "glass", "Li3PS4"),
+    (partly_known_glass, "glass", "Li2S:0.7", "P2S5:0.3"),
+    (interface, "interface", "olivine.cif", "Li3PS4"),
+]
+
+
+@pytest.mark.parametrize(("decided", "words"), [(d, w) for d, *w in ASKED], ids=[d.__name__ for d, *_ in ASKED])
+def test_what_is_written_passes_check_from_another_folder_and_follows_the_structure(folder, decided, words):
+    written = new(*words, "-o", "deep/mine.toml")
+    assert written.exit_code == 0, written.stderr
+    found = CliRunner().invoke(app, ["check", "deep/mine.toml", "--json"])
+    assert found.exit_code == 0, found.stderr
+    text = Path("deep/mine.toml").read_text(encoding="utf-8")
+    assert text.count("#") > 10  # values say why
+    decided(steps("deep/mine.toml"), text)
 
 
 def test_a_dopant_of_another_charge_is_paid_for(folder):
@@ -156,10 +182,14 @@ def test_a_file_is_replaced_only_by_force(folder):
     assert "phonons" in Path("there.toml").read_text(encoding="utf-8")
 
 
-def test_strange_names_stay_strange_names(folder):
+def test_a_strange_name_stays_a_strange_name(folder):
     name = "a [1]\n'x\".cif"
-    write("LiCoO2", SALT, format="cif")
     Path(name).write_text(Path("salt.cif").read_text(encoding="utf-8"), encoding="utf-8")
-    for word, out in ((name, "a.toml"), ("./salt.cif", "b.toml")):
-        assert new("phonons", word, "-o", out).exit_code == 0
-        assert CliRunner().invoke(app, ["check", out]).exit_code == 0
+    assert new("phonons", name, "-o", "a.toml").exit_code == 0
+    assert CliRunner().invoke(app, ["check", "a.toml"]).exit_code == 0
+
+
+def test_a_file_beside_the_campaign_is_no_prototype(folder):
+    """A layered crystal keeps its reflection where its file is named without a folder."""
+    assert new("delithiate", "layered.cif", "-o", "d.toml").exit_code == 0
+    assert steps("d.toml")["electrode"]["layer_reflection"] == [0, 0, 3]
