@@ -116,14 +116,15 @@ ASKED = [
 
 
 @pytest.mark.parametrize(("decided", "words"), [(d, w) for d, *w in ASKED], ids=[d.__name__ for d, *_ in ASKED])
-def test_what_is_written_passes_check_from_another_folder_and_follows_the_structure(folder, decided, words):
-    written = new(*words, "-o", "deep/mine.toml")
+def test_what_is_written_passes_check_and_follows_the_structure(folder, decided, words):
+    out = "mine.toml" if decided is delithiation else "deep/mine.toml"  # beside the crystal, or in a new folder
+    written = new(*words, "-o", out)
     assert written.exit_code == 0, written.stderr
-    found = CliRunner().invoke(app, ["check", "deep/mine.toml", "--json"])
+    found = CliRunner().invoke(app, ["check", out, "--json"])
     assert found.exit_code == 0, found.stderr
-    text = Path("deep/mine.toml").read_text(encoding="utf-8")
+    text = Path(out).read_text(encoding="utf-8")
     assert text.count("#") > 10  # values say why
-    decided(steps("deep/mine.toml"), text)
+    decided(steps(out), text)
 
 
 def test_a_dopant_of_another_charge_is_paid_for(folder):
@@ -176,20 +177,9 @@ def test_bad_questions_end_in_one_line_and_write_nothing(folder, words, says):
     assert Path("there.toml").read_text(encoding="utf-8") == "mine"
 
 
-def test_a_file_is_replaced_only_by_force(folder):
-    Path("there.toml").write_text("mine", encoding="utf-8")
-    assert new("phonons", "salt.cif", "-o", "there.toml", "--force").exit_code == 0
-    assert "phonons" in Path("there.toml").read_text(encoding="utf-8")
-
-
-def test_a_strange_name_stays_a_strange_name(folder):
+def test_a_strange_name_stays_one_and_force_replaces_a_file(folder):
+    Path("a.toml").write_text("mine", encoding="utf-8")
     name = "a [1]\n'x\".cif"
     Path(name).write_text(Path("salt.cif").read_text(encoding="utf-8"), encoding="utf-8")
-    assert new("phonons", name, "-o", "a.toml").exit_code == 0
+    assert new("phonons", name, "-o", "a.toml", "--force").exit_code == 0
     assert CliRunner().invoke(app, ["check", "a.toml"]).exit_code == 0
-
-
-def test_a_file_beside_the_campaign_is_no_prototype(folder):
-    """A layered crystal keeps its reflection where its file is named without a folder."""
-    assert new("delithiate", "layered.cif", "-o", "d.toml").exit_code == 0
-    assert steps("d.toml")["electrode"]["layer_reflection"] == [0, 0, 3]
