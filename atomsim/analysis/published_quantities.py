@@ -111,13 +111,13 @@ def _end_voltage(electrode: Electrode, x: float) -> tuple[Value, str]:
 def _state_change(electrode: Electrode, metal: str, x_high: float, x_low: float) -> tuple[Value, str]:
     """Change of a metal's state on charge by its bond valence, in words; moments and charge balance beside it."""
     ends = [_near(electrode, x) for x in (x_high, x_low)]
-    sums = [None if row is None else row["oxidation"]["bond_valence"].get(metal) for row in ends]
-    if ends[0] is None or ends[1] is None or None in sums:
+    kept = [row["oxidation"] for row in ends if row is not None and row["oxidation"]["bond_valence"].get(metal)]
+    if len(kept) < len(ends):
         return None, f"no bond valence of {metal} at both x"
-    kept = [row["oxidation"] for row in ends if row is not None]
+    before, after = (float(k["bond_valence"][metal]) for k in kept)
     moments = ["–" if k["moments_muB"] is None else f"{k['moments_muB'].get(metal, 0):.2f}" for k in kept]
-    how = f"bond valence (its change, not its size) {sums[0]:.2f} to {sums[1]:.2f}, |m| {' to '.join(moments)} μB"
-    change = sums[1] - sums[0]
+    how = f"bond valence (its change, not its size) {before:.2f} to {after:.2f}, |m| {' to '.join(moments)} μB"
+    change = after - before
     if abs(change) < VALENCE_NOISE:
         return "no change", how
     if change < 0:
