@@ -176,7 +176,7 @@ def library_oxides(crystal: Subject) -> list[str]:
     from atomsim.structures.prototypes import prototype_facts
 
     metals = set(crystal.elements) - {"O", "P", "S", "Si", "B", "C"}
-    found = {}
+    found: dict[str, str] = {}
     for fact in prototype_facts():
         held = set(_elements(str(fact["formula"])))
         binary = len(held) == 2 and "O" in held and held - {"O"} <= metals

@@ -162,12 +162,13 @@ def image_distance(cell: np.ndarray, repeat: Sequence[int] = (1, 1, 1)) -> float
 def copies(atoms: Atoms, least_A: float, max_atoms: int) -> list[int]:
     """Return the copies along each vector that bring images so far apart in the fewest atoms, or as far as allowed."""
     most = max(1, max_atoms // len(atoms))
-    found = [n for n in product(range(1, most + 1), repeat=3) if math.prod(n) <= most]
+    found: list[tuple[int, ...]] = [n for n in product(range(1, most + 1), repeat=3) if math.prod(n) <= most]
     reached = {n: round(image_distance(atoms.cell.array, n), 3) for n in found}
     wide = [n for n in found if reached[n] >= least_A]
     farthest = max(reached.values())
     chosen = wide or [n for n in found if reached[n] == farthest]
-    return list(min(chosen, key=lambda n: (math.prod(n), -reached[n], n)))
+    best = min(chosen, key=lambda n: (math.prod(n), -reached[n], n))
+    return list(best)
 
 
 def _or(words: Sequence[str]) -> str:
