@@ -63,6 +63,11 @@ def test_every_public_name_is_in_the_reference():
     assert not missing
 
 
+def test_every_workflow_is_in_the_gallery():
+    shown = (ROOT / "docs" / "gallery.md").read_text()
+    assert [p.name for p in (ROOT / "workflows").glob("*.toml") if f"`{p.name}`" not in shown] == []
+
+
 def test_one_version():
     versions = {
         tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"],

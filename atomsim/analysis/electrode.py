@@ -13,7 +13,8 @@ from ase import Atoms
 from atomsim.analysis.describe import HISTOGRAM_EDGES, ParentSetting, describe
 from atomsim.analysis.hull import Hull, formation_hull, lowest_at_each_x
 from atomsim.analysis.oxygen import CLASSES
-from atomsim.analysis.published import Electrode, compare, recognised
+from atomsim.analysis.published import compare, recognised
+from atomsim.analysis.published_quantities import Electrode
 from atomsim.analysis.redox import ion_charge
 from atomsim.analysis.voltage import VoltageStep, molar_mass_g_per_mol, specific_capacity, voltage_steps
 from atomsim.analysis.xrd import powder_pattern

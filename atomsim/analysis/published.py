@@ -3,48 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from ase import Atoms
 
-from atomsim.analysis.hull import SAME_X, Hull
-from atomsim.analysis.voltage import VoltageStep, hull_voltage, ions_below, specific_capacity
+from atomsim.analysis.published_quantities import QUANTITIES, Electrode
 from atomsim.errors import InputError
 from atomsim.structures.prototypes import load_prototype, prototype_names
-
-SHIFT_NOISE = 0.02
-"""Degrees of 2θ; a smaller computed shift has no direction."""
-NEAR_X = 0.15
-"""A structure this close in x may stand for a measured composition."""
-
-
-@dataclass(frozen=True)
-class Electrode:
-    """Electrode to compare with published values."""
-
-    formula: str
-    """Formula unit at ``x_max``."""
-    x_max: float
-    """Ions per host unit when full, computed or not."""
-    charge: int
-    """Charge of the ion, e."""
-    rows: Sequence[dict[str, Any]]
-    """Lowest structure at each x, by increasing x (``describe`` plus ``x``)."""
-    hull: Hull
-    steps: Sequence[VoltageStep]
-    """Voltage steps of the hull; empty without an ion reference."""
-    ion_energy: float | None
-    """Energy of the ion's metal, eV per atom; None leaves voltages out."""
-
-
-Value = float | str | None
-IonContent = float | Literal["full"]
-"""An ion content, or the ion-rich end."""
 
 
 def layer_reflection(parent: str) -> tuple[int, int, int] | None:
@@ -147,90 +114,6 @@ def _compare_one(electrode: Electrode, entry: dict[str, Any]) -> dict[str, Any]:
         "note": "; ".join(part for part in (how, head["remark"]) if part),
         "citation": _data()["citations"][head["citation"]],
     }
-
-
-def _capacity(electrode: Electrode, electrons: float) -> tuple[Value, str]:
-    return specific_capacity(electrons, electrode.formula), f"F/M of {electrode.formula}"
-
-
-def _capacity_below(electrode: Electrode, cutoff_V: float) -> tuple[Value, str]:
-    if not electrode.steps:
-        return None, "no voltages"
-    highest, lowest = electrode.steps[0].x_high, electrode.steps[-1].x_low
-    if highest < electrode.x_max - SAME_X:
-        return None, f"nothing computed at x = {electrode.x_max:g}"
-    ions = ions_below(electrode.steps, cutoff_V)
-    how = f"{ions:g} ions per formula unit leave below {cutoff_V:g} V"
-    if ions > highest - lowest - SAME_X and lowest > SAME_X:
-        how = f"at least: {how}, and nothing is computed below x = {lowest:g}"
-    return specific_capacity(electrode.charge * ions, electrode.formula), how
-
-
-def _mean_voltage(electrode: Electrode, x_high: float, x_low: float) -> tuple[Value, str]:
-    if electrode.ion_energy is None:
-        return None, "no voltages"
-    return hull_voltage(electrode.hull, x_high, x_low, electrode.ion_energy, electrode.charge), "along the hull"
-
-
-def _layer_spacing(electrode: Electrode, x: IonContent) -> tuple[Value, str]:
-    return _interpolated(electrode, x, ("layer", "d_A"))
-
-
-def _slab_thickness(electrode: Electrode, x: IonContent) -> tuple[Value, str]:
-    return _interpolated(electrode, x, ("layer", "slab_A"))
-
-
-def _gap_height(electrode: Electrode, x: IonContent) -> tuple[Value, str]:
-    return _interpolated(electrode, x, ("layer", "gap_A"))
-
-
-def _layer_shift(electrode: Electrode, x_high: float, x_low: float) -> tuple[Value, str]:
-    ends = [_interpolated(electrode, x, ("layer", "two_theta_deg")) for x in (x_high, x_low)]
-    before, after = (value for value, _ in ends)
-    if not isinstance(before, float) or not isinstance(after, float):
-        return None, "the layers could not be followed"
-    for x in (x_high, x_low):
-        if min(abs(row["x"] - x) for row in electrode.rows) > NEAR_X:
-            return None, f"no structure near x = {x:g}"
-    shift = after - before
-    how = "; ".join([f"by {abs(shift):.2f}° in 2θ", *(note for _, note in ends if note)])
-    if abs(shift) < SHIFT_NOISE:
-        return "no shift", how
-    return ("to lower angle" if shift < 0 else "to higher angle"), how
-
-
-def _space_group(electrode: Electrode, x: IonContent) -> tuple[Value, str]:
-    near = SAME_X if x == "full" else NEAR_X
-    x = electrode.x_max if x == "full" else x
-    row = min(electrode.rows, key=lambda r: abs(r["x"] - x))
-    if abs(row["x"] - x) > near:
-        return None, f"no structure near x = {x:g}"
-    symbol = row["space_group"]["0.1"]
-    return (symbol.split(" ")[0] if symbol else None), f"lowest structure at x = {row['x']:g}, symprec 0.1 Å"
-
-
-def _interpolated(electrode: Electrode, x: IonContent, path: tuple[str, str]) -> tuple[Value, str]:
-    """Return a quantity of the lowest structures at x, on a straight line between the neighbours."""
-    x = electrode.x_max if x == "full" else x
-    known = [(r["x"], r[path[0]][path[1]]) for r in electrode.rows if r[path[0]] and r[path[0]][path[1]] is not None]
-    if not known or not known[0][0] - SAME_X <= x <= known[-1][0] + SAME_X:
-        return None, f"no structures around x = {x:g}"
-    at, values = zip(*known, strict=True)
-    exact = min(abs(x - other) for other in at) < SAME_X
-    return float(np.interp(x, at, values)), "" if exact else f"interpolated to x = {x:g}"
-
-
-QUANTITIES: dict[str, Callable[..., tuple[Value, str]]] = {
-    "capacity": _capacity,
-    "capacity_below": _capacity_below,
-    "mean_voltage": _mean_voltage,
-    "layer_spacing": _layer_spacing,
-    "slab_thickness": _slab_thickness,
-    "gap_height": _gap_height,
-    "layer_shift": _layer_shift,
-    "space_group": _space_group,
-}
-"""Functions of an Electrode and an entry's own keys; each returns the value and how it came about."""
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from atomsim.lattice_gas.isotherm import InsertionIsotherm
-    from atomsim.lattice_gas.model import Datum
-    from atomsim.store.records import Record
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -116,7 +113,7 @@ def isotherm(
     from atomsim.analysis.redox import ion_charge
     from atomsim.lattice_gas.free_energy import Sampling
     from atomsim.lattice_gas.isotherm import isotherm as compute
-    from atomsim.lattice_gas.lattice import IonLattice
+    from atomsim.lattice_gas.orderings import lattice_of
 
     if not isinstance(electrode, Electrode):
         raise InputError(f"found {type(electrode).__name__}, wanted what atomsim.electrode returns")
@@ -127,11 +124,10 @@ def isotherm(
         raise InputError(f"{electrode.label}: no voltages without a reference; give atomsim.electrode reference=")
     used = {row["label"] for row in electrode.structures}
     records = [m.record for m in electrode.members if m.label in used]
-    host = _full_host(records)
-    lattice = IonLattice.of(host.atoms, str(host.tags["ion"]), float(cutoff_A))
+    lattice, data, host = lattice_of(records, float(cutoff_A))
     found = compute(
         lattice,
-        [_datum(record, host) for record in records],
+        data,
         float(electrode.reference.energy_per_atom_eV),
         temperature_K=check_temperature(temperature_K),
         charge=round(ion_charge(lattice.ion)),
@@ -142,30 +138,3 @@ def isotherm(
     return Isotherm(
         electrode.label, found.temperature_K, x, found.voltage_V, found.error_V, found.flags, electrode, found
     )
-
-
-def _full_host(records: Sequence[Record]) -> Record:
-    full = [r for r in records if not r.tags.get("vacancies", [None]) and "supercell" in r.tags]
-    if not full:
-        raise InputError(
-            "found no relaxed host with all its ions among the orderings; wanted x of the full host in delithiate's "
-            "list, and its relaxation converged"
-        )
-    return min(full, key=lambda r: len(r.atoms))
-
-
-def _datum(record: Record, host: Record) -> Datum:
-    from atomsim.lattice_gas.model import Datum
-
-    if "supercell" not in record.tags or "vacancies" not in record.tags:
-        raise InputError(f"{record.label}: not by delithiate, so that the sites that ions left are not known")
-    # tags have the vectors in units of the parent as it was given, which need not be primitive
-    relative = np.array(record.tags["supercell"], float) @ np.linalg.inv(np.array(host.tags["supercell"], float))
-    matrix = np.rint(relative).astype(np.int64)
-    if not np.allclose(relative, matrix, atol=1e-6):
-        raise InputError(
-            f"{record.label}: its cell is no supercell of {host.label}, the smallest with all ions; wanted "
-            "orderings of one call of delithiate"
-        )
-    vacancies = np.array(record.tags["vacancies"], dtype=float).reshape(-1, 3)
-    return Datum(matrix, vacancies, float(record.values["energy_eV"]))

@@ -28,6 +28,7 @@ from atomsim.cli import (
     interface,
     md,
     neb,
+    new,
     oxygen,
     phonons,
     relax,
@@ -77,6 +78,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 run.add_to(app)
+new.add_to(app)
 relax.add_to(app)
 barriers.add_to(app)
 neb.add_to(app)

@@ -71,7 +71,8 @@ def voltage_chart(values: Values) -> Chart | None:
         Series("along the hull", *_stairs(steps), "line", BLUE, 3.0, hover=along_hull),
     ]
     labels = []
-    for n, entry in enumerate(e for e in values["comparison"] if e["quantity"] == "mean_voltage"):
+    means = [e for e in values["comparison"] if e["quantity"] == "mean_voltage"]
+    for n, entry in enumerate(e for e in means if isinstance(e["reference"], float)):  # a window is no line
         at = entry["at"]
         name = "measured" if n == 0 else ""
         series.append(Series(name, [at["x_high"], at["x_low"]], [entry["reference"]] * 2, "line", VERMILION, 2.0))

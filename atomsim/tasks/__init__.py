@@ -14,6 +14,7 @@ MODULES = {
     "delithiate": "atomsim.tasks.delithiate",
     "relax": "atomsim.tasks.relax",
     "electrode": "atomsim.tasks.electrode",
+    "isotherm": "atomsim.tasks.isotherm",
     "barriers": "atomsim.tasks.barriers",
     "dimerize": "atomsim.tasks.dimerize",
     "oxygen": "atomsim.tasks.oxygen",
@@ -26,6 +27,7 @@ MODULES = {
     "effects": "atomsim.tasks.effects",
     "interface": "atomsim.tasks.interface",
     "coherent": "atomsim.tasks.coherent",
+    "composite": "atomsim.tasks.composite",
     "amorphize": "atomsim.tasks.amorphize",
     "glass": "atomsim.tasks.glass",
 }

@@ -32,7 +32,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, extra: I
 def _keys_of(model: type[BaseModel], tables: Sequence[str | int]) -> list[str]:
     """Keys of a table inside a table, by its path; numbers in a path count tables of one name."""
     for table in tables:
-        if isinstance(table, int):
+        if isinstance(table, int) or table not in model.model_fields:  # a number, or a name that the user chose
             continue
         annotation = model.model_fields[table].annotation
         inner = [t for t in (annotation, *get_args(annotation)) if isinstance(t, type) and issubclass(t, BaseModel)]
@@ -63,6 +63,10 @@ def _type_name(annotation: Any) -> str:
     inner = get_args(annotation)
     if get_origin(annotation) is Literal:
         return " or ".join(json.dumps(value) for value in inner)
+    if get_origin(annotation) is dict:
+        return f"table of {_type_name(inner[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"tables of {', '.join(annotation.model_fields)}"
     if get_origin(annotation) is list:
         return f"list of {_type_name(inner[0])}"
     if get_origin(annotation) is Annotated:

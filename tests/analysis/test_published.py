@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+from ase.cell import Cell
 
 from atomsim.analysis import published
 from atomsim.analysis.hull import formation_hull
-from atomsim.analysis.lattice import layers
-from atomsim.analysis.published import Electrode, compare, layer_reflection, recognised
+from atomsim.analysis.lattice import d_spacing, layers
+from atomsim.analysis.published import compare, layer_reflection, recognised
+from atomsim.analysis.published_quantities import LATTICE, Electrode, _line_angle
 from atomsim.analysis.redox import redox_metals
 from atomsim.analysis.voltage import voltage_steps
+from atomsim.analysis.xrd import bragg_angle
 from atomsim.structures.prototypes import list_prototypes, load_prototype
 
 LAYERED = [p.name for p in list_prototypes() if layer_reflection(p.name)]
@@ -141,3 +144,58 @@ def test_every_entry_names_a_known_quantity_and_source():
     for entry in entries:
         assert entry["quantity"] in published.QUANTITIES
         assert entry["citation"] in data["citations"]
+
+
+def charged(bonds, moments, cells, formula="Na3RuO4"):
+    """An electrode of two states of charge: bond valence of Ru, moments of Ru and O, cells."""
+    rows = [
+        {
+            "x": x,
+            "layer": None,
+            "lattice": dict(zip(LATTICE, cell, strict=True)),
+            "oxidation": {"bond_valence": {"Ru": bond}, "moments_muB": dict(zip(("Ru", "O"), m, strict=True))},
+        }
+        for x, bond, m, cell in zip((2.0, 3.0), bonds, moments, cells, strict=True)
+    ]
+    hull = formation_hull([2.0, 3.0], [0.0, -4.0])
+    return Electrode(formula, 3.0, 1, rows, hull, voltage_steps(hull.vertex_x, hull.vertex_energy, -1.5), -1.5)
+
+
+HEXAGONAL = (9.2, 9.2, 10.88, 90.0, 90.0, 120.0)
+
+
+def na3ruo4(bonds=(5.4, 5.1), moments=((1.0, 0.2), (1.5, 0.1))):
+    entries = compare(charged(bonds, moments, [HEXAGONAL] * 2), "Na3RuO4")
+    return {e["what"].split(",")[0]: e for e in entries}
+
+
+def test_na3ruo4_beside_its_paper():
+    found = na3ruo4()
+    assert found["Theoretical capacity (1 e⁻)"]["computed"] == pytest.approx(114.5, abs=0.05)
+    assert found["Mean voltage"]["computed"] == pytest.approx(2.5)
+    assert found["Voltage at the end of charge"]["deviation"] == pytest.approx(-1.5)
+    assert found["State of Ru"]["agrees"]
+    assert "5.10 to 5.40" in found["State of Ru"]["note"]
+    assert found["Moment on O"]["agrees"]
+    cycles = found["Oxygen redox that is left after 30 cycles"]
+    assert cycles["computed"] is None
+    assert "cycling" in cycles["note"]
+
+
+@pytest.mark.parametrize(
+    ("bonds", "says"), [((6.3, 5.1), "rises by 1 or more"), ((5.12, 5.1), "no change"), ((4.9, 5.1), "falls")]
+)
+def test_a_state_changes_in_words(bonds, says):
+    assert na3ruo4(bonds)["State of Ru"]["computed"] == says
+    assert na3ruo4(moments=((1.0, 0.105), (1.5, 0.1)))["Moment on O"]["computed"] == "no change"
+    assert na3ruo4(moments=((1.0, 0.0), (1.5, 0.1)))["Moment on O"]["computed"] == "shrinks"
+
+
+def test_a_line_of_a_three_fold_axis_is_the_mean_of_its_reflections():
+    electrode = charged((5.0, 5.0), ((1, 0), (1, 0)), [HEXAGONAL, (9.3, 9.1, 10.88, 90.0, 90.0, 119.0)])
+    angle, how = _line_angle(electrode, 2.0, [2, 1, -2], "CuKa")
+    assert angle == pytest.approx(bragg_angle(d_spacing(Cell.fromcellpar(HEXAGONAL).array, (2, 1, -2))))
+    assert how == "split by 0.00°"
+    split, how = _line_angle(electrode, 3.0, [2, 1, -2], "CuKa")
+    assert abs(split - angle) < 1.0
+    assert how != "split by 0.00°"

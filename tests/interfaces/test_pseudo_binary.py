@@ -12,7 +12,7 @@ from atomsim.errors import InputError
 from atomsim.interfaces.hull import Hull, Phase
 from atomsim.interfaces.pseudo_binary import PseudoBinary, Reactant, pseudo_binary
 
-SETS = [20, pytest.param(100, marks=pytest.mark.soak)]
+SETS = [20, pytest.param(260, marks=pytest.mark.soak)]
 """Random sets, closed and open each."""
 
 
