@@ -15,7 +15,7 @@ QUANTITIES: dict[str, tuple[str, ...]] = {
     "vacancy": ("removal_eV",),
     "migration": ("reaction_eV", "barrier_eV"),
 }
-"""What is compared of each kind of event, by the record's key."""
+"""Compared quantities of each kind of event, by the record's key."""
 SIDES = ("undoped", "doped")
 
 

@@ -99,7 +99,7 @@ def event_energies(
 def _of_ends(
     request: EventRequest, ends: Sequence[tuple[Atoms, Relaxation]], potential: EnergyModel
 ) -> EventEnergy | None:
-    """What the relaxed cells tell: a vacancy's energy, or why no path can be looked for; None where one can."""
+    """Return a vacancy's energy, or why no path can be looked for; None where one can."""
     calls = sum(r.force_calls for _, r in ends)
     last = ends[-1][1]
     for name, (_, end) in zip(("start", "end") if len(ends) > 1 else ("vacancy",), ends, strict=True):

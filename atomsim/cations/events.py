@@ -28,7 +28,7 @@ IN_THE_WAY_A = 2.3
 
 @dataclass(frozen=True)
 class EventSettings:
-    """How many events of each kind, half of them near the dopant, half far from it."""
+    """Numbers of events of each kind, half of them near the dopant, half far from it."""
 
     ion: str = "Li"
     hops: int = 6

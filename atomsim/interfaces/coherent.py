@@ -38,7 +38,7 @@ class CoherentSettings:
     """Largest principal strain of the film."""
     max_area_A2: float = 200.0
     thickness_A: float = 8.0
-    """Of each slab, at least."""
+    """Least thickness of each slab."""
     gap_A: float = 2.0
     """Between the slabs, before relaxing."""
     vacuum_A: float = 12.0
@@ -53,7 +53,7 @@ class LatticeMatch:
 
     area_A2: float
     film_area_A2: float
-    """Of the film's supercell before it is strained."""
+    """Area of the film's supercell before it is strained."""
     strain: tuple[float, float]
     """Principal strains of the film."""
     film_cells: int

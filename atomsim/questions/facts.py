@@ -38,7 +38,7 @@ class Subject:
     word: str
     """As the campaign names it: a prototype, or a file from the campaign's folder."""
     name: str
-    """Of the file or the prototype."""
+    """Name of the file or the prototype."""
     atoms: Atoms
     """In its space group, without noise."""
     primitive: Atoms

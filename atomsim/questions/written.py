@@ -39,7 +39,7 @@ class CampaignText:
 
     title: str
     answers: str
-    """What comes out, one sentence."""
+    """Result in one sentence."""
     read: Sequence[str]
     """Facts of the structures that defaults follow from, and remarks on them."""
     steps: Sequence[StepText]
