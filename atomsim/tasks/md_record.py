@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atomsim.errors import InputError, counted
 from atomsim.io.atoms_json import atoms_to_json
 from atomsim.store.records import Record, Task, record_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ase import Atoms
 
     from atomsim.dynamics.run import Snapshot
     from atomsim.dynamics.state import MDState
+    from atomsim.io.trajectories import Frames
     from atomsim.tasks.base import Context
     from atomsim.tasks.md import Settings
 
@@ -139,3 +143,40 @@ def _last(first: Atoms, state: MDState) -> tuple[Atoms | None, dict[str, np.ndar
     atoms.set_positions(positions, apply_constraint=False)
     forces = state.evaluation.forces.cpu().numpy()
     return atoms, {"forces": forces} if np.isfinite(forces).all() else {}
+
+
+def frames_of_record(record: Record, run: Path | None) -> Frames:
+    """Return the frames of a trajectory of one temperature.
+
+    Args:
+        record: of an ``md`` step.
+        run: folder of its run; None where nothing was kept.
+
+    Raises:
+        InputError: if there are none, too few, or of no single temperature.
+    """
+    from atomsim.io.trajectories import MIN_FRAMES, Frames
+    from atomsim.store.artifacts import artifacts_of, open_artifact
+
+    if "temperature_K" not in record.tags:
+        raise InputError(
+            f"{record.label}: found a trajectory of kind {record.kind!r}, wanted one of 'md': take its glass"
+        )
+    if run is None or ARTIFACT not in artifacts_of(record):
+        raise InputError(f"{record.label}: frames are files and were not kept; run atomsim.md with run='runs/x'")
+    kept = open_artifact(run, record, ARTIFACT)
+    if len(kept) < MIN_FRAMES:
+        raise InputError(
+            f"{record.label}: found {counted(len(kept), 'frame')}, wanted {MIN_FRAMES} or more; run longer"
+        )
+    a, b, c = (bool(p) for p in kept.about["pbc"])
+    return Frames(
+        record.label,
+        np.asarray(kept.about["numbers"]),
+        kept.column("positions"),
+        kept.column("cell"),
+        (a, b, c),
+        interval_fs=float(kept.about["interval_fs"]),
+        temperature_K=float(record.tags["temperature_K"]),
+        unwrapped=True,
+    )
