@@ -36,10 +36,8 @@ def electrode_part(step: str, records: Sequence[Record]) -> Part:
     good = [record for record in records if record.good]
     keys = [step] if len(good) == 1 else [f"{step}-{n}" for n in range(1, len(good) + 1)]
     parts = [_one(key, record.values) for key, record in zip(keys, good, strict=True)]
-    if len(good) > 1:
-        parts = [
-            Part((), p.notices, p.sections) for p in parts
-        ]  # headlines of several glasses are those of their scatter
+    if len(good) > 1:  # headlines of several glasses are those of their scatter
+        parts = [Part((), p.notices, p.sections) for p in parts]
     parts.insert(0, charging_part(step, good))
     return Part(
         headlines=tuple(h for p in parts for h in p.headlines),

@@ -9,6 +9,7 @@ import numpy as np
 from atomsim.errors import InputError, counted
 from atomsim.io.atoms_json import atoms_to_json
 from atomsim.store.records import Record, Task, record_of
+from atomsim.tasks.teacher import Sample, flags_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +39,12 @@ class Log:
         self.keeps_frames = context.kept.places.run is not None
         """In memory frames would be lost with the process: only the last is kept."""
         self.rows: list[np.ndarray] = []
+        self.sample = Sample.of(settings, self.total_steps())
+        self.context = context
+
+    def total_steps(self) -> int:
+        """Return the time steps of a whole run."""
+        return int(self.settings.steps)
 
     def about(self) -> dict[str, Any]:
         """Return facts that hold for all frames."""
@@ -50,6 +57,7 @@ class Log:
             return None
         arrays = dict(state.arrays)
         self.rows = list(arrays.pop(ROWS))
+        self.sample.restore(arrays)
         return arrays
 
     def record(self, state: MDState) -> None:
@@ -58,6 +66,7 @@ class Log:
 
         (row,) = thermodynamics(state)
         self.rows.append(row)
+        self.sample.record(state)
         if not self.keeps_frames:
             return
         frames = self.storage.artifact(
@@ -78,7 +87,17 @@ class Log:
 
     def save(self, state: MDState) -> None:
         """Save where the trajectory stands."""
-        self.storage.save_state(int(state.step), {**state.to_arrays(), ROWS: np.array(self.rows)})
+        arrays = {**state.to_arrays(), **self.sample.to_arrays(), ROWS: np.array(self.rows)}
+        self.storage.save_state(int(state.step), arrays)
+
+    def judged(self, state: MDState) -> dict[str, Any]:
+        """Return errors against the teacher and what they flag, as values of the record; empty without one."""
+        if not self.sample.frames:
+            return {}
+        device = state.batch.positions.device
+        compared = self.sample.compared(self.atoms, self.settings.teacher, self.context, device)
+        flags = flags_of(compared)
+        return {"teacher": compared} | ({"flags": flags} if flags else {})
 
 
 def finished(log: Log, snapshot: Snapshot, settings: Settings) -> Record:
@@ -93,6 +112,7 @@ def finished(log: Log, snapshot: Snapshot, settings: Settings) -> Record:
     }
     if log.rows:
         values |= summary(np.array(log.rows), len(log.atoms), settings.timestep_fs)
+    values |= log.judged(snapshot.state)
     if log.keeps_frames:
         values["artifacts"] = log.storage.finish_artifacts()
     atoms, arrays = _last(log.atoms, snapshot.state)
