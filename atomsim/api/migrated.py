@@ -156,6 +156,13 @@ class Migration:
         return {path.record.tags["hop"]: path.barrier_eV if path.ok else None for path in self.hops}
 
     @property
+    def distribution(self) -> BarrierDistribution | None:
+        """Distribution of the barriers of both directions, for a glass; None with fewer than two paths."""
+        from atomsim.hopping.distribution import barrier_distribution
+
+        return barrier_distribution(self.records)
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """Names of hops without a barrier that may be used: those left out among them."""
         left_out = self.records[0].tags.get("left_out", []) if self.records else []

@@ -34,7 +34,7 @@ temperature_K = 40
 duration_ps = 0.08
 timestep_fs = 2.0
 every_fs = 4.0
-teacher = "chgnet-0.3.0"
+teacher = "lennard-jones"
 teacher_frames = 3
 """
 
@@ -64,7 +64,7 @@ def test_errors_are_those_of_the_frames_on_disk(tmp_path: Path, monkeypatch: pyt
     assert judged["steps"] == [14, 26, 40]
     moved = atomsim.open_run(tmp_path / "whole")["moved"][0].trajectory
     frames = [moved[step // 2].atoms for step in judged["steps"]]
-    own, theirs = (label(frames, atomsim.load_potential(n, device="cpu")) for n in ("lj-test", "chgnet-0.3.0"))
+    own, theirs = (label(frames, atomsim.load_potential(n, device="cpu")) for n in ("lj-test", "lennard-jones"))
     for key, value in label_errors(own, theirs).items():
         assert judged[key] == pytest.approx(value, rel=1e-3), key
     assert "Against the teacher" in write_report(tmp_path / "whole", info, found).read_text()
@@ -91,8 +91,8 @@ def test_what_is_beyond_the_card_is_flagged() -> None:
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
-        (('"chgnet-0.3.0"', '"mace-li-ru-s-o"'), r"Ar is not known to mace-li-ru-s-o \(teacher\)"),
-        (('"chgnet-0.3.0"', '"no-such"'), "teacher: unknown potential"),
+        (('"lennard-jones"', '"mace-li-ru-s-o"'), r"Ar is not known to mace-li-ru-s-o \(teacher\)"),
+        (('"lennard-jones"', '"no-such"'), "teacher: unknown potential"),
         (("teacher_frames = 3", "teacher_frames = 0"), "teacher_frames"),
     ],
 )
