@@ -203,7 +203,7 @@ def _state(same: Sequence[ChargedStructure], x_max: float) -> ChargeState:
         energy_per_fu_eV=energy,
         metals=metals,
         shortest_OO_A=min(lengths) if lengths else None,
-        OO_per_fu={name: float(np.mean([s.OO_per_fu[name] for s in same])) for name in OO},
+        OO_per_fu={name: float(np.mean([s.OO_per_fu.get(name, 0.0) for s in same])) for name in OO},
     )
 
 

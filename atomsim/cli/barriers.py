@@ -65,6 +65,9 @@ def barriers(
         str,
         typer.Option(metavar="NAME,NAME", help="Further potentials to evaluate each path with, named as --potential."),
     ] = "",
+    sample: Annotated[
+        int | None, typer.Option(help="Hops to compute, drawn at random: for a glass, which has hundreds.")
+    ] = None,
     relax_host: Annotated[bool, typer.Option("--relax/--no-relax", help="Relax host and cell first.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the noise on the guesses.")] = 0,
     write_dft: Annotated[
@@ -121,7 +124,7 @@ def barriers(
         "search": search,
         "prefactors": prefactors,
         "check_with": [from_folder(name.strip(), Path.cwd()) for name in check_with.split(",") if name.strip()],
-    }
+    } | ({} if sample is None else {"sample": sample})
     file = folder.with_name(f"{folder.name}.toml")
     text = campaign_text(host, keys, potential, relax_host=relax_host, seed=seed)
     cores = available_cores() if processes is None else processes
