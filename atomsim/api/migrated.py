@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
 
+    from atomsim.hopping.distribution import BarrierDistribution
     from atomsim.hopping.kinetics import Diffusivity
     from atomsim.report.standalone import View
 

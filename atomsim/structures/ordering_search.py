@@ -165,11 +165,13 @@ class OrderingSearch:
         quadratic, linear, constant = lattice.coulomb(size.ions)
         energy = coulomb_energy(occupied, quadratic, linear) + constant
         met = _Met(lattice, occupied, energy, multiplicity * superlattice.orientations)
-        looked = _looked(size, 1 + len(others), [superlattice], [met], len(lattice.sites), complete=False)
+        n_sites = len(lattice.sites)
+        every = not others and int(multiplicity.sum()) == comb(n_sites, size.ions)
+        looked = _looked(size, 1 + len(others), [superlattice], [met], n_sites, complete=every)
         x = _x(size, self.units)
         order = np.argsort(energy.round(6), kind="stable")
         picked = [self._ordering(met, int(row), index, x) for index, row in enumerate(order)]
-        return picked, Counts(x, looked.total, looked.distinct, len(picked), False, (looked,), size.cells)
+        return picked, Counts(x, looked.total, looked.distinct, len(picked), every, (looked,), size.cells)
 
     def _lattice(self, superlattice: Superlattice) -> HostLattice:
         key = superlattice.matrix.tobytes()
