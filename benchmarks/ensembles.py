@@ -1,7 +1,7 @@
 """Ensembles of dense argon judged by physical_validation (E3), and the momentum (E5).
 
     pip install physical_validation        in an environment of its own
-    python -m benchmarks.ensembles [--seeds 10] [--steps 3000]
+    python -m benchmarks.ensembles [--seeds 10] [--steps 3000] [--only CSVR Langevin …]
 
 Merz & Shirts 2018, PLoS ONE 13, e0202764. Times are apart by more than the bath's, so that frames count as independent.
 """
@@ -78,9 +78,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--only", nargs="*", default=list(MAKERS))
     chosen = parser.parse_args()
     quiet = {"verbosity": 0, "screen": False}
-    for name in MAKERS:
+    for name in chosen.only:
         npt, cold, hot, low, high = name.startswith("cell"), 15.0, 17.0, 0.25, 0.30
         base = sampled(name, chosen.seeds, chosen.steps, cold, low)
         values = [

@@ -47,12 +47,13 @@ def _headlines(states: Sequence[ChargeState], glasses: Sequence[Record]) -> list
     for metal in states[0].metals:
         ends = [s.metals[metal].get("distortion") for s in (states[0], states[-1]) if metal in s.metals]
         if len(ends) == 2 and all(ends):
-            values = " → ".join(_text(e, ".3f") for e in ends)
-            found.append(Number(f"Distortion of {metal}–X", values, "", f"x = {states[0].x:g} → {states[-1].x:g}"))
+            values = " → ".join(f"{e.mean:.3f}" for e in ends if e is not None)
+            remark = f"x = {states[0].x:g} → {states[-1].x:g}, the last of them {_text(ends[-1], '.3f')}"
+            found.append(Number(f"Distortion of {metal}–X", values, "", remark))
     mean = Spread.of([m for r in glasses if (m := _mean_voltage(r)) is not None])
     if mean is not None:
-        remark = f"mean energies, {len(glasses)} glass{'es' if len(glasses) > 1 else ''}"
-        found.append(Number("Mean voltage", _text(mean, ".2f"), "V", remark))
+        remark = f"between mean energies, {len(glasses)} glass{'es' if len(glasses) > 1 else ''}"
+        found.append(Number("Voltage over removals", _text(mean, ".2f"), "V", remark))
     return found
 
 

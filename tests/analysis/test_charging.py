@@ -44,6 +44,7 @@ name = "relaxed"
 kind = "relax"
 structures = "removed"
 fmax_eV_per_A = 1000.0
+check_minimum = false
 
 [[step]]
 name = "charged"
@@ -104,7 +105,7 @@ def test_voltages_and_their_scatter_are_those_of_the_energies():
 
 def test_random_removals_are_unbiased_distinct_and_seeded():
     nothing = np.arange(5)[None]
-    rows, sizes = random_orderings(2, nothing, count=99, seed=1)
+    rows, sizes = random_orderings(2, nothing, count=12, seed=1)
     assert len(rows) == 10  # all that there are
     assert len(np.unique(rows, axis=0)) == 10
     assert set(sizes) == {1}
