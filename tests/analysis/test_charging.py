@@ -29,6 +29,7 @@ name = "metal"
 kind = "relax"
 structures = "Li"
 fmax_eV_per_A = 1.0
+check_minimum = false
 
 [[step]]
 name = "removed"
