@@ -113,6 +113,8 @@ class ScatteredVoltage:
 def polyhedra(atoms: Atoms, metal: str) -> Polyhedra:
     """Measure the shells of one metal, with the cut-offs of ``coordination``."""
     anions = anions_of(atoms)
+    if not anions:
+        return Polyhedra(0.0, None, None, 0.0, None)
     shell = metal_shell(atoms, metal, anions)
     found = bonds(atoms, metal, anions, {a: SHELL_CUTOFF + RADII[a] - RADII["O"] for a in anions})
     variances = []

@@ -116,15 +116,13 @@ def _voltages(glasses: Sequence[Record]) -> Table:
         Column("Glass"), Column("x from", "g"), Column("x to", "g"), Column("V, mean energies", ".3f"),
         Column("scatter over removals (V)", ".3f"), Column("V, lowest energies", ".3f"),
     ]  # fmt: skip
+    found = [(r.label, v) for r in glasses for v in r.values["scatter"]["voltages"]]
     rows: list[list[Cell]] = [
-        [r.label, v["x_high"], v["x_low"], v["mean_V"], v["scatter_V"], v["lowest_V"]]
-        for r in glasses
-        for v in r.values["scatter"]["voltages"]
+        [label, v["x_high"], v["x_low"], v["mean_V"], v["scatter_V"], v["lowest_V"]] for label, v in found
     ]
-    steps = dict.fromkeys((row[1], row[2]) for row in rows)
-    for high, low in steps if len(glasses) > 1 else ():
-        same = [row for row in rows if (row[1], row[2]) == (high, low)]
-        mean, lowest = (Spread.of([row[k] for row in same]) for k in (3, 5))  # type: ignore[misc]
+    for high, low in dict.fromkeys((v["x_high"], v["x_low"]) for _, v in found) if len(glasses) > 1 else ():
+        same = [v for _, v in found if (v["x_high"], v["x_low"]) == (high, low)]
+        mean, lowest = Spread.of([v["mean_V"] for v in same]), Spread.of([v["lowest_V"] for v in same])
         if mean is not None and lowest is not None:
             rows.append([f"mean of {len(same)}", high, low, mean.mean, None, lowest.mean])
             rows.append(["scatter over glasses", high, low, mean.deviation, None, lowest.deviation])
