@@ -120,7 +120,7 @@ class TracerDiffusivities:
         keys = {f.name for f in fields(Diffusion)}
         rows, conditions = [], []
         for content in values["temperatures"]:
-            known = {k: np.asarray(v) if k in ARRAYS else v for k, v in content.items() if k in keys}
+            known: dict[str, Any] = {k: np.asarray(v) if k in ARRAYS else v for k, v in content.items() if k in keys}
             rows.append(Diffusion(**known))
             conditions.append(Conditions(rows[-1].ions, content["volume_A3"], content["charge"]))
         law, refused = arrhenius_of(rows)

@@ -88,7 +88,7 @@ def _shell_charts(found: Sequence[ChargedStructure], states: Sequence[ChargeStat
     charts = []
     x_max = states[0].x / (1.0 - states[0].removed)
     for metal in states[0].metals:
-        panels = []
+        panels: list[Panel] = []
         for key, label, color in (
             ("distortion", f"distortion index {metal}–X", BLUE),
             ("mean_length_A", f"mean {metal}–X (Å)", VERMILION),
