@@ -14,7 +14,7 @@ import atomsim
 from atomsim.analysis.charging import ChargedStructure, charge_states, charge_voltages, charged_structure, polyhedra
 from atomsim.campaign.file import load_campaign
 from atomsim.errors import InputError
-from atomsim.report import write_report
+from atomsim.report.steps import part_of
 from atomsim.store.run_folder import read_run
 from atomsim.structures.orderings import random_orderings
 from atomsim.tasks.base import Origin, write_origins
@@ -132,7 +132,7 @@ def test_several_glasses_are_charged_each_by_itself(tmp_path: Path) -> None:
     write_origins(tmp_path / "glasses.jsonl", made)
     (tmp_path / "c.toml").write_text(CAMPAIGN)
     assert run(load_campaign(tmp_path / "c.toml"), tmp_path / "run").ok
-    info, found = read_run(tmp_path / "run")
+    found = read_run(tmp_path / "run")[1]
     assert [r.tags["member"] for r in found["removed"]] == ["glass-1"] * 4 + ["glass-2"] * 4
     assert [r.label for r in found["charged"]] == ["glass-1", "glass-2"]
     (metal,) = found["metal"]
@@ -145,9 +145,10 @@ def test_several_glasses_are_charged_each_by_itself(tmp_path: Path) -> None:
         assert step["scatter_V"] > 0
         assert [s["structures"] for s in record.values["scatter"]["states"]] == [1, 2, 1]
     assert len(atomsim.open_run(tmp_path / "run")["charged"][0].scatter["voltages"]) == 2
-    page = write_report(tmp_path / "run", info, found).read_text()
-    assert "Charging with its scatter · 2 glasses" in page
-    assert "distortion index Co" in page
+    sections = part_of("charged", found["charged"]).sections
+    assert sections[0].title == "Charging with its scatter · 2 glasses"
+    assert [b.key for b in sections[0].blocks] == ["states", "shells-Co", "scatter"]
+    assert len({s.key for s in sections}) == len(sections)
 
 
 def test_two_parents_that_are_no_glasses_of_one_formula_are_refused(tmp_path: Path) -> None:
