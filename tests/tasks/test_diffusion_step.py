@@ -36,9 +36,9 @@ kind = "md"
 structures = "argon.extxyz"
 temperature_K = [300, 500]
 replicas = 2
-duration_ps = 1.0
+duration_ps = 0.4
 timestep_fs = 4.0
-every_fs = 20.0
+every_fs = 8.0
 
 [[step]]
 name = "diffused"
@@ -46,7 +46,7 @@ kind = "diffusion"
 trajectories = "moved"
 ion = "Ar"
 framework = "all"
-skip_ps = 0.2
+skip_ps = 0.04
 """
 GLASS = """
 [campaign]
@@ -100,7 +100,7 @@ def test_a_step_gives_the_numbers_of_the_verb_and_a_page(tmp_path: Path) -> None
     out = tmp_path / "run"
     assert run(campaign(tmp_path / "in", CAMPAIGN), out).ok
     info, records = read_run(out)
-    exact = atomsim.diffusion(out, "Ar", framework="all", skip_fs=200.0)
+    exact = atomsim.diffusion(out, "Ar", framework="all", skip_fs=40.0)
     made = atomsim.open_run(out)["diffused"]
     assert [row.D_cm2_per_s for row in made.rows] == [row.D_cm2_per_s for row in exact.rows]
     assert [row.refused for row in made.rows] == [row.refused for row in exact.rows]
@@ -154,7 +154,7 @@ def test_numbers_refusals_and_their_law_go_through_a_record_to_the_page() -> Non
     [
         (('ion = "Ar"', 'ion = "Li"'), "no Li in the trajectory"),
         (('framework = "all"', ""), "no framework is left"),
-        (("skip_ps = 0.2", "skip_ps = -1"), "skip_ps"),
+        (("skip_ps = 0.04", "skip_ps = -1"), "skip_ps"),
         (('trajectories = "moved"', 'trajectories = ["moved", "moved"]'), "each step once"),
         (('trajectories = "moved"', 'trajectories = "argon.extxyz"'), "argon.extxyz"),
     ],
