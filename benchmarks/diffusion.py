@@ -83,6 +83,17 @@ def intervals(trials: int, seed: int) -> dict[str, float]:
     )
 
 
+def long_run(seed: int) -> dict[str, float]:
+    """P3: seconds of processor time for 10,000 frames of 124 atoms, 40 of them mobile, with all errors."""
+    rng = np.random.default_rng(seed)
+    positions = rng.normal(scale=0.08, size=(10_000, 124, 3)) + 12.0 * rng.random((124, 3))
+    positions[:, :40] += rng.normal(scale=0.05, size=(10_000, 40, 3)).cumsum(axis=0)
+    mobile = np.arange(124) < 40
+    begin = time.process_time()
+    found = diffusion([positions.astype(np.float32)], INTERVAL_FS, mobile)
+    return {"seconds": time.process_time() - begin, "accepted": float(found.refused is None)}
+
+
 def main() -> None:
     """Print all rows."""
     parser = argparse.ArgumentParser()
@@ -98,6 +109,8 @@ def main() -> None:
         found = what(name, given.trials, given.seed)
         text = ", ".join(f"{k} {v:.3g}" for k, v in found.items())
         print(f"{row} {name}: {text} ({time.process_time() - begin:.0f} s)", flush=True)
+    if not given.only or "P3" in given.only:
+        print("P3", ", ".join(f"{k} {v:.3g}" for k, v in long_run(given.seed).items()))
     if not given.only:
         print("D3", ", ".join(f"{k} {v:.3g}" for k, v in intervals(1000, given.seed).items()))
 

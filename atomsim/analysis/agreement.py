@@ -74,6 +74,26 @@ def agreement(label: str, a: Atoms, b: Atoms) -> Agreement:
     )
 
 
+def label_errors(own: Sequence[Atoms], reference: Sequence[Atoms]) -> dict[str, float]:
+    """Return mean absolute errors and root mean squares over labelled frames; forces and stresses by component.
+
+    Args:
+        own: frames with the labels of the potential that is judged.
+        reference: the same frames with those that it is judged by.
+    """
+    pairs = list(zip(own, reference, strict=True))
+    energy = np.array([(a.get_potential_energy() - b.get_potential_energy()) / len(a) for a, b in pairs])
+    forces = np.concatenate([(a.get_forces() - b.get_forces()).ravel() for a, b in pairs])
+    stress = np.concatenate([a.get_stress() - b.get_stress() for a, b in pairs])
+    return {
+        "energy_MAE_meV_per_atom": 1e3 * float(np.abs(energy).mean()),
+        "energy_RMSE_meV_per_atom": 1e3 * float(np.sqrt((energy**2).mean())),
+        "forces_MAE_meV_per_A": 1e3 * float(np.abs(forces).mean()),
+        "forces_RMSE_meV_per_A": 1e3 * float(np.sqrt((forces**2).mean())),
+        "stress_MAE_GPa": float(np.abs(stress).mean()) / GPA,
+    }
+
+
 def relaxed_agreement(
     label: str, a: Atoms, b: Atoms, energies_eV: tuple[float, float], statuses: tuple[str, str]
 ) -> RelaxedAgreement:

@@ -77,6 +77,11 @@ class Electrode(Result):
         return list(self.record.values.get("structures", ()))
 
     @property
+    def scatter(self) -> dict[str, Any]:
+        """Statistics of random removals: ``structures``, ``states`` (means, scatter at each x), ``voltages``; else empty."""
+        return dict(self.record.values.get("scatter", {}))
+
+    @property
     def excluded(self) -> list[dict[str, str]]:
         """Structures that take no part, each with its reason."""
         return list(self.record.values.get("excluded", ()))

@@ -43,6 +43,8 @@ AMORPHIZE_KEYS = (
     "compressibility_per_GPa",
     "fmax_eV_per_A",
     "max_steps",
+    "teacher",
+    "teacher_frames",
 )
 """Keywords of ``amorphize`` that are keys of its step."""
 
@@ -154,6 +156,8 @@ def amorphize(
     compressibility_per_GPa: float = 0.01,
     fmax_eV_per_A: float = 0.05,
     max_steps: int = 1000,
+    teacher: str | None = None,
+    teacher_frames: int = 8,
     seed: int = 0,
     device: str = "auto",
     processes: int | None = None,
@@ -187,6 +191,9 @@ def amorphize(
         compressibility_per_GPa: sets how fast the cell follows, not what is sampled.
         fmax_eV_per_A: largest force of the final relaxation.
         max_steps: of the final relaxation.
+        teacher: name of another potential, which labels a sample of the frames: errors in the record's ``teacher``, and
+            a flag where they are beyond those of the potential's card.
+        teacher_frames: frames that it labels, of each glass.
         seed: of the whole; other glasses of the same ``seeds``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         processes: on a CPU, how many to use; this one alone if not given.

@@ -26,6 +26,8 @@ MD_KEYS = (
     "tau_fs",
     "tau_p_fs",
     "compressibility_per_GPa",
+    "teacher",
+    "teacher_frames",
 )
 """Keywords of ``md`` that are keys of an ``md`` step."""
 
@@ -45,6 +47,8 @@ def md(
     tau_fs: float = 100.0,
     tau_p_fs: float = 1000.0,
     compressibility_per_GPa: float = 0.01,
+    teacher: str | None = None,
+    teacher_frames: int = 8,
     seed: int = 0,
     device: str = "auto",
     processes: int | None = None,
@@ -68,6 +72,9 @@ def md(
         tau_fs: relaxation time of the bath.
         tau_p_fs: relaxation time of the pressure.
         compressibility_per_GPa: sets how fast the cell follows, not what is sampled.
+        teacher: name of another potential, which labels a sample of the frames: errors in ``value("teacher")``, and a
+            flag where they are beyond those of the potential's card.
+        teacher_frames: frames that it labels, of each trajectory.
         seed: of velocities and noise, which depend on it and on the structure, not on the place in a list.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         processes: on a CPU, how many to use; this one alone if not given.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from atomsim.api.arguments import check_temperature
 from atomsim.api.networks import Network, Percolation, percolation
-from atomsim.api.path_results import MinimumEnergyPath, Paths, path_checks
+from atomsim.api.path_results import MinimumEnergyPath, Paths, hop_row, path_checks
 from atomsim.api.results import VIEW_HINT, PotentialFacts, Result
 from atomsim.api.views import axes, table_html
 from atomsim.errors import InputError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
 
+    from atomsim.hopping.distribution import BarrierDistribution
     from atomsim.hopping.kinetics import Diffusivity
     from atomsim.report.standalone import View
 
@@ -156,6 +157,13 @@ class Migration:
         return {path.record.tags["hop"]: path.barrier_eV if path.ok else None for path in self.hops}
 
     @property
+    def distribution(self) -> BarrierDistribution | None:
+        """Distribution of the barriers of both directions, for a glass; None with fewer than two paths."""
+        from atomsim.hopping.distribution import barrier_distribution
+
+        return barrier_distribution(self.records)
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """Names of hops without a barrier that may be used: those left out among them."""
         left_out = self.records[0].tags.get("left_out", []) if self.records else []
@@ -232,7 +240,7 @@ class Migration:
         """Return a table of one row a hop."""
         import pandas as pd
 
-        return pd.DataFrame([_row(p) for p in self.hops])
+        return pd.DataFrame([hop_row(p) for p in self.hops])
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON: the records of a run."""
@@ -308,12 +316,3 @@ class Migration:
             for p in self.hops
         ]
         return f"<p>{html.escape(self.told())}</p>{table_html(columns, rows)}{VIEW_HINT}"
-
-
-def _row(path: MinimumEnergyPath) -> dict[str, Any]:
-    tags = path.record.tags
-    names = {"hop": "hop", "from": "from", "to": "to", "length_A": "length_A", "per_cell": "multiplicity"}
-    names |= {"mechanism": "mechanism", "bottleneck_A": "bottleneck_A"}
-    return {column: tags[key] for column, key in names.items()} | {
-        key: value for key, value in path.row().items() if key not in tags or key == "barrier_eV"
-    }

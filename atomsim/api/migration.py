@@ -38,6 +38,7 @@ MIGRATION_KEYS = (
     "prefactors",
     "check_with",
     "only",
+    "sample",
 )
 """Keywords of ``migration`` that are keys of a ``barriers`` step."""
 
@@ -64,6 +65,7 @@ def migration(
     prefactors: bool | Literal["full"] = False,
     check_with: Sequence[str] = (),
     only: Sequence[str] | None = None,
+    sample: int | None = None,
     relax_host: bool = True,
     settings: Mapping[str, Any] | BaseModel | None = None,
     seed: int = 0,
@@ -98,6 +100,7 @@ def migration(
         prefactors: attempt frequencies (Vineyard): of the ion and its shell, or ``"full"``: of all atoms.
         check_with: names of further potentials to evaluate each path with.
         only: names of the hops to compute; thresholds are then upper bounds.
+        sample: number of hops to compute, drawn at random: for a glass, whose hops are all distinct.
         relax_host: relax host and cell first, to 0.01 eV/Å.
         settings: all of these at once; keywords take their place.
         seed: of the noise.

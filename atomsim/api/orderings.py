@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from atomsim.api.arguments import made, verb
 from atomsim.api.each import changed
@@ -26,6 +26,7 @@ DELITHIATE_KEYS = (
     "supercell",
     "symprec_A",
     "formal_charges",
+    "choose",
 )
 """Keywords of ``delithiate`` that are keys of a ``delithiate`` step."""
 
@@ -103,6 +104,7 @@ def delithiate(
     supercell: Sequence[int] | None = None,
     symprec_A: float | None = None,
     formal_charges: Mapping[str, float] | None = None,
+    choose: Literal["coulomb", "random"] = "coulomb",
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Orderings:
@@ -122,6 +124,8 @@ def delithiate(
         supercell: copies along each lattice vector, instead of a search.
         symprec_A: tolerance of the parent's symmetry; the structure's own noise decides if not given.
         formal_charges: formal charges of some elements, e, such as ``{"Ni": 2}``.
+        choose: ``coulomb``: those of low Coulomb energy and unlike ones; ``random``: drawn at random, so that their
+            scatter is that of all, for a glass.
         settings: all of these at once; keywords take their place.
         seed: of the sampling, where there are too many to enumerate.
 

@@ -255,3 +255,13 @@ class Paths(Results[MinimumEnergyPath]):
 def path_checks(record: Record) -> dict[str, PathCheck]:
     """Second opinions on a path that its record holds, by potential."""
     return {name: PathCheck(**check) for name, check in record.values.get("checked_with", {}).items()}
+
+
+def hop_row(path: MinimumEnergyPath) -> dict[str, Any]:
+    """Return the row of a hop in a table of all."""
+    tags = path.record.tags
+    names = {"hop": "hop", "from": "from", "to": "to", "length_A": "length_A", "per_cell": "multiplicity"}
+    names |= {"mechanism": "mechanism", "bottleneck_A": "bottleneck_A"}
+    return {column: tags[key] for column, key in names.items()} | {
+        key: value for key, value in path.row().items() if key not in tags or key == "barrier_eV"
+    }

@@ -10,8 +10,8 @@ from typing import Any
 
 from atomsim.analysis.msd import unwrapped as joined
 from atomsim.api.dynamics import Dynamics
-from atomsim.errors import InputError, check_flag, check_number, counted
-from atomsim.io.trajectories import MIN_FRAMES, Frames, frames_of, read_frames
+from atomsim.errors import InputError, check_flag, check_number
+from atomsim.io.trajectories import Frames, frames_of, read_frames, without_start
 
 WANTED = "files of trajectories, folders of runs, results of atomsim.md, or lists of ASE Atoms"
 
@@ -44,7 +44,7 @@ def trajectories_of(
     found = [frames for one in _listed(given) for frames in _taken(one, species)]
     if not found:
         raise InputError(f"trajectories: found none, wanted {WANTED}")
-    return [_joined(_skipped(_timed(f, interval_fs), skip_fs), unwrapped=unwrapped) for f in found]
+    return [_joined(without_start(_timed(f, interval_fs), skip_fs), unwrapped=unwrapped) for f in found]
 
 
 def _listed(given: Any) -> list[Any]:
@@ -86,22 +86,9 @@ def _of_run(path: Path) -> list[Frames]:
 
 
 def _of_result(result: Dynamics) -> Frames:
-    trajectory = result.trajectory
-    if len(trajectory) < MIN_FRAMES:
-        raise InputError(
-            f"{result.label}: found {counted(len(trajectory), 'frame')}, wanted {MIN_FRAMES} or more; run longer"
-        )
-    a, b, c = trajectory.pbc
-    return Frames(
-        result.label,
-        trajectory.numbers,
-        trajectory.column("positions"),
-        trajectory.column("cell"),
-        (a, b, c),
-        interval_fs=trajectory.interval_fs,
-        temperature_K=float(result.tags["temperature_K"]),
-        unwrapped=True,
-    )
+    from atomsim.tasks.md_record import frames_of_record
+
+    return frames_of_record(result.record, result.path)
 
 
 def _timed(frames: Frames, interval_fs: float | None) -> Frames:
@@ -119,18 +106,6 @@ def _timed(frames: Frames, interval_fs: float | None) -> Frames:
             "leave it out, or correct it"
         )
     return replace(frames, interval_fs=float(interval_fs))
-
-
-def _skipped(frames: Frames, skip_fs: float) -> Frames:
-    assert frames.interval_fs is not None
-    first = round(skip_fs / frames.interval_fs)
-    left = len(frames.positions) - first
-    if left < MIN_FRAMES:
-        raise InputError(
-            f"{frames.source}: skip_fs={skip_fs:g} leaves {max(left, 0)} of {len(frames.positions)} frames, wanted "
-            f"{MIN_FRAMES} or more; skip less"
-        )
-    return replace(frames, positions=frames.positions[first:], cells=frames.cells[first:]) if first else frames
 
 
 def _joined(frames: Frames, *, unwrapped: bool) -> Frames:

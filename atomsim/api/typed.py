@@ -26,6 +26,7 @@ def typed(
         inputs: records of the steps that it takes from.
         path: folder of the run, which holds the frames of trajectories.
     """
+    from atomsim.api.diffusion import Diffusivities
     from atomsim.api.dynamics import Dynamics
     from atomsim.api.electrode import Electrode, with_members
     from atomsim.api.glass import Amorphous, Glass, Glasses
@@ -58,6 +59,9 @@ def typed(
         return Results(Amorphous(r, path=path) for r in records)
     if kind == "glass":
         return Glasses(map(Glass, records))
+    if kind == "diffusion":
+        measured = {r.label: Diffusivities.from_record(r.values) for r in records if r.good}
+        return next(iter(measured.values())) if len(measured) == len(records) == 1 else measured
     if kind == "md":
         return Results(Dynamics(r, path=path) for r in records)
     own = getattr(kind_of(kind), "result", None)

@@ -62,6 +62,9 @@ def barriers(
         str,
         typer.Option(metavar="NAME,NAME", help="Further potentials to evaluate each path with, named as --potential."),
     ] = "",
+    sample: Annotated[
+        int | None, typer.Option(help="Hops to compute, drawn at random: for a glass, which has hundreds.")
+    ] = None,
     relax_host: Annotated[bool, typer.Option("--relax/--no-relax", help="Relax host and cell first.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the noise on the guesses.")] = 0,
     write_dft: Annotated[
@@ -111,7 +114,7 @@ def barriers(
         "search": search,
         "prefactors": prefactors,
         "check_with": [from_folder(name.strip(), Path.cwd()) for name in check_with.split(",") if name.strip()],
-    }
+    } | ({} if sample is None else {"sample": sample})
     engine = engine_of(potential, device, processes, loader, trust=trust_file)
     lines = lines_of(host, keys, relax_host=relax_host)
     check = partial(_check_potentials, trust_file=trust_file)

@@ -152,7 +152,7 @@ def _draw(found: Diffusivities, path: Path) -> None:
 
 
 def _print(found: Diffusivities, plot: Path | None) -> None:
-    from atomsim.api.diffusion import format_diffusivity
+    from atomsim.analysis.diffusivities import format_diffusivity
 
     rows = []
     for row, content in zip(found.rows, found.to_dict()["temperatures"], strict=True):

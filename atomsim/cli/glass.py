@@ -46,6 +46,9 @@ def amorphize(
     seed: Annotated[int, typer.Option(help="Of the whole.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/glass-FORMULA.")] = None,
     potential: Annotated[str, typer.Option("--potential", "-p", help="Name or path of a model.")] = "chgnet-0.3.0",
+    teacher: Annotated[
+        str | None, typer.Option(help="Another potential that labels a sample of the frames: errors are in the report.")
+    ] = None,
     device: Device = None,
     processes: Annotated[
         int | None, typer.Option(help="Processes on a CPU, one thread each; all cores if not given.", min=0)
@@ -84,6 +87,7 @@ def amorphize(
         timestep_fs=time_fs("--timestep", timestep),
         every_fs=time_fs("--every", every),
         seed=seed,
+        teacher=teacher,
         **how,
     )
     if as_json:

@@ -44,6 +44,9 @@ def md(
     potential: Annotated[
         str, typer.Option("--potential", "-p", help="Name ('atomsim potentials list') or path of a .model file.")
     ] = "chgnet-0.3.0",
+    teacher: Annotated[
+        str | None, typer.Option(help="Another potential that labels a sample of the frames: errors are in the report.")
+    ] = None,
     device: Device = None,
     processes: Processes = None,
     as_json: Json = False,
@@ -76,6 +79,7 @@ def md(
         every_fs=time_fs("--every", every),
         replicas=replicas,
         seed=seed,
+        teacher=teacher,
         **how,
     )
     results = found if isinstance(found, Results) else Results([found])
@@ -122,6 +126,7 @@ def _print(results: Results[Dynamics], folder: Path, as_json: bool) -> None:
         rows_.append((r.label, r.status, values.get("duration_ps", "–"), *numbers))
     show.print_table(columns, rows_)
     for r in results:
-        if r.message:
-            sys.stdout.write(f"{r.label}: {in_options(r.message, options_of(md))}\n")
+        for line in (r.message, *r.flags):
+            if line:
+                sys.stdout.write(f"{r.label}: {in_options(line, options_of(md))}\n")
     sys.stdout.write(f"{folder.resolve()}\n")

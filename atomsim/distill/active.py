@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from atomsim.distill.labelling import Recorder, evenly, label, largest_force
+from atomsim.batching.labels import label
+from atomsim.distill.labelling import Recorder, evenly, largest_force
 from atomsim.distill.recipe import Recipe
 from atomsim.distill.sampling import seed_of
 from atomsim.distill.structures import structures_of

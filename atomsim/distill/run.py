@@ -29,9 +29,10 @@ from pickle import UnpicklingError
 import torch
 from ase import Atoms
 
+from atomsim.batching.labels import label
 from atomsim.distill.active import candidates, select_by_disagreement, select_by_error
 from atomsim.distill.card import card_of
-from atomsim.distill.labelling import label, largest_force, read_frames, write_frames
+from atomsim.distill.labelling import largest_force, read_frames, write_frames
 from atomsim.distill.recipe import Recipe
 from atomsim.distill.sampling import all_frames_of, frame_sources, seed_of, within
 from atomsim.distill.training import Statistics, statistics, train, trained_model, write_training

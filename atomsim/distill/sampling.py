@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 from ase import Atoms
 
-from atomsim.distill.labelling import Recorder, evenly, label, labelled, largest_force
+from atomsim.batching.labels import label, labelled
+from atomsim.distill.labelling import Recorder, evenly, largest_force
 from atomsim.distill.recipe import Recipe, System
 from atomsim.distill.structures import structures_of
 from atomsim.dynamics import Langevin

@@ -16,11 +16,12 @@ from typing import TypeVar
 import numpy as np
 from ase import Atoms
 
+from atomsim.analysis.agreement import label_errors
 from atomsim.analysis.hull import formation_hull, lowest_at_each_x
 from atomsim.analysis.lattice import lattice_of
 from atomsim.analysis.voltage import voltage_steps
+from atomsim.batching.labels import label
 from atomsim.distill.examination import Barriers, Voltage
-from atomsim.distill.labelling import label
 from atomsim.distill.recipe import Recipe
 from atomsim.distill.stability import heated, pair_distributions
 from atomsim.hopping.compute import HopRequest, compute
@@ -33,7 +34,6 @@ from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
 from atomsim.structures.delithiation import delithiate
 from atomsim.structures.prototypes import load_prototype
 from atomsim.structures.random import dimers
-from atomsim.units import GPA
 
 Errors = dict[str, float]
 
@@ -111,28 +111,17 @@ def frame_errors(held_out: Mapping[str, Sequence[Atoms]], student: Potential) ->
         if not frames:
             continue
         own = label(frames, student)
-        errors |= {f"{domain}_frames": float(len(frames)), **_deviations(domain, own, frames)}
+        errors |= {f"{domain}_frames": float(len(frames)), **_named(domain, label_errors(own, frames))}
         kinds = [str(f.info.get("source", "")).split("-")[-2:-1] for f in frames]
         for kind in sorted({k[0] for k in kinds if k}):
             chosen = [n for n, k in enumerate(kinds) if k == [kind]]
-            found = _deviations(f"{domain}_{kind}", [own[n] for n in chosen], [frames[n] for n in chosen])
+            found = _named(f"{domain}_{kind}", label_errors([own[n] for n in chosen], [frames[n] for n in chosen]))
             errors |= {key: value for key, value in found.items() if "RMSE" not in key and "stress" not in key}
     return errors
 
 
-def _deviations(name: str, own: Sequence[Atoms], frames: Sequence[Atoms]) -> Errors:
-    """Mean absolute errors and root mean squares over frames; forces by component."""
-    pairs = list(zip(own, frames, strict=True))
-    energy = np.array([(a.get_potential_energy() - b.get_potential_energy()) / len(a) for a, b in pairs])
-    forces = np.concatenate([(a.get_forces() - b.get_forces()).ravel() for a, b in pairs])
-    stress = np.concatenate([a.get_stress() - b.get_stress() for a, b in pairs])
-    return {
-        f"{name}_energy_MAE_meV_per_atom": 1e3 * float(np.abs(energy).mean()),
-        f"{name}_energy_RMSE_meV_per_atom": 1e3 * float(np.sqrt((energy**2).mean())),
-        f"{name}_forces_MAE_meV_per_A": 1e3 * float(np.abs(forces).mean()),
-        f"{name}_forces_RMSE_meV_per_A": 1e3 * float(np.sqrt((forces**2).mean())),
-        f"{name}_stress_MAE_GPa": float(np.abs(stress).mean()) / GPA,
-    }
+def _named(name: str, errors: Errors) -> Errors:
+    return {f"{name}_{key}": value for key, value in errors.items()}
 
 
 def _relaxed(systems: Sequence[Atoms], potential: Potential) -> list[Relaxation]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,23 @@ def frames_of(structures: Iterable[Atoms], source: str) -> Frames:
     return Frames(
         source, first.numbers.copy(), np.array(positions), np.array(cells), (a, b, c), _interval_of(clocks, source)
     )
+
+
+def without_start(frames: Frames, skip_fs: float) -> Frames:
+    """Return a trajectory of known times without its start.
+
+    Raises:
+        InputError: if too few frames are left.
+    """
+    assert frames.interval_fs is not None
+    first = round(skip_fs / frames.interval_fs)
+    left = len(frames.positions) - first
+    if left < MIN_FRAMES:
+        raise InputError(
+            f"{frames.source}: skip_fs={skip_fs:g} leaves {max(left, 0)} of {len(frames.positions)} frames, wanted "
+            f"{MIN_FRAMES} or more; skip less"
+        )
+    return replace(frames, positions=frames.positions[first:], cells=frames.cells[first:]) if first else frames
 
 
 def _check_frame(atoms: Atoms, first: Atoms, n: int, source: str) -> None:

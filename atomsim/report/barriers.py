@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atomsim.errors import counted
+from atomsim.hopping.distribution import barrier_distribution
 from atomsim.hopping.summary import changed_symmetry, host_summaries, missing_hops, state_energies
 from atomsim.report.barriers_charts import histogram_chart, profile_charts, threshold_chart, x_chart
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Table
@@ -26,7 +27,7 @@ def barriers_part(step: str, records: Sequence[Record]) -> Part:
     several = len(hosts) > 1
     blocks: list[Block] = [hop_table(records, several=several), *profile_charts(records), host_table(hosts)]
     blocks += [c for c in (threshold_chart(hosts), x_chart(hosts), histogram_chart(records)) if c is not None]
-    blocks += [site_table(records), jump_table(records)]
+    blocks += [*distribution_tables(records), site_table(records), jump_table(records)]
     title = f"Hops of {records[0].tags['ion']}" if records and "ion" in records[0].tags else "Hops"
     return Part(tuple(_headlines(hosts)), tuple(_notices(step, records)), (Section(step, title, blocks, LEAD),))
 
@@ -75,6 +76,25 @@ def _notices(step: str, records: Sequence[Record]) -> list[Notice]:
         lines = [f"{host}: {text}" for host, text in changed.items()]
         found.append(Notice("note", f"{step}: relaxation changed the space group of {len(changed)} hosts", "", lines))
     return found
+
+
+def distribution_tables(records: Sequence[Record]) -> list[Table]:
+    """One line for each host whose hops were drawn at random; none for others."""
+    hosts = dict.fromkeys(r.tags["host"] for r in records if r.tags.get("drawn_at_random"))
+    found = {h: barrier_distribution([r for r in records if r.tags["host"] == h]) for h in hosts}
+    columns = [
+        Column("Host"), Column("hops drawn", "d"), Column("of", "d"), Column("with a path", "d"),
+        Column("mean barrier (eV)", ".2f"), Column("deviation (eV)", ".2f"), Column("lowest", ".2f"),
+        Column("quartile", ".2f"), Column("median", ".2f"), Column("quartile", ".2f"), Column("highest", ".2f"),
+        Column("rms ΔE of ends (eV)", ".2f"),
+    ]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [h, d.drawn, d.of, d.good, d.mean_eV, d.deviation_eV, *d.quantiles_eV, d.site_deviation_eV]
+        for h, d in found.items()
+        if d is not None
+    ]
+    caption = "Hops drawn at random; barriers of both directions. A sample says nothing of percolation."
+    return [Table("distribution", "Distribution of barriers", columns, rows, caption)] if rows else []
 
 
 def hop_table(records: Sequence[Record], *, several: bool) -> Table:

@@ -8,6 +8,7 @@ from typing import Any
 from atomsim.analysis.hull import SAME_X
 from atomsim.analysis.oxygen import CLASSES
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Table, Text
+from atomsim.report.charging import charging_part
 from atomsim.report.electrode_charts import capacity_of_one_ion, charts
 from atomsim.report.parts import Part
 from atomsim.report.style import host_label, subscripted
@@ -32,7 +33,12 @@ TOPICS = {
 
 def electrode_part(step: str, records: Sequence[Record]) -> Part:
     """Report the records of one ``electrode`` step."""
-    parts = [_one(step, record.values) for record in records if record.good]
+    good = [record for record in records if record.good]
+    keys = [step] if len(good) == 1 else [f"{step}-{n}" for n in range(1, len(good) + 1)]
+    parts = [_one(key, record.values) for key, record in zip(keys, good, strict=True)]
+    if len(good) > 1:  # headlines of several glasses are those of their scatter
+        parts = [Part((), p.notices, p.sections) for p in parts]
+    parts.insert(0, charging_part(step, good))
     return Part(
         headlines=tuple(h for p in parts for h in p.headlines),
         notices=tuple(n for p in parts for n in p.notices),

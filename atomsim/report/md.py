@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from atomsim.report.blocks import Block, Cell, Chart, Column, Panel, Section, Series, Table
 from atomsim.report.parts import Part
+from atomsim.report.teacher import teacher_notices, teacher_tables
 from atomsim.store.records import Record
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -34,7 +35,8 @@ def md_part(step: str, records: Sequence[Record]) -> Part:
     drawn = [r for r in records if r.values.get("series")]
     if drawn:
         blocks.append(_chart(drawn))
-    return Part(sections=(Section(step, f"Molecular dynamics · {step}", blocks),))
+    blocks += teacher_tables(records)
+    return Part((), teacher_notices(step, records), (Section(step, f"Molecular dynamics · {step}", blocks),))
 
 
 def _chart(records: Sequence[Record]) -> Chart:

@@ -73,6 +73,8 @@ def _parent_text(records: Sequence[Record]) -> str:
         if symmetry
         else ""
     )
+    if tags.get("drawn_at_random"):
+        return f"{found}Drawn at random; formal charges in the parent ({tags.get('charges_from')}): {charges}."
     return (
         f"{found}Ranked by the Coulomb energy of formal charges ({tags.get('charges_from')}): {charges} in the parent."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from ase import Atoms
 
@@ -61,6 +61,7 @@ def delithiate(
     enumerate_limit: int = 100_000,
     charges: Mapping[str, float] | None = None,
     states: Mapping[str, float] | None = None,
+    choose: Literal["coulomb", "random"] = "coulomb",
 ) -> Delithiation:
     """Choose symmetry-distinct orderings of the ions left in a host at each composition.
 
@@ -84,6 +85,8 @@ def delithiate(
         enumerate_limit: most orderings to enumerate at one ``x``; a superlattice counts as ``PER_LATTICE`` more.
         charges: formal charges of some elements of the parent, e; the others follow from common states and neutrality.
         states: states that moments suggest, taken where they leave the parent neutral.
+        choose: ``random``: orderings drawn at random in the smallest cell instead, so that their scatter is that of
+            all, as for a glass, which has no order to be found.
 
     Returns:
         The chosen orderings and how many there were. The same input gives the same answer.
@@ -105,7 +108,7 @@ def delithiate(
     known = _charges(parent, ion, charges, states)
     search = OrderingSearch(parent, ion, units, known, orderings=orderings, seed=seed, limit=enumerate_limit)
     sizes = [reachable_sizes(parent, n_ions, units, float(value), max_atoms, matrix) for value in x]
-    searched = [search.at(reachable, given) for reachable in sizes]
+    searched = [(search.random_at if choose == "random" else search.at)(reachable, given) for reachable in sizes]
     chosen = tuple(ordering for at_x, _ in searched for ordering in at_x)
     return Delithiation(parent.copy(), ion, n_ions / units, chosen, tuple(count for _, count in searched), known)
 

@@ -20,6 +20,7 @@ from atomsim.structures.orderings import (
     choose,
     coulomb_energy,
     enumerate_orderings,
+    random_orderings,
     sample_orderings,
 )
 from atomsim.structures.superlattices import Superlattice, distinct_superlattices, has_smaller_cell
@@ -153,12 +154,34 @@ class OrderingSearch:
             largest_cells=sizes[-1].cells if 0 < x < self.n_ions / self.units else sizes[0].cells,
         )
 
-    def _orderings(self, superlattice: Superlattice, size: Size, *, complete: bool, proper: bool, samples: int) -> _Met:
-        """Return the distinct orderings of one superlattice, those with a smaller cell left out where ``proper``."""
+    def random_at(self, sizes: Sequence[Size], given: Superlattice | None) -> tuple[list[Ordering], Counts]:
+        """Return random orderings of one composition in its smallest cell, and how many there could have been."""
+        size = sizes[0]
+        (superlattice, *others) = (
+            [given] if given else distinct_superlattices(self.parent.cell.array, _rotations(self.parent), size.cells)
+        )
+        lattice = self._lattice(superlattice)
+        occupied, multiplicity = random_orderings(size.ions, lattice.permutations, count=self.orderings, seed=self.seed)
+        quadratic, linear, constant = lattice.coulomb(size.ions)
+        energy = coulomb_energy(occupied, quadratic, linear) + constant
+        met = _Met(lattice, occupied, energy, multiplicity * superlattice.orientations)
+        n_sites = len(lattice.sites)
+        every = not others and int(multiplicity.sum()) == comb(n_sites, size.ions)
+        looked = _looked(size, 1 + len(others), [superlattice], [met], n_sites, complete=every)
+        x = _x(size, self.units)
+        order = np.argsort(energy.round(6), kind="stable")
+        picked = [self._ordering(met, int(row), index, x) for index, row in enumerate(order)]
+        return picked, Counts(x, looked.total, looked.distinct, len(picked), every, (looked,), size.cells)
+
+    def _lattice(self, superlattice: Superlattice) -> HostLattice:
         key = superlattice.matrix.tobytes()
         if key not in self.lattices:
             self.lattices[key] = HostLattice.build(self.parent, self.ion, superlattice, self.charges)
-        lattice = self.lattices[key]
+        return self.lattices[key]
+
+    def _orderings(self, superlattice: Superlattice, size: Size, *, complete: bool, proper: bool, samples: int) -> _Met:
+        """Return the distinct orderings of one superlattice, those with a smaller cell left out where ``proper``."""
+        lattice = self._lattice(superlattice)
         quadratic, linear, constant = lattice.coulomb(size.ions)
         if complete:
             occupied, multiplicity = enumerate_orderings(size.ions, lattice.permutations)

@@ -17,6 +17,8 @@ BoolArray = NDArray[np.bool_]
 
 WALKS = 16
 """Walks over which the steps of a sample are spread, each from another random ordering."""
+DRAWS_PER_ORDERING = 50
+"""Draws for each random ordering that is wanted, before there are taken to be no more."""
 
 
 def enumerate_orderings(n_ions: int, permutations: IntArray) -> tuple[BoolArray, IntArray]:
@@ -99,6 +101,31 @@ def sample_orderings(
         found.setdefault(images[0].tobytes(), (images[0], len(images)))
     kept = [found[key] for key in sorted(found)]
     return np.stack([ordering for ordering, _ in kept]), np.array([size for _, size in kept], dtype=np.int64)
+
+
+def random_orderings(n_ions: int, permutations: IntArray, *, count: int, seed: int) -> tuple[BoolArray, IntArray]:
+    """Return orderings drawn at random, each one once, whatever their energy: unbiased, for hosts without order.
+
+    Args:
+        n_ions: occupied sites.
+        permutations: the symmetry group as permutations of the sites, (n_operations, n_sites).
+        count: how many; all that there are where these are fewer.
+        seed: of the draw.
+
+    Returns:
+        As ``enumerate_orderings``, for the orderings that were drawn.
+    """
+    n_sites = permutations.shape[1]
+    generator = np.random.default_rng([seed, n_ions])
+    found: dict[bytes, tuple[BoolArray, int]] = {}
+    for _ in range(DRAWS_PER_ORDERING * count):
+        row = np.zeros(n_sites, dtype=bool)
+        row[generator.choice(n_sites, n_ions, replace=False)] = True
+        images = orbit(row, permutations)
+        found.setdefault(images[0].tobytes(), (row, len(images)))
+        if len(found) == count:
+            break
+    return np.stack([row for row, _ in found.values()]), np.array([n for _, n in found.values()], dtype=np.int64)
 
 
 def _cool(

@@ -21,6 +21,7 @@ MODULES = {
     "evaluate": "atomsim.tasks.evaluate",
     "neb": "atomsim.tasks.neb",
     "md": "atomsim.tasks.md",
+    "diffusion": "atomsim.tasks.diffusion",
     "phonons": "atomsim.tasks.phonons",
     "order": "atomsim.tasks.order",
     "dope": "atomsim.tasks.dope",

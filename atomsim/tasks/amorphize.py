@@ -14,9 +14,10 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from atomsim.errors import InputError
 from atomsim.store.records import Record, Task, count_statuses, total_calls
-from atomsim.tasks.base import Context, Inputs, Origin, StepSettings, make_task
+from atomsim.tasks.base import Context, Inputs, Later, Origin, StepSettings, make_task
 from atomsim.tasks.kind import cost_per_atom
 from atomsim.tasks.md import RELAXATION_STEPS, SAVE_STEPS, WHOLE
+from atomsim.tasks.teacher import require_teacher
 
 if TYPE_CHECKING:
     from atomsim.amorphous.composition import Composition
@@ -80,6 +81,10 @@ class Settings(StepSettings):
     compressibility_per_GPa: float = Field(default=0.01, gt=0, description="sets how fast the cell follows, 1/GPa")
     fmax_eV_per_A: float = Field(default=0.05, gt=0, description="largest force of the final relaxation, eV/Å")
     max_steps: int = Field(default=1000, ge=1, description="steps of the final relaxation at most")
+    teacher: Annotated[str | None, Later()] = Field(
+        default=None, description="another potential that labels a sample of the frames: the record has the errors"
+    )
+    teacher_frames: Annotated[int, Later()] = Field(default=8, ge=1, description="frames that it labels, of each run")
 
     @field_validator("seeds")
     @classmethod
@@ -179,6 +184,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
             tags = {"formula": what.name, "seed": seed, "start_kind": settings.start}
             origin = Origin(f"{_label(what)}-{settings.start}-{seed}", grid, tags)
             require_elements([origin], context)
+            require_teacher(settings, [origin], context)
             tasks.append(make_task(origin, KIND, settings, context))
     return tasks
 

@@ -28,6 +28,12 @@ class MeltLog(Log):
 
     composition: Composition
 
+    def total_steps(self) -> int:
+        """Return the time steps of melt, quench and anneal."""
+        from atomsim.tasks.amorphize import protocol_of
+
+        return protocol_of(self.settings).steps
+
     def about(self) -> dict[str, Any]:
         """Return facts that hold for all frames."""
         return {"ensemble": "melt, quench, anneal", "formula": self.task.tags["formula"]}
@@ -63,10 +69,13 @@ def relaxed(
         atoms.wrap()
         systems.append(atoms)
     for n, found in iter_relax(systems, potential, how):
-        yield _finished(ended[n][0], found, settings, protocol)
+        log, state = ended[n]
+        yield _finished(log, found, settings, protocol, log.judged(state))
 
 
-def _finished(log: MeltLog, found: Relaxation, settings: Settings, protocol: Protocol) -> Record:
+def _finished(
+    log: MeltLog, found: Relaxation, settings: Settings, protocol: Protocol, judged: dict[str, Any]
+) -> Record:
     what = log.composition
     relaxation = relaxation_values(found)
     values: dict[str, Any] = {
@@ -79,7 +88,8 @@ def _finished(log: MeltLog, found: Relaxation, settings: Settings, protocol: Pro
         "start_density_g_per_cm3": float(what.mass / log.atoms.cell.volume / PER_G_CM3),
         "phases": _phases(protocol),
         "quench_rate_K_per_ps": protocol.quench_rate_K_per_ps,
-        "flags": [what.warning] if what.warning else [],
+        **judged,
+        "flags": [*([what.warning] if what.warning else []), *judged.get("flags", ())],
     }
     if log.keeps_frames:
         values["artifacts"] = log.storage.finish_artifacts()

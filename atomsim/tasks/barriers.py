@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+import numpy as np
+from pydantic import Field, model_validator
 
 from atomsim.errors import InputError, nearest, note_once
 from atomsim.store.records import Record, Task, count_statuses, record_of, task_id, total_calls
@@ -65,6 +66,15 @@ class Settings(StepSettings):
     only: Annotated[list[str] | None, Later()] = Field(
         default=None, min_length=1, description="names of the hops to compute; all if not given"
     )
+    sample: Annotated[int | None, Later()] = Field(
+        default=None, ge=1, description="hops of each host to compute, drawn at random: for a glass, which has hundreds"
+    )
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Settings:
+        if self.only is not None and self.sample is not None:
+            raise ValueError("found only and sample; wanted one of them")
+        return self
 
 
 def cost(task: Task, settings: Settings) -> float:
@@ -125,7 +135,11 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
         note_once(mobility_note(host.atoms, settings.ion))
         if settings.only is not None:
             view = _chosen(view, settings.only, f"step {context.step!r}, {host.label}")
+        if settings.sample is not None:
+            view = _chosen(view, _drawn(view, settings.sample, context.seed), "")
         shared = _tags_of_host(host, view, settings)
+        if settings.sample is not None:
+            shared["drawn_at_random"] = len(view.placed)
         before = next((relaxed[task] for task in host.parents if task in relaxed), view.hops.space_group)
         if before != view.hops.space_group:
             shared["space_group_before"] = before
@@ -134,6 +148,13 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
             tags = host.tags | shared | _tags_of_hop(placed.hop, view)
             tasks.append(make_task(Origin(label, view.hops.host, tags, host.parents), KIND, settings, context))
     return tasks
+
+
+def _drawn(view: Survey, count: int, seed: int) -> list[str]:
+    """Return the names of random hops, all where there are fewer."""
+    names = [placed.hop.name for placed in view.placed]
+    chosen = np.random.default_rng(seed).permutation(len(names))[:count]
+    return [names[n] for n in sorted(chosen)]
 
 
 def _chosen(view: Survey, only: Sequence[str], where: str) -> Survey:

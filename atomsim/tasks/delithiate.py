@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -30,6 +30,10 @@ cost = cost_per_atom
 
 SYMPREC_A = 0.01
 """Tolerance in the search for the primitive cell, Å."""
+MEMBER = "member"
+"""Tag of the glass, of several, that an ordering is of."""
+DRAWN = "drawn_at_random"
+"""Tag of an ordering that was drawn at random."""
 
 
 class Settings(StepSettings):
@@ -61,22 +65,38 @@ class Settings(StepSettings):
         default=None,
         description="formal charges of some elements of the parent, as in {Ni = 2}; others follow from common states",
     )
+    choose: Annotated[Literal["coulomb", "random"], Later()] = Field(
+        default="coulomb",
+        description="coulomb: low Coulomb energies and unlike ones; random: drawn at random, for a glass",
+    )
 
 
 def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
-    """Make the orderings, one task for each.
+    """Make the orderings, one task for each; of several glasses of one formula, those of each.
 
     Raises:
         InputError: if an x is more than the structure holds, or cannot be reached within ``max_atoms``; and for a
             parent with constraints.
     """
+    found = origins([settings.parent], inputs, context)
+    glasses = len({o.atoms.get_chemical_formula() for o in found}) == 1 and all("seed" in o.tags for o in found)
+    if len(found) != 1 and not glasses:
+        raise InputError(f"step {context.step!r}: parent {settings.parent!r} gives {len(found)} structures, wanted one")
+    if len(found) == 1:
+        return [make_task(origin, KIND, settings, context) for origin in _of_parent(found[0], settings, context)]
+    members = [
+        replace(o, label=f"{glass.label}-{o.label}", tags=o.tags | {MEMBER: glass.label})
+        for glass in found
+        for o in _of_parent(glass, settings, context)
+    ]
+    return [make_task(origin, KIND, settings, context) for origin in members]
+
+
+def _of_parent(given: Origin, settings: Settings, context: Context) -> list[Origin]:
+    """Return the orderings of one parent."""
     from atomsim.analysis.redox import moment_states
     from atomsim.structures.mobility import mobility_note
 
-    found = origins([settings.parent], inputs, context)
-    if len(found) != 1:
-        raise InputError(f"step {context.step!r}: parent {settings.parent!r} gives {len(found)} structures, wanted one")
-    given = found[0]
     require_unconstrained(given.atoms, f"step {context.step!r}, which makes orderings of it,")
     symmetric = _symmetrised(given.atoms, settings, context)
     whole = replace(given, atoms=symmetric.atoms)
@@ -86,7 +106,8 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     if len({count.x for count in made.counts}) < len(made.counts):
         typed = ", ".join(f"{x:g}" for x in settings.x_per_formula_unit)
         raise InputError(f"step {context.step!r}: x_per_formula_unit {typed} names a composition twice; leave one out")
-    return [make_task(origin, KIND, settings, context) for origin in _origins(made, parent, whole, symmetric)]
+    drawn = {DRAWN: True} if settings.choose == "random" else {}
+    return [replace(o, tags=o.tags | drawn) for o in _origins(made, parent, whole, symmetric)]
 
 
 def run(
@@ -161,6 +182,7 @@ def _delithiate(parent: Origin, states: Mapping[str, float], settings: Settings,
             seed=context.seed,
             charges=settings.formal_charges,
             states=states,
+            choose=settings.choose,
         )
     except InputError as error:
         raise InputError(f"step {context.step!r}: {error}") from error

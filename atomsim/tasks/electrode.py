@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
@@ -10,6 +11,7 @@ from pydantic import Field, field_validator
 from atomsim.errors import InputError
 from atomsim.store.records import Record, Task, count_statuses, record_of, task_id
 from atomsim.tasks.base import Context, Inputs, StepName, StepSettings
+from atomsim.tasks.delithiate import DRAWN, MEMBER
 from atomsim.tasks.electrode_inputs import NEEDED_TAGS, check_no_pressure, check_one_potential, reference_of, sort_out
 from atomsim.tasks.electrode_setting import check_reflection, setting_of
 from atomsim.tasks.kind import cost_per_atom
@@ -88,7 +90,7 @@ def check_inputs(settings: Settings, inputs: Inputs) -> None:
 
 
 def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
-    """Make the one task.
+    """Make the one task, or of orderings of several glasses one for each: energies of glasses share no zero.
 
     Raises:
         InputError: if structures and reference do not come from one potential, were relaxed under pressure, or do
@@ -96,23 +98,22 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     """
     from atomsim.analysis.redox import ion_charge
 
-    records = [*inputs[settings.structures], *inputs[settings.reference]]
-    check_one_potential(records)
-    check_no_pressure(records)
-    taking_part, _ = sort_out(inputs[settings.structures])
-    if taking_part:
-        ion_charge(taking_part[0].tags["ion"])
-        reference_of(inputs[settings.reference], taking_part[0].tags["ion"])
-    parents = tuple(dict.fromkeys(r.task for r in records))
-    return [
-        Task(
-            id=task_id(KIND, context.step, settings.model_dump(mode="json"), parents),
-            step=context.step,
-            kind=KIND,
-            label=str(taking_part[0].tags["parent"]) if taking_part else "electrode",
-            parents=parents,
-        )
-    ]
+    structures, reference = inputs[settings.structures], inputs[settings.reference]
+    check_one_potential([*structures, *reference])
+    check_no_pressure([*structures, *reference])
+    tasks = []
+    for member in dict.fromkeys(r.tags.get(MEMBER) for r in structures) or [None]:
+        records = [r for r in structures if r.tags.get(MEMBER) == member]
+        taking_part, _ = sort_out(records)
+        if taking_part:
+            ion_charge(taking_part[0].tags["ion"])
+            reference_of(reference, taking_part[0].tags["ion"])
+        parents = tuple(dict.fromkeys(r.task for r in (*records, *reference)))
+        label = str(taking_part[0].tags["parent"]) if taking_part else "electrode"
+        made = task_id(KIND, context.step, settings.model_dump(mode="json"), parents)
+        tags = {} if member is None else {MEMBER: member}
+        tasks.append(Task(made, context.step, KIND, member or label, tags=tags, parents=parents))
+    return tasks
 
 
 def run(
@@ -137,6 +138,8 @@ def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
     """Name the phases on the hull and the voltages between them."""
     del settings
     summary: dict[str, Any] = {"statuses": count_statuses(records)}
+    if len([r for r in records if r.good]) > 1:
+        return summary | {"glasses": len(records)}
     for record in records:
         if record.good:
             summary["hull_x"] = [vertex["x"] for vertex in record.values["hull"]]
@@ -149,7 +152,8 @@ def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
 def _analyse(task: Task, settings: Settings, inputs: Inputs, context: Context) -> Record:
     from atomsim.analysis.electrode import electrode_table
 
-    taking_part, excluded = sort_out(inputs[settings.structures])
+    member = task.tags.get(MEMBER)
+    taking_part, excluded = sort_out([r for r in inputs[settings.structures] if r.tags.get(MEMBER) == member])
     if not taking_part:
         message = (
             f"no structure of step {settings.structures!r} can be used: {excluded[0]['reason'] if excluded else 'none'}"
@@ -172,6 +176,8 @@ def _analyse(task: Task, settings: Settings, inputs: Inputs, context: Context) -
     if excluded:
         text = f"{len(excluded)} of {len(excluded) + len(taking_part)} structures take no part in hull and voltages"
         table["notes"].insert(0, {"topic": "excluded", "text": text})
+    if member is not None or any(r.tags.get(DRAWN) for r in taking_part):
+        table["scatter"] = _scatter(taking_part, reference, float(table["x_max"]), int(table["charge"]))
     return record_of(
         task,
         "done",
@@ -199,6 +205,23 @@ def _entry(record: Record, settings: Settings) -> Entry:
         setting=setting_of(tags, record.atoms, settings.layer_reflection),
         tags=tags,
     )
+
+
+def _scatter(records: Sequence[Record], reference: Record | None, x_max: float, charge: int) -> dict[str, Any]:
+    """Return the statistics of random removals: structures, means with their scatter at each x, voltages."""
+    from atomsim.analysis.charging import charge_states, charge_voltages, charged_structure
+
+    found = [
+        charged_structure(r.label, r.atoms, float(r.tags["x"]), float(r.tags["host_units"]), r.values["energy_eV"])
+        for r in records
+    ]
+    ion_energy = None if reference is None else reference.values["energy_per_atom_eV"]
+    volts = [] if ion_energy is None else charge_voltages(found, ion_energy, charge)
+    return {
+        "structures": [asdict(s) for s in found],
+        "states": [asdict(s) for s in charge_states(found, x_max)],
+        "voltages": [asdict(v) for v in volts],
+    }
 
 
 def _reference_facts(reference: Record | None) -> dict[str, Any] | None:

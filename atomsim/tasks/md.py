@@ -17,9 +17,10 @@ from atomsim.constraints.rules import require_supported
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_from_json
 from atomsim.store.records import Record, Task, count_statuses, total_calls
-from atomsim.tasks.base import Context, Inputs, Origin, StepSettings, Structures, make_task, origins
+from atomsim.tasks.base import Context, Inputs, Later, Origin, StepSettings, Structures, make_task, origins
 from atomsim.tasks.kind import cost_per_atom
 from atomsim.tasks.md_record import Log, finished
+from atomsim.tasks.teacher import require_teacher
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -67,6 +68,10 @@ class Settings(StepSettings):
     compressibility_per_GPa: float = Field(
         default=0.01, gt=0, description="sets how fast the cell follows, not what is sampled, 1/GPa"
     )
+    teacher: Annotated[str | None, Later()] = Field(
+        default=None, description="another potential that labels a sample of the frames: the record has the errors"
+    )
+    teacher_frames: Annotated[int, Later()] = Field(default=8, ge=1, description="frames that it labels, of each run")
 
     @field_validator("temperature_K")
     @classmethod
@@ -136,6 +141,7 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
 
     found = origins(settings.structures, inputs, context)
     require_elements(found, context)
+    require_teacher(settings, found, context)
     tasks = []
     for origin in found:
         _check(origin, settings, context)

@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atomsim.errors import InputError, counted
 from atomsim.io.atoms_json import atoms_to_json
 from atomsim.store.records import Record, Task, record_of
+from atomsim.tasks.teacher import Sample, flags_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ase import Atoms
 
     from atomsim.dynamics.run import Snapshot
     from atomsim.dynamics.state import MDState
+    from atomsim.io.trajectories import Frames
     from atomsim.tasks.base import Context
     from atomsim.tasks.md import Settings
 
@@ -34,6 +39,12 @@ class Log:
         self.keeps_frames = context.kept.places.run is not None
         """In memory frames would be lost with the process: only the last is kept."""
         self.rows: list[np.ndarray] = []
+        self.sample = Sample.of(settings, self.total_steps())
+        self.context = context
+
+    def total_steps(self) -> int:
+        """Return the time steps of a whole run."""
+        return int(self.settings.steps)
 
     def about(self) -> dict[str, Any]:
         """Return facts that hold for all frames."""
@@ -46,6 +57,7 @@ class Log:
             return None
         arrays = dict(state.arrays)
         self.rows = list(arrays.pop(ROWS))
+        self.sample.restore(arrays)
         return arrays
 
     def record(self, state: MDState) -> None:
@@ -54,6 +66,7 @@ class Log:
 
         (row,) = thermodynamics(state)
         self.rows.append(row)
+        self.sample.record(state)
         if not self.keeps_frames:
             return
         frames = self.storage.artifact(
@@ -74,7 +87,17 @@ class Log:
 
     def save(self, state: MDState) -> None:
         """Save where the trajectory stands."""
-        self.storage.save_state(int(state.step), {**state.to_arrays(), ROWS: np.array(self.rows)})
+        arrays = {**state.to_arrays(), **self.sample.to_arrays(), ROWS: np.array(self.rows)}
+        self.storage.save_state(int(state.step), arrays)
+
+    def judged(self, state: MDState) -> dict[str, Any]:
+        """Return errors against the teacher and what they flag, as values of the record; empty without one."""
+        if not self.sample.frames:
+            return {}
+        device = state.batch.positions.device
+        compared = self.sample.compared(self.atoms, self.settings.teacher, self.context, device)
+        flags = flags_of(compared)
+        return {"teacher": compared} | ({"flags": flags} if flags else {})
 
 
 def finished(log: Log, snapshot: Snapshot, settings: Settings) -> Record:
@@ -89,6 +112,7 @@ def finished(log: Log, snapshot: Snapshot, settings: Settings) -> Record:
     }
     if log.rows:
         values |= summary(np.array(log.rows), len(log.atoms), settings.timestep_fs)
+    values |= log.judged(snapshot.state)
     if log.keeps_frames:
         values["artifacts"] = log.storage.finish_artifacts()
     atoms, arrays = _last(log.atoms, snapshot.state)
@@ -139,3 +163,40 @@ def _last(first: Atoms, state: MDState) -> tuple[Atoms | None, dict[str, np.ndar
     atoms.set_positions(positions, apply_constraint=False)
     forces = state.evaluation.forces.cpu().numpy()
     return atoms, {"forces": forces} if np.isfinite(forces).all() else {}
+
+
+def frames_of_record(record: Record, run: Path | None) -> Frames:
+    """Return the frames of a trajectory of one temperature.
+
+    Args:
+        record: of an ``md`` step.
+        run: folder of its run; None where nothing was kept.
+
+    Raises:
+        InputError: if there are none, too few, or of no single temperature.
+    """
+    from atomsim.io.trajectories import MIN_FRAMES, Frames
+    from atomsim.store.artifacts import artifacts_of, open_artifact
+
+    if "temperature_K" not in record.tags:
+        raise InputError(
+            f"{record.label}: found a trajectory of kind {record.kind!r}, wanted one of 'md': take its glass"
+        )
+    if run is None or ARTIFACT not in artifacts_of(record):
+        raise InputError(f"{record.label}: frames are files and were not kept; run atomsim.md with run='runs/x'")
+    kept = open_artifact(run, record, ARTIFACT)
+    if len(kept) < MIN_FRAMES:
+        raise InputError(
+            f"{record.label}: found {counted(len(kept), 'frame')}, wanted {MIN_FRAMES} or more; run longer"
+        )
+    a, b, c = (bool(p) for p in kept.about["pbc"])
+    return Frames(
+        record.label,
+        np.asarray(kept.about["numbers"]),
+        kept.column("positions"),
+        kept.column("cell"),
+        (a, b, c),
+        interval_fs=float(kept.about["interval_fs"]),
+        temperature_K=float(record.tags["temperature_K"]),
+        unwrapped=True,
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atomsim.distill.labelling import label
+from atomsim.batching.labels import label
 from atomsim.distill.recipe import load_recipe
 from atomsim.distill.run import _own_model, _statistics, distill, held_out, left_out
 from atomsim.errors import InputError

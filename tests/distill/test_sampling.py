@@ -9,8 +9,9 @@ from ase import Atoms
 from ase.build import bulk
 
 from atomsim.batch import Batch
+from atomsim.batching.labels import label
 from atomsim.distill.active import force_std, select_by_disagreement, select_by_error
-from atomsim.distill.labelling import Recorder, evenly, label, largest_force, read_frames, write_frames
+from atomsim.distill.labelling import Recorder, evenly, largest_force, read_frames, write_frames
 from atomsim.distill.recipe import load_recipe
 from atomsim.distill.sampling import frame_sources, frames_of
 from atomsim.distill.structures import structures_of

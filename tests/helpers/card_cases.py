@@ -14,7 +14,7 @@ from ase.build import bulk
 from atomsim.api.potentials import Loaded
 from atomsim.batch import Batch, Evaluation
 from atomsim.batching.capacity import Capacity, device_capacity, evaluate, evaluate_all
-from atomsim.distill.labelling import label
+from atomsim.batching.labels import label
 from atomsim.dynamics import Langevin, Member, Schedule, run, start
 from atomsim.errors import StorageError
 from atomsim.mep.neb import neb
