@@ -1,10 +1,11 @@
 """Potentials judged by what others know: barriers of the literature, measured lattices and voltages.
 
-    python -m benchmarks.truth run --work truth --potentials chgnet-0.3.0 chgnet-r2scan [--hosts LiCoO2 …] [--minutes 20]
+    python -m benchmarks.truth run --work truth --potentials chgnet-0.3.0 chgnet-r2scan [--minutes 20]
     python -m benchmarks.truth table truth
 
-Every host and potential is a line of JSON in ``truth/rows.jsonl``; started again, it goes on with those that are missing, so
-that one folder can be filled from two environments. A barrier is compared as ``data/literature_barriers.csv`` says.
+Every host and potential is a line of JSON in ``truth/rows.jsonl``; started again, it goes on with those that are
+missing, so that one folder can be filled from two environments. A barrier is compared as
+``data/literature_barriers.csv`` says.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from atomsim.structures.prototypes import load_prototype
 from benchmarks.truth_table import literature, tables
 
 LATTICES = (
-    "LiCoO2 LiMnO2 LiMn2O4 NaCoO2 NaMnO2 Li2MnO3 Li2RuO3 Na3RuO4 Li3PO4 Li3PS4 Li2O Li2S Li2SO4 RuO2 CoO NiO".split()
+    *("LiCoO2", "LiMnO2", "LiMn2O4", "NaCoO2", "NaMnO2", "Li2MnO3", "Li2RuO3", "Na3RuO4"),
+    *("Li3PO4", "Li3PS4", "Li2O", "Li2S", "Li2SO4", "RuO2", "CoO", "NiO"),
 )
 """Prototypes with a measured lattice."""
 VOLTAGES = {"LiCoO2": "Li", "LiMn2O4": "Li", "TiS2": "Li"}
@@ -67,7 +69,7 @@ def barriers(host: str, ion: str, potential: str) -> dict[str, Any]:
 
 
 def kinds(found: Any) -> dict[str, dict[str, Any]]:
-    """Number of sites of each kind in the primitive cell and of metal atoms within 3.2 Å: enough to name Wyckoff sites."""
+    """Number of sites of each kind in the primitive cell and of metal atoms within 3.2 Å: names Wyckoff sites."""
     import numpy as np
 
     if not found.records:

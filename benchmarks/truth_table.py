@@ -13,9 +13,9 @@ from scipy.stats import spearmanr
 
 Row = dict[str, Any]
 MEASURED_V = {"LiCoO2": 4.2, "LiMn2O4": 4.1, "TiS2": 2.1}
-"""Average voltage against the metal. LiCoO2 to CoO2: Amatucci, Tarascon, Klein, J. Electrochem. Soc. 143, 1114 (1996), on
-charge; LiMn2O4 to λ-MnO2: Ohzuku, Kitagawa, Hirai, J. Electrochem. Soc. 137, 769 (1990); LiTiS2: Whittingham, Science 192,
-1126 (1976)."""
+"""Average voltage against the metal. LiCoO2 to CoO2: Amatucci, Tarascon, Klein, J. Electrochem. Soc. 143, 1114
+(1996), on charge; LiMn2O4 to λ-MnO2: Ohzuku, Kitagawa, Hirai, J. Electrochem. Soc. 137, 769 (1990); LiTiS2:
+Whittingham, Science 192, 1126 (1976)."""
 
 
 def literature() -> list[Row]:
@@ -105,9 +105,8 @@ def _line(name: str, pairs: list[tuple[float, float]]) -> str:
     mine, reference = np.array(pairs).T
     off = mine - reference
     rank = float(spearmanr(mine, reference).statistic)
-    return (
-        f"| {name} | {len(pairs)} | {np.abs(off).mean():.2f} | {off.mean():+.2f} | {np.abs(off).max():.2f} | {rank:.2f} |"
-    )
+    errors = f"{np.abs(off).mean():.2f} | {off.mean():+.2f} | {np.abs(off).max():.2f}"
+    return f"| {name} | {len(pairs)} | {errors} | {rank:.2f} |"
 
 
 def _lattices(rows: list[Row], names: list[str]) -> Iterable[str]:
@@ -121,7 +120,9 @@ def _lattices(rows: list[Row], names: list[str]) -> Iterable[str]:
         yield f"| {host} | {' | '.join(_percent(table[n][host]) for n in names)} |"
     mean = [np.mean([abs(r["volume"]) for r in table[n].values() if "volume" in r] or [np.nan]) for n in names]
     yield f"| mean of absolute values | {' | '.join(f'{100 * m:.1f}' for m in mean)} |"
-    axes = [np.mean([np.abs(r["lengths"]).mean() for r in table[n].values() if "lengths" in r] or [np.nan]) for n in names]
+    axes = [
+        np.mean([np.abs(r["lengths"]).mean() for r in table[n].values() if "lengths" in r] or [np.nan]) for n in names
+    ]
     yield f"| the same of axes | {' | '.join(f'{100 * a:.1f}' for a in axes)} |"
 
 

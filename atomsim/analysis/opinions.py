@@ -59,7 +59,9 @@ def _voltages(judged: Judged, at: Sequence[float]) -> list[dict[str, Any]]:
     by_name = {}
     for name, ion in judged.ion_energies.items():
         if name in judged.energies:
-            lowest = [min(e for e, x in zip(judged.energies[name], judged.x, strict=True) if abs(x - v) < 1e-6) for v in at]
+            lowest = [
+                min(e for e, x in zip(judged.energies[name], judged.x, strict=True) if abs(x - v) < 1e-6) for v in at
+            ]
             by_name[name] = voltage_steps(list(at), lowest, ion, judged.charge)
     first = next(iter(by_name.values()), [])
     return [

@@ -25,6 +25,7 @@ from atomsim.cli import (
     interface,
     md,
     neb,
+    opinions,
     oxygen,
     phonons,
     relax,
@@ -77,6 +78,7 @@ run.add_to(app)
 relax.add_to(app)
 barriers.add_to(app)
 neb.add_to(app)
+opinions.add_to(app)
 oxygen.add_to(app)
 phonons.add_to(app)
 cations.add_to(app)

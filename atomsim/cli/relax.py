@@ -56,6 +56,13 @@ def relax(
             help="Name ('atomsim potentials list') or path of a .model file; NAME#HEAD for one head.",
         ),
     ] = "chgnet-0.3.0",
+    check_with: Annotated[
+        str,
+        typer.Option("--check-with", metavar="NAME,NAME", help="Further potentials that judge each relaxed structure."),
+    ] = "",
+    check_relax: Annotated[
+        bool, typer.Option("--check-relax", help="Relax again by each of them, instead of evaluating only.")
+    ] = False,
     device: Device = None,
     processes: Processes = None,
     trust_file: TrustFile = False,
@@ -76,10 +83,19 @@ def relax(
     from atomsim.execution.job import LOADER, Engine
     from atomsim.execution.pool import available_cores
     from atomsim.io.write import check_target, default_name, write_structures
+    from atomsim.registry.cards import from_folder
     from atomsim.store.export import annotated
     from atomsim.tasks.base import find_files
 
-    settings = _settings(structures=files, cell=cell, fmax_eV_per_A=fmax, max_steps=max_steps, pressure_GPa=pressure)
+    settings = _settings(
+        structures=files,
+        cell=cell,
+        fmax_eV_per_A=fmax,
+        max_steps=max_steps,
+        pressure_GPa=pressure,
+        check_with=[from_folder(name.strip(), Path.cwd()) for name in check_with.split(",") if name.strip()],
+        check_relax=check_relax,
+    )
     first = next(iter(find_files(files[0], Path())), Path(files[0]))
     target = out or Path(default_name(first.stem, "relaxed"))
     check_target(target)
@@ -118,10 +134,12 @@ def _job(
     from atomsim.io.write import check_target
     from atomsim.tasks import relax as kind
     from atomsim.tasks.base import Context, find_files, gather, make_task
+    from atomsim.tasks.relax_checks import require_second
 
     context = Context(
         "relax", potential_name=potential.name, potential_sha256=potential.sha256, elements=potential.elements
     )
+    require_second(settings, context)
     gathered, problems = gather(settings.structures, {}, context)
     found = []
     for origin in gathered:
@@ -167,13 +185,17 @@ def _print(target: Path, records: list[Record], skipped: list[str], as_json: boo
         show.print_json({"file": str(target.resolve()), "structures": facts, "left_out": skipped})
         return
     columns = ("structure", "status", "steps", "eV/atom", "fmax, eV/Å", "volume, Å³")
-    keys = (("steps", 0), ("energy_per_atom_eV", 4), ("fmax_eV_per_A", 4), ("volume_A3", 2))
+    keys = [("steps", 0), ("energy_per_atom_eV", 4), ("fmax_eV_per_A", 4), ("volume_A3", 2)]
+    if any("checked_with" in r.values for r in records):
+        columns, keys = (*columns, "others' forces, eV/Å"), [*keys, ("disagreement_eV_per_A", 3)]
     rows = [
         (r.label, r.status, *(round(r.values[key], digits) if key in r.values else "–" for key, digits in keys))
         for r in records
     ]
     show.print_table(columns, rows)
     for record in records:
+        for name, why in record.values.get("checks_failed", {}).items():
+            sys.stdout.write(f"{record.label}: not by {name}: {why}\n")
         if record.message:
             sys.stdout.write(f"{record.label}: {record.message}\n")
     sys.stdout.write(f"{target.resolve()}\n")

@@ -142,8 +142,8 @@ def _require_fitting(plan: Adoption) -> None:
     if lacking:
         symbols = ", ".join(chemical_symbols[z] for z in lacking[:5])
         raise InputError(
-            f"{plan.source.name} is not {card.name}: it lacks {symbols}{' …' if len(lacking) > 5 else ''}, which the card "
-            "names; give the card that it is of by --as, or write one"
+            f"{plan.source.name} is not {card.name}: it lacks {symbols}{' …' if len(lacking) > 5 else ''}, which "
+            "the card names; give the card that it is of by --as, or write one"
         )
     if abs(found.cutoff - card.cutoff_A) > 1e-6:
         raise InputError(

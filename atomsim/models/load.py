@@ -137,7 +137,8 @@ def _pinned_weights(card: PotentialCard) -> bytes:
         if card.weights.origin == "url":
             copied = f"'atomsim potentials import FILE --as {card.name}{'' if pin else ' --pin'}'"
             raise InputError(
-                f"weights of {card.name} are not on this machine: no {card.weights.file}; {fetch}, or with a copy {copied}"
+                f"weights of {card.name} are not on this machine: no {card.weights.file}; {fetch}, "
+                f"or with a copy {copied}"
             )
         if card.weights.origin == "file":
             raise InputError(

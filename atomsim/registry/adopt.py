@@ -105,7 +105,7 @@ def _under(card: PotentialCard, source: Path, digest: str, *, pin: bool) -> Adop
 def _no_card(source: Path, digest: str) -> str:
     open_cards = [c.name for c in list_cards() if c.weights.origin == "url" and not c.weights.sha256]
     return (
-        f"no card pins {source.name} (sha256 {digest[:12]}…), and none names a file of that name; say which potential it is: "
+        f"no card pins {source.name} (sha256 {digest[:12]}…), and none names a file of that name; say which it is: "
         f"'atomsim potentials import {source} --as NAME --pin', NAME one of {', '.join(open_cards) or 'none is open'};"
         f"{nearest(source.stem.replace('_', '-'), open_cards)} or use it by path, with --trust-file"
     )

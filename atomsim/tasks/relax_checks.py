@@ -37,7 +37,11 @@ def require_second(settings: Any, context: Context) -> None:
 
 
 def second_opinions(
-    relaxation: Relaxation, check_with: Sequence[str], how: RelaxSettings | None, potential: EnergyModel, context: Context
+    relaxation: Relaxation,
+    check_with: Sequence[str],
+    how: RelaxSettings | None,
+    potential: EnergyModel,
+    context: Context,
 ) -> dict[str, Any]:
     """Energies and forces of a relaxed structure by further potentials, and how far they are from its minimum.
 

@@ -34,7 +34,11 @@ def store(tmp_path, monkeypatch) -> Path:
     monkeypatch.delenv("ATOMSIM_POTENTIALS", raising=False)
     own_store().mkdir(parents=True)
     shipped = load_card("mace-mp-0-small")
-    for name, elements, cutoff in (("fits", ["Li", "O"], 5.0), ("richer", ["Li", "Ru", "O"], 5.0), ("longer", ["Li"], 6.0)):
+    for name, elements, cutoff in (
+        ("fits", ["Li", "O"], 5.0),
+        ("richer", ["Li", "Ru", "O"], 5.0),
+        ("longer", ["Li"], 6.0),
+    ):
         weights = {"origin": "url", "url": f"https://models.invalid/{name}", "file": f"{name}.model"}
         changes = {"name": name, "elements": elements, "cutoff_A": cutoff, "head": "pbe", "weights": weights}
         (own_store() / f"{name}.toml").write_text(card_text(shipped.model_validate(shipped.model_dump() | changes)))
@@ -72,7 +76,9 @@ def test_a_file_is_pinned_under_a_name_and_is_one_potential_by_either(store, mod
     assert run(model).exit_code == 0, "no name and no consent are needed any more"
 
 
-@pytest.mark.parametrize(("name", "message"), [("richer", "it lacks Ru"), ("longer", "found a cutoff of 5 Å, wanted 6")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("richer", "it lacks Ru"), ("longer", "found a cutoff of 5 Å, wanted 6")]
+)
 def test_a_file_of_another_potential_is_not_pinned(store, model, name, message):
     refused = run(model, "--as", name, "--pin")
     assert refused.exit_code == 2
@@ -90,5 +96,5 @@ def test_a_file_that_contradicts_a_card(store, model, tmp_path):
         plan_adoption(other, "chgnet-0.3.0", pin=True)
     text = tmp_path / "page.model"
     text.write_text("<html>")
-    with pytest.raises(AtomsimError, match="no whole file of torch.save"):
+    with pytest.raises(AtomsimError, match=r"no whole file of torch\.save"):
         plan_adoption(text, "richer", pin=True)

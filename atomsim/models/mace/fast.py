@@ -29,6 +29,16 @@ from torch import Tensor
 
 from atomsim.batch import Batch
 from atomsim.models.mace.contraction import contract
+from atomsim.models.mace.loops import (
+    Convolution,
+    Monomials,
+    contract_monomials,
+    convolution_loops,
+    convolve,
+    gather_elements,
+    loops,
+    monomials,
+)
 from atomsim.models.mace.neighbor_table import Table, neighbor_table
 from atomsim.models.mace.weights import (
     CouplingPath,
@@ -64,6 +74,10 @@ class Layer:
     out: list[Mix]
     of_elements: list[tuple[CouplingPath, Tensor]] | None
     """On the first layer, for each path, all that acts after the sum over neighbours, (elements × hidden, channels)."""
+    by_loops: Convolution | None = None
+    """The paths for compiled loops, where there are some."""
+    terms: Monomials | None = None
+    """The same of ``forms``."""
 
 
 class FastMace:
@@ -78,6 +92,8 @@ class FastMace:
     """
 
     both_directions = False
+    use_loops = True
+    """Take compiled loops where there are some."""
 
     def __init__(self, model: Any, head: int) -> None:
         for interaction in model.interactions:
@@ -163,6 +179,8 @@ class FastMace:
             dtype, device = self.model.r_max.dtype, self.model.r_max.device
             elements = torch.eye(len(self.rows), dtype=dtype, device=device)[rows]
             layers[0] = _element_layer(layers[0], self.model.node_embedding(elements))
+            if self.use_loops and loops(device, dtype) is not None:
+                layers = [replace(x, by_loops=convolution_loops(x.paths), terms=monomials(x.forms)) for x in layers]
             self._layers[numbers] = layers
         return self._layers[numbers]
 
@@ -212,17 +230,26 @@ def interact(layer: Layer, t: Table, features: Blocks, edges: Edges, one_path: C
         message = [m / edges.density for m in message]
     if not layer.residual:
         message = list(_mix_by_element(layer.skip, t, message).values())
-    product = _mix(layer.out, contract(layer.forms, t.spans, torch.cat(message, dim=1)))
+    product = _mix(layer.out, _contract(layer, t, torch.cat(message, dim=1)))
     if not layer.residual:
         return product
     skipped = _mix_by_element(layer.skip, t, features)
     return [p + skipped[k] if k in skipped else p for k, p in enumerate(product)]
 
 
+def _contract(layer: Layer, t: Table, x: Tensor) -> Blocks:
+    if layer.terms is not None:
+        return contract_monomials(layer.terms, layer.forms.sizes, t.spans, x)
+    return contract(layer.forms, t.spans, x)
+
+
 def _convolve_elements(layer: Layer, t: Table, weights: list[tuple[CouplingPath, Tensor]], edges: Edges) -> Blocks:
     """Convolve scalars that depend on the element alone: neighbours first, radial network last."""
     hidden, harmonics = edges.hidden, edges.harmonics
     n_kinds, n_harmonics = len(t.numbers), harmonics.shape[-1]
+    if layer.by_loops is not None:
+        summed = gather_elements(t, hidden, harmonics)
+        return _by_target(layer, [p.coupling[:, 0].T @ (summed[:, p.harmonics] @ w) for p, w in weights])
     is_kind = torch.nn.functional.one_hot(t.kind.index_select(0, t.neighbor.flatten()), n_kinds).to(hidden.dtype)
     left = harmonics[..., None] * is_kind.view(*t.neighbor.shape, 1, n_kinds)
     # (atoms, harmonics × elements, slots) · (atoms, slots, hidden)
@@ -233,6 +260,10 @@ def _convolve_elements(layer: Layer, t: Table, weights: list[tuple[CouplingPath,
 
 
 def _convolve(layer: Layer, t: Table, raised: Blocks, edges: Edges, one_path: Callable[..., Tensor]) -> Blocks:
+    if layer.by_loops is not None:
+        how = layer.by_loops
+        summed = convolve(how, t, raised, edges.hidden @ how.radial, edges.harmonics)
+        return _by_target(layer, [summed[:, s] @ p.mix for s, p in zip(how.targets, layer.paths, strict=True)])
     hidden = _slots(edges.hidden, t.bond)
     sources = [_slots(x.flatten(1), t.neighbor).unflatten(2, x.shape[1:]) for x in raised]
     messages = []

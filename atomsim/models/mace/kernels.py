@@ -83,6 +83,8 @@ class Reference:
 class Compiled(FastMace):
     """The fast forward, its largest part through torch.compile."""
 
+    use_loops = False
+
     def __init__(self, model: Any, head: int) -> None:
         super().__init__(model, head)
         self.path_message = torch.compile(path_message, dynamic=True)
