@@ -128,3 +128,17 @@ def test_an_electrode_shows_the_spread_of_its_voltages():
     (row,) = values["opinions"]["voltages"]
     assert row["by"]["lj-test"] == pytest.approx(values["voltage"]["hull"][0]["voltage_V"])
     assert row["spread_V"] == pytest.approx(abs(row["by"]["lj-test"] - row["by"]["lennard-jones"]))
+
+
+def test_a_path_is_judged_image_by_image(tmp_path):
+    crystal = bulk("Cu", a=3.1, cubic=True).repeat(2)
+    start, end = crystal[1:], crystal[1:]
+    end.positions[0] = crystal.positions[0]
+    for name, atoms in (("start", start), ("end", end)):
+        atoms.write(tmp_path / f"{name}.extxyz")
+    ends = {name: str(tmp_path / f"{name}.extxyz") for name in ("start", "end")}
+    step = {"name": "path", "kind": "neb", **ends, "images": 3, "check_with": ["morse"]}
+    run = atomsim.run_campaign({"campaign": {"name": "path", "potential": "lj-test"}, "step": [step]}, **CPU)
+    values = run["path"].record.values
+    other = values["checked_with"]["morse"]["barrier_eV"]
+    assert values["barrier_spread_eV"] == pytest.approx(abs(other - values["barrier_eV"]))
