@@ -204,8 +204,20 @@ def _layer(interaction: Any, product: Any, rows: list[int]) -> Layer:
 def _element_layer(layer: Layer, embedded: Tensor) -> Layer:
     """Make a layer the first one: what its convolution sees of an atom is its element's row of ``embedded``."""
     raised = _mix(layer.up, [embedded])
-    weights = [torch.einsum("zc,hc,cd->zhd", raised[p.source], p.radial, p.mix).flatten(0, 1) for p in layer.paths]
+    weights = [
+        _scale_of(p) * torch.einsum("zc,hc,cd->zhd", raised[p.source], p.radial, p.mix).flatten(0, 1)
+        for p in layer.paths
+    ]
     return replace(layer, of_elements=list(zip(layer.paths, weights, strict=True)))
+
+
+def _scale_of(path: CouplingPath) -> float:
+    """Clebsch–Gordan coefficients of a scalar with l are δ, but for a factor."""
+    matrix = path.coupling[:, 0]
+    scale = float(matrix[0, 0])
+    if not torch.allclose(matrix, scale * torch.eye(len(matrix)).to(matrix), atol=1e-6 * abs(scale)):
+        raise NotStandardError("a first convolution that mixes components")
+    return scale
 
 
 @dataclass(frozen=True)
@@ -249,14 +261,13 @@ def _convolve_elements(layer: Layer, t: Table, weights: list[tuple[CouplingPath,
     n_kinds, n_harmonics = len(t.numbers), harmonics.shape[-1]
     if layer.by_loops is not None:
         summed = gather_elements(t, hidden, harmonics)
-        return _by_target(layer, [p.coupling[:, 0].T @ (summed[:, p.harmonics] @ w) for p, w in weights])
+        return _by_target(layer, [summed[:, p.harmonics] @ w for p, w in weights])
     is_kind = torch.nn.functional.one_hot(t.kind.index_select(0, t.neighbor.flatten()), n_kinds).to(hidden.dtype)
     left = harmonics[..., None] * is_kind.view(*t.neighbor.shape, 1, n_kinds)
     # (atoms, harmonics × elements, slots) · (atoms, slots, hidden)
     summed = left.flatten(2).mT @ _slots(hidden, t.bond)
     summed = summed.view(len(t.kind), n_harmonics, n_kinds * hidden.shape[1])
-    # one source component: the coupling is (2l + 1, 1, 2l + 1)
-    return _by_target(layer, [p.coupling[:, 0].T @ (summed[:, p.harmonics] @ w) for p, w in weights])
+    return _by_target(layer, [summed[:, p.harmonics] @ w for p, w in weights])
 
 
 def _convolve(layer: Layer, t: Table, raised: Blocks, edges: Edges, one_path: Callable[..., Tensor]) -> Blocks:

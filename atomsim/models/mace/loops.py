@@ -26,8 +26,8 @@ from atomsim.models.mace.weights import CouplingPath, Forms
 SOURCE = Path(__file__).with_name("loops.c")
 MOST_CHANNELS = 512
 """As in ``loops.c``."""
-NEGLIGIBLE = 1e-6
-"""Coefficients below this part of the largest are the rounding of zeros."""
+NEGLIGIBLE = 1e-7
+"""Coefficients below this part of the largest of their order are the rounding of zeros."""
 
 
 def loops(device: torch.device, dtype: torch.dtype) -> ctypes.CDLL | None:
@@ -177,10 +177,10 @@ def monomials(forms: Forms) -> Monomials | None:
         second.unflatten(3, (-1, n)).permute(0, 1, 3, 4, 2),
         third.unflatten(2, (n, n)).unflatten(4, (-1, n)).permute(0, 1, 4, 5, 2, 3),
     ]
-    least = NEGLIGIBLE * max(float(d.abs().max()) for d in dense)
     terms, weights = [], []
     for order, coefficients in enumerate(dense, start=1):
-        for place in (coefficients.abs().amax(dim=(0, 1)) > least).nonzero().tolist():
+        size = coefficients.abs().amax(dim=(0, 1))
+        for place in (size > NEGLIGIBLE * size.max()).nonzero().tolist():
             out, factors = place[0], place[1:]
             if factors == sorted(factors):
                 copies = len(set(permutations(factors)))
