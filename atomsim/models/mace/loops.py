@@ -38,9 +38,15 @@ def loops(device: torch.device, dtype: torch.dtype) -> ctypes.CDLL | None:
 class _Pieces(ctypes.Structure):
     """``Paths`` of ``loops.c``."""
 
-    _fields_ = [("groups", ctypes.c_int64)] + [
-        (name, ctypes.c_void_p) for name in ("path", "source", "first", "harmonic", "target", "coupling")
-    ]
+    _fields_ = (
+        ("groups", ctypes.c_int64),
+        ("path", ctypes.c_void_p),
+        ("source", ctypes.c_void_p),
+        ("first", ctypes.c_void_p),
+        ("harmonic", ctypes.c_void_p),
+        ("target", ctypes.c_void_p),
+        ("coupling", ctypes.c_void_p),
+    )
 
 
 @dataclass(frozen=True)
