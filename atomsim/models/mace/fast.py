@@ -106,6 +106,13 @@ class FastMace:
         self._layers: dict[tuple[int, ...], list[Layer]] = {}
         self._read((next(iter(self.rows)),))  # complain now, not at the first call
 
+    def without_loops(self) -> FastMace:
+        """Return the same on torch's products alone."""
+        plain = FastMace(self.model, self.head)
+        plain.use_loops = False
+        plain._layers.clear()
+        return plain
+
     def atom_energies(self, batch: Batch, bonds: Neighbors, vectors: Tensor) -> Tensor:
         """Return atomic energies, eV, (n_atoms,), in float64.
 

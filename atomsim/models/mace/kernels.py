@@ -114,6 +114,9 @@ def choose(kernel: str, model: Any, head: int, name: str) -> tuple[str, Kernel, 
     try:
         candidate = _build(wanted, model, head)
         off = difference(candidate, reference)
+        if isinstance(candidate, FastMace) and candidate.use_loops and not off <= AGREE[model.r_max.dtype]:
+            candidate = candidate.without_loops()
+            off = difference(candidate, reference)
     except NotStandardError as error:
         reason = f"{name} has {error}"
     except Exception as error:  # whatever somebody else's kernels raise is a reason not to use them
