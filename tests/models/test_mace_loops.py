@@ -22,7 +22,6 @@ RESIDUAL = "RealAgnosticResidualInteractionBlock"
 SHAPES = {
     "scalars": {"hidden_irreps": "16x0e", "max_ell": 3, "interaction_cls_first": RESIDUAL},
     "up to l = 2": {"hidden_irreps": "8x0e + 8x1o + 8x2e"},
-    "parities": {"hidden_irreps": "8x0e + 8x0o + 8x1o + 8x1e", "correlation": 2},
     "first order": {"num_interactions": 1, "correlation": 1},
 }
 
