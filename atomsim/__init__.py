@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from atomsim.api.md import md
     from atomsim.api.migrated import Migration
     from atomsim.api.migration import migration
+    from atomsim.api.opinions import Opinion, Opinions, opinions
     from atomsim.api.orderings import Orderings, delithiate
     from atomsim.api.oxygen import Dimers, DimerSearch, Vacancies, dimerize, vacancies
     from atomsim.api.path_results import MinimumEnergyPath
@@ -57,6 +58,7 @@ _HOMES = {
     "api.isotherm": ("Isotherm", "isotherm"),
     "api.md": ("md",),
     "api.migration": ("Migration", "migration"),
+    "api.opinions": ("Opinion", "Opinions", "opinions"),
     "api.orderings": ("Orderings", "delithiate"),
     "api.oxygen": ("DimerSearch", "Dimers", "Vacancies", "dimerize", "vacancies"),
     "api.path_results": ("MinimumEnergyPath",),
@@ -88,6 +90,7 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "dope",
     "dopant_effects",
     "compare",
+    "opinions",
     "md",
     "diffusion",
     "phonons",
@@ -128,6 +131,8 @@ __all__ = [  # noqa: RUF022 - verbs first, then results
     "Interrupted",
     "Migration",
     "MinimumEnergyPath",
+    "Opinion",
+    "Opinions",
     "Orderings",
     "Phonons",
     "Progress",

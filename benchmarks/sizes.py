@@ -2,7 +2,8 @@
 
     python -m benchmarks.sizes [--pairs 7] [--large-pairs 3] [--models chgnet mace] [--out sizes.json]
 
-MACE has seeded random weights in the shape of MACE-MP-0 small, for 89 elements, in float32 on both sides.
+MACE is the checkpoint that ATOMSIM_TEST_MACE names, else has seeded random weights in the shape of MACE-MP-0 small, for
+89 elements; float32 on both sides.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def sides(model: str) -> tuple[Any, Potential]:
     """ASE's calculator of a model, and ours."""
     if model == "chgnet":
         return chgnet.calculator(), load_potential("chgnet-0.3.0", "cpu")
-    network = mace.scaled_model("small")
+    network = mace.stored_model() or mace.scaled_model("small")
     return mace.calculator(network), MacePotential(network)
 
 

@@ -12,6 +12,7 @@ force test with the cell's forces in it, and converged systems leave the batch.
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from importlib.metadata import version
 from typing import Any
@@ -153,7 +154,10 @@ def main() -> None:
     chosen = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    device, network = torch.device(chosen.device), scaled_model("small")
+    device, network = (
+        torch.device(chosen.device),
+        scaled_model("stored" if os.environ.get("ATOMSIM_TEST_MACE") else "small"),
+    )
     rows = [per_step(network, chosen.cells, chosen.pairs, device)]
     for fmax in chosen.fmax:
         rows += per_relaxation(network, chosen.cells, fmax, device)

@@ -78,7 +78,7 @@ class Electrode(Result):
 
     @property
     def scatter(self) -> dict[str, Any]:
-        """Statistics of random removals: ``structures``, ``states`` (means, scatter at each x), ``voltages``; else empty."""
+        """Statistics of random removals: ``structures``, ``states`` (mean and scatter by x), ``voltages``; or empty."""
         return dict(self.record.values.get("scatter", {}))
 
     @property

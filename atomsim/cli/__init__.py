@@ -29,6 +29,7 @@ from atomsim.cli import (
     md,
     neb,
     new,
+    opinions,
     oxygen,
     phonons,
     relax,
@@ -82,6 +83,7 @@ new.add_to(app)
 relax.add_to(app)
 barriers.add_to(app)
 neb.add_to(app)
+opinions.add_to(app)
 oxygen.add_to(app)
 phonons.add_to(app)
 cations.add_to(app)

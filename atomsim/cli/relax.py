@@ -21,24 +21,38 @@ if TYPE_CHECKING:
     from atomsim.tasks.relax import Settings
 
 
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="Any files that ASE or pymatgen read, or prototypes.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="File to write, format by its suffix (.extxyz holds everything; .traj, .cif, .vasp, .json, .db …); "
+        "NAME-relaxed.extxyz if not given.",
+    ),
+]
+PotentialName = Annotated[
+    str,
+    typer.Option(
+        "--potential", "-p", help="Name ('atomsim potentials list') or path of a .model file; NAME#HEAD for one head."
+    ),
+]
+CheckWith = Annotated[
+    str,
+    typer.Option("--check-with", metavar="NAME,NAME", help="Further potentials that judge each relaxed structure."),
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the command of this module."""
     app.command()(speaks_options(relax))
 
 
 def relax(
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Any files that ASE or pymatgen read, or prototypes.")
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="File to write, format by its suffix (.extxyz holds everything; .traj, .cif, .vasp, .json, .db …); "
-            "NAME-relaxed.extxyz if not given.",
-        ),
-    ] = None,
+    files: Files,
+    out: Out = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is also an input.")] = False,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out structures that cannot be computed; exit code 1 then.")
@@ -47,14 +61,8 @@ def relax(
     fmax: Annotated[float, typer.Option(help="Converged when no force is larger, eV/Å.")] = 0.05,
     max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 500,
     pressure: Annotated[float, typer.Option(help="Target pressure, GPa.")] = 0.0,
-    potential: Annotated[
-        str,
-        typer.Option(
-            "--potential",
-            "-p",
-            help="Name ('atomsim potentials list') or path of a .model file; NAME#HEAD for one head.",
-        ),
-    ] = "chgnet-0.3.0",
+    potential: PotentialName = "chgnet-0.3.0",
+    check_with: CheckWith = "",
     device: Device = None,
     processes: Processes = None,
     trust_file: TrustFile = False,
@@ -76,19 +84,29 @@ def relax(
     from atomsim.api.relaxed import Relaxations
     from atomsim.execution.pool import available_cores
     from atomsim.io.write import check_target, default_name, write_structures
+    from atomsim.registry.cards import from_folder
     from atomsim.store.export import annotated
     from atomsim.tasks.base import find_files
 
-    settings = _settings(structures=files, cell=cell, fmax_eV_per_A=fmax, max_steps=max_steps, pressure_GPa=pressure)
+    settings = _settings(
+        structures=files,
+        cell=cell,
+        fmax_eV_per_A=fmax,
+        max_steps=max_steps,
+        pressure_GPa=pressure,
+    )
     first = next(iter(find_files(files[0], Path())), Path(files[0]))
     target = out or Path(default_name(first.stem, "relaxed"))
     check_target(target)
+    others = [from_folder(name.strip(), Path.cwd()) for name in check_with.split(",") if name.strip()]
     cores = available_cores() if processes is None else processes
     loaded = load(potential, device, loader, trust=trust_file)
     items, skipped = _items(settings, loaded, target, skip_bad=skip_bad, force=force)
     try:
         with show.progress(_spoken) as progress:
-            found = relax_them(items, loaded, settings=settings, processes=cores or None, progress=progress)
+            found = relax_them(
+                items, loaded, settings=settings, check_with=others, processes=cores or None, progress=progress
+            )
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"{target.name} was not written; 'atomsim run' keeps what is finished") from error
     assert isinstance(found, Relaxations)  # as many were given, be it one
@@ -158,16 +176,39 @@ def _print(target: Path, found: list[Relaxation], skipped: list[str], as_json: b
             sys.stderr.write(f"{record.label}: left out what no file can hold: {names}\n")
     if as_json:
         facts = [{"label": r.label, "status": r.status, "message": _spoken(r.message), **r.values} for r in records]
+        for fact, relaxation in zip(facts, found, strict=True):
+            if relaxation.checks:
+                fact["checks"] = {name: check.record.values for name, check in relaxation.checks.items()}
         show.print_json({"file": str(target.resolve()), "structures": facts, "left_out": skipped})
         return
     columns = ("structure", "status", "steps", "eV/atom", "fmax, eV/Å", "volume, Å³")
-    keys = (("steps", 0), ("energy_per_atom_eV", 4), ("fmax_eV_per_A", 4), ("volume_A3", 2))
+    keys = [("steps", 0), ("energy_per_atom_eV", 4), ("fmax_eV_per_A", 4), ("volume_A3", 2)]
     rows = [
         (r.label, r.status, *(round(r.values[key], digits) if key in r.values else "–" for key, digits in keys))
         for r in records
     ]
     show.print_table(columns, rows)
+    _print_checks(found)
     for record in records:
         if record.message:
             sys.stdout.write(f"{record.label}: {_spoken(record.message)}\n")
     sys.stdout.write(f"{target.resolve()}\n")
+
+
+def _print_checks(found: list[Relaxation]) -> None:
+    """Print how each further potential judges the relaxed structures."""
+    rows = [
+        (
+            r.label,
+            name,
+            round(check.record.values["energy_per_atom_eV"], 4),
+            round(check.record.values["fmax_eV_per_A"], 3),
+        )
+        for r in found
+        for name, check in r.checks.items()
+    ]
+    if rows:
+        show.print_table(("structure", "judged by", "eV/atom", "fmax there, eV/Å"), rows)
+    for relaxation in found:
+        for flag in relaxation.check_flags:
+            sys.stdout.write(f"{relaxation.label}: {flag}\n")

@@ -12,9 +12,14 @@ import typer
 
 from atomsim.cli import show
 from atomsim.cli.show import Json
+from atomsim.errors import InputError
 
 if TYPE_CHECKING:
+    from atomsim.registry.adopt import Adoption
     from atomsim.registry.download import Progress
+
+MODEL_SUFFIXES = (".model", ".pt", ".pth")
+"""Suffixes of single files that are imported under a card's name."""
 
 Pin = Annotated[
     bool,
@@ -86,20 +91,65 @@ def export(
 
 
 def import_(
-    source: Annotated[Path, typer.Argument(metavar="DIR|ARCHIVE.zip", show_default=False)],
+    source: Annotated[Path, typer.Argument(metavar="DIR|ARCHIVE.zip|FILE", show_default=False)],
     pin: Pin = False,
+    under: Annotated[
+        str, typer.Option("--as", metavar="NAME", help="Card that a file of weights stands behind.", show_default=False)
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Take cards and weights from what 'potentials export' wrote.
+    """Take cards and weights from what 'potentials export' wrote, or one file of weights under its card's name.
 
     \b
-    Example:
+    Examples:
       atomsim potentials import potentials.zip --pin
+      atomsim potentials import mace_mp_small.model --as mace-mp-0-small --pin
     """  # noqa: D301 - click's mark for lines that must not be joined
     from atomsim.registry.bundle import import_bundle
     from atomsim.registry.fetch import writable_store
 
+    if source.is_file() and source.suffix in MODEL_SUFFIXES:
+        _import_file(source, under, pin, as_json)
+        return
+    if under:
+        raise InputError(f"found --as {under} for {source}, whose cards have names; leave it out, or give one file")
     _say({"imported": import_bundle(source, pin=pin), "to": str(writable_store())}, as_json)
+
+
+def _import_file(source: Path, name: str, pin: bool, as_json: bool) -> None:
+    from atomsim.registry.adopt import adopt, plan_adoption
+
+    plan = plan_adoption(source, name, pin=pin)
+    if not plan.pinned:
+        _require_fitting(plan)
+    where = adopt(plan)
+    _say({"imported": [plan.card.name], "to": str(where)}, as_json)
+
+
+def _require_fitting(plan: Adoption) -> None:
+    """Open a file that the user trusts, and refuse it where elements or cutoff are not those of its card.
+
+    Raises:
+        InputError: naming the first difference.
+    """
+    from ase.data import chemical_symbols
+
+    from atomsim.models.load import load_potential
+
+    card = plan.card
+    found = load_potential(plan.source, device="cpu", trust_file=True, head=card.head or None)
+    lacking = sorted(card.numbers - found.elements)
+    if lacking:
+        symbols = ", ".join(chemical_symbols[z] for z in lacking[:5])
+        raise InputError(
+            f"{plan.source.name} is not {card.name}: it lacks {symbols}{' …' if len(lacking) > 5 else ''}, which "
+            "the card names; give the card that it is of by --as, or write one"
+        )
+    if abs(found.cutoff - card.cutoff_A) > 1e-6:
+        raise InputError(
+            f"{plan.source.name} is not {card.name}: found a cutoff of {found.cutoff:g} Å, wanted {card.cutoff_A:g} Å; "
+            "give the card that it is of by --as, or write one"
+        )
 
 
 def _say(content: dict[str, list[str] | str], as_json: bool) -> None:

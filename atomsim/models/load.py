@@ -135,7 +135,11 @@ def _pinned_weights(card: PotentialCard) -> bytes:
     fetch = f"run 'atomsim potentials fetch {card.name}{'' if pin else ' --pin'}'"
     if path is None or not path.is_file():
         if card.weights.origin == "url":
-            raise InputError(f"weights of {card.name} are not on this machine: no {card.weights.file}; {fetch}")
+            copied = f"'atomsim potentials import FILE --as {card.name}{'' if pin else ' --pin'}'"
+            raise InputError(
+                f"weights of {card.name} are not on this machine: no {card.weights.file}; {fetch}, "
+                f"or with a copy {copied}"
+            )
         if card.weights.origin == "file":
             raise InputError(
                 f"weights of {card.name} are missing: no {card.weights.file}; copy it beside its card {card.path}"

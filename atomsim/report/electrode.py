@@ -10,6 +10,7 @@ from atomsim.analysis.oxygen import CLASSES
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Table, Text
 from atomsim.report.charging import charging_part
 from atomsim.report.electrode_charts import capacity_of_one_ion, charts
+from atomsim.report.opinions import electrode_opinions
 from atomsim.report.parts import Part
 from atomsim.report.style import host_label, subscripted
 from atomsim.store.records import Record
@@ -133,7 +134,7 @@ def comparison_table(values: Values) -> Table:
 
 
 def _tables(values: Values) -> list[Block]:
-    tables: list[Block] = [structures_table(values), voltage_table(values)]
+    tables: list[Block] = [structures_table(values), voltage_table(values), *electrode_opinions(values)]
     if values["excluded"]:
         rows = [[e["label"], e["status"], e["reason"]] for e in values["excluded"]]
         columns = [Column("Structure"), Column("Status"), Column("Reason")]

@@ -15,6 +15,7 @@ from ase.neighborlist import neighbor_list
 
 from atomsim.errors import InputError, counted
 from atomsim.report.blocks import Block, Cell, Column, Listing, Notice, Number, Section, Table
+from atomsim.report.opinions import opinion_columns
 from atomsim.report.parts import Part
 from atomsim.store.records import Record, total_calls
 from atomsim.tasks import find_kind
@@ -115,12 +116,14 @@ def relax_table(records: Sequence[Record]) -> Table:
         Column("time (s)", ".1f"),
     ]
     keys = ("energy_per_atom_eV", "fmax_eV_per_A", "pressure_GPa", "volume_A3", "steps", "force_calls")
+    more, cells = opinion_columns(records)
     rows: list[list[Cell]] = [
-        [r.label, r.status, _formula(r), *(r.values.get(key) for key in keys), r.run.get("wall_s")] for r in records
+        [r.label, r.status, _formula(r), *(r.values.get(key) for key in keys), r.run.get("wall_s"), *others]
+        for r, others in zip(records, cells, strict=True)
     ]
     flagged = frozenset(k for k, r in enumerate(records) if not r.good)
     caption = "Marked: not converged." if flagged else ""
-    return Table("relaxations", "", columns, rows, caption, flagged=flagged)
+    return Table("relaxations", "", [*columns, *more], rows, caption, flagged=flagged)
 
 
 def convergence_headline(records: Mapping[str, Sequence[Record]]) -> list[Number]:

@@ -13,6 +13,8 @@ from atomsim.errors import AtomsimError, InputError
 from atomsim.registry.cards import MODEL_FILES, from_folder, load_card
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from atomsim.mep.path import ReactionPath
     from atomsim.models.interface import EnergyModel, Potential
     from atomsim.tasks.base import Context
@@ -75,9 +77,16 @@ def require_further(settings: Any, context: Context, numbers: Collection[int]) -
 
 
 def checked(path: ReactionPath, check_with: Sequence[str], potential: EnergyModel, context: Context) -> dict[str, Any]:
-    """The barrier along the same images by other potentials, and how much all of them differ.
+    """The barrier along the same images by other potentials, and how much all of them differ."""
+    return checked_images(path.images, path.barrier, check_with, potential, context)
 
-    A check that fails is reported as such: it must not cost the hop that it was to check.
+
+def checked_images(
+    images: Sequence[Atoms], barrier: float, check_with: Sequence[str], potential: EnergyModel, context: Context
+) -> dict[str, Any]:
+    """The same for the images of any path, whose barrier by the first potential is known.
+
+    A check that fails is reported as such: it must not cost the path that it was to check.
     """
     from atomsim.batching.capacity import evaluate_all
     from atomsim.models.interface import device_of
@@ -87,12 +96,12 @@ def checked(path: ReactionPath, check_with: Sequence[str], potential: EnergyMode
     for name in check_with:
         try:
             other = further_potential(from_folder(name, context.base_dir), device, context.trust_file)
-            energy = np.concatenate([evaluation.energy.numpy() for _, evaluation in evaluate_all(path.images, other)])
+            energy = np.concatenate([evaluation.energy.numpy() for _, evaluation in evaluate_all(images, other)])
         except AtomsimError as error:
             failed[name] = str(error)
             continue
         found[name] = {"barrier_eV": float(energy.max() - energy[0]), "highest_image": int(energy.argmax())}
-    barriers = [path.barrier, *(entry["barrier_eV"] for entry in found.values())]
+    barriers = [barrier, *(entry["barrier_eV"] for entry in found.values())]
     spread = {"barrier_spread_eV": float(np.ptp(barriers))} if found else {}
     return {"checked_with": found} | spread | ({"checks_failed": failed} if failed else {})
 

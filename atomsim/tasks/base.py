@@ -48,7 +48,9 @@ class StepSettings(BaseModel):
     def _without_later_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = serialise(self)
         for key, info in type(self).model_fields.items():
-            if any(isinstance(mark, Later) for mark in info.metadata) and getattr(self, key) == info.get_default():
+            if any(isinstance(mark, Later) for mark in info.metadata) and getattr(self, key) == info.get_default(
+                call_default_factory=True
+            ):
                 content.pop(key, None)
         return content
 

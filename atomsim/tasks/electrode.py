@@ -171,6 +171,7 @@ def _analyse(task: Task, settings: Settings, inputs: Inputs, context: Context) -
         radiation=settings.radiation,
         prototype=fullest.tags.get("prototype"),
     )
+    opinions = _opinions(taking_part, reference, table["charge"])
     if why_not:
         table["notes"].insert(0, {"topic": "reference", "text": why_not})
     if excluded:
@@ -182,6 +183,7 @@ def _analyse(task: Task, settings: Settings, inputs: Inputs, context: Context) -
         task,
         "done",
         values=table
+        | opinions
         | {
             "excluded": excluded,
             "reference": _reference_facts(reference),
@@ -222,6 +224,28 @@ def _scatter(records: Sequence[Record], reference: Record | None, x_max: float, 
         "states": [asdict(s) for s in charge_states(found, x_max)],
         "voltages": [asdict(v) for v in volts],
     }
+
+
+def _opinions(records: Sequence[Record], reference: Record | None, charge: int) -> dict[str, Any]:
+    """Spread over the potentials that have judged every structure (``check_with`` of the relax steps)."""
+    from atomsim.analysis.opinions import Judged, electrode_opinions
+    from atomsim.tasks.relax_checks import common_opinions
+
+    names = common_opinions([r.values for r in records])
+    if not names:
+        return {}
+    own = records[0].provenance["potential"]["name"]
+    units = [float(r.tags["host_units"]) for r in records]
+    energies = {own: [r.values["energy_eV"] / u for r, u in zip(records, units, strict=True)]}
+    metals = {} if reference is None else {own: reference.values["energy_per_atom_eV"]}
+    of_metal = {} if reference is None else reference.values.get("checked_with", {})
+    for name in names:
+        checks = [r.values["checked_with"][name]["energy_eV"] for r in records]
+        energies[name] = [e / u for e, u in zip(checks, units, strict=True)]
+        if name in of_metal:
+            metals[name] = of_metal[name]["energy_per_atom_eV"]
+    judged = Judged([r.label for r in records], [float(r.tags["x"]) for r in records], energies, metals, charge)
+    return {"opinions": electrode_opinions(judged)}
 
 
 def _reference_facts(reference: Record | None) -> dict[str, Any] | None:

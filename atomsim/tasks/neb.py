@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -12,7 +12,8 @@ from pydantic import Field
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.store.records import Record, Task, count_statuses, record_of, total_calls
-from atomsim.tasks.base import Context, Inputs, Origin, Parent, StepSettings, make_task, origins
+from atomsim.tasks.barriers_checks import checked_images, further_elements
+from atomsim.tasks.base import Context, Inputs, Later, Origin, Parent, StepSettings, make_task, origins
 
 if TYPE_CHECKING:
     from atomsim.mep.path import PathSettings
@@ -60,6 +61,9 @@ class Settings(StepSettings):
         default="checked", description="of like atoms: refuse another order, match it, or take it as given"
     )
     prefactor: bool = Field(default=False, description="attempt frequency too (Vineyard)")
+    check_with: Annotated[list[str], Later()] = Field(
+        default_factory=list, description="further potentials that evaluate the images of the path"
+    )
 
 
 def cost(task: Task, settings: Settings) -> float:
@@ -71,11 +75,13 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     """Make the one task; it holds both ends.
 
     Raises:
-        InputError: if the ends cannot be joined; the message names the atom.
+        InputError: if the ends cannot be joined; the message names the atom. Or if a potential of ``check_with`` is
+            not at hand or the first one.
     """
     from atomsim.mep.pairing import paired
     from atomsim.structures.sanity import check_structure
 
+    further_elements(settings, context)
     ends = []
     for name, word in (("start", settings.start), ("end", settings.end)):
         found = origins([word], inputs, context, as_given=True)
@@ -125,7 +131,10 @@ def run(
             prefactor=settings.prefactor,
             settings=path_settings(settings, context.seed),
         )
-        yield _record(task, path)
+        opinions = {}
+        if settings.check_with and path.status == "converged" and path.barrier_eV is not None:
+            opinions = checked_images(path.images, path.barrier_eV, settings.check_with, potential, context)
+        yield _record(task, path, opinions)
 
 
 def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
@@ -135,7 +144,7 @@ def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
     return {"statuses": count_statuses(records), "force_calls": total_calls(records), "barriers_eV": barriers}
 
 
-def _record(task: Task, path: MinimumEnergyPath) -> Record:
+def _record(task: Task, path: MinimumEnergyPath, opinions: dict[str, Any]) -> Record:
     """Return the record of a path; its structure is the highest image, or the start where there is no barrier."""
     known = {key: getattr(path, key) for key in PLAIN}
     values = {key: value for key, value in known.items() if value is not None}
@@ -150,7 +159,7 @@ def _record(task: Task, path: MinimumEnergyPath) -> Record:
         "n_atoms": len(path.images[0]),
         "n_images": len(path.images),
         "path": _images(path),
-    }
+    } | opinions
     shown = path.images[0] if path.saddle is None else path.saddle
     structure = atoms_to_json(shown) if np.isfinite(shown.positions).all() else task.structure
     return record_of(task, path.status, path.message, values=values, structure=structure)

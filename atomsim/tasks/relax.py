@@ -13,6 +13,7 @@ from atomsim.constraints.rules import require_supported, symmetry_of
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.store.records import Record, Task, count_statuses, record_of, total_calls
+from atomsim.tasks.barriers_checks import further_elements
 from atomsim.tasks.base import (
     Context,
     Inputs,
@@ -24,6 +25,7 @@ from atomsim.tasks.base import (
     origins,
 )
 from atomsim.tasks.kind import cost_per_atom
+from atomsim.tasks.relax_checks import second_opinions
 from atomsim.units import GPA
 
 if TYPE_CHECKING:
@@ -81,6 +83,12 @@ class Settings(StepSettings):
     finish_in_double: Annotated[bool, Later()] = Field(
         default=True, description="below 0.01 eV/Å, take the last part in float64 where the potential offers it"
     )
+    check_with: Annotated[list[str], Later()] = Field(
+        default_factory=list, description="further potentials that judge each relaxed structure"
+    )
+    check_relax: Annotated[bool, Later()] = Field(
+        default=False, description="relax again by each potential of check_with, instead of evaluating only"
+    )
 
     @model_validator(mode="after")
     def _one_start_keeps_symmetry(self) -> Settings:
@@ -96,8 +104,10 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     """Make one task for each structure.
 
     Raises:
-        InputError: if a structure has an element that the potential does not know, or constraints that cannot be kept.
+        InputError: if a structure has an element that the potential does not know, or constraints that cannot be kept,
+            or a potential of ``check_with`` is not at hand or the first one.
     """
+    further_elements(settings, context)
     found = _without_lost_hosts(origins(settings.structures, inputs, context, as_given=True), inputs)
     if settings.standard_cell:
         found = [replace(o, atoms=_in_standard_setting(o.atoms)) for o in found]
@@ -124,7 +134,9 @@ def run(
     how = _relax_settings(settings, context.seed)
     known = inherited([structure_of(task) for task in tasks], potential, how, shared)
     for n, relaxation in iter_relax(systems, potential, how, hessians={n: k.hessian for n, k in known.items()}):
-        yield _record(tasks[n], relaxation, known.get(n))
+        again = how if settings.check_relax else None
+        opinions = second_opinions(relaxation, settings.check_with, again, potential, context)
+        yield _record(tasks[n], relaxation, known.get(n), opinions)
 
 
 def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
@@ -217,7 +229,7 @@ def _relax_settings(settings: Settings, seed: int) -> RelaxSettings:
     return RelaxSettings(seed=seed, **settings.model_dump(include=set(of_both)))
 
 
-def _record(task: Task, relaxation: Relaxation, known: Inherited | None) -> Record:
+def _record(task: Task, relaxation: Relaxation, known: Inherited | None, opinions: dict[str, Any]) -> Record:
     """Return the record of a relaxation; numbers that are not finite are left out."""
     arrays = {"forces": relaxation.forces}
     if relaxation.magmoms is not None:
@@ -230,7 +242,8 @@ def _record(task: Task, relaxation: Relaxation, known: Inherited | None) -> Reco
         relaxation.message,
         values=relaxation_values(relaxation)
         | (_changed_symmetry(task, relaxation.atoms) if sound else {})
-        | _of_host(known),
+        | _of_host(known)
+        | opinions,
         structure=atoms_to_json(relaxation.atoms, finite) if sound else task.structure,
     )
 

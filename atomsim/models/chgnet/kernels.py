@@ -1,4 +1,4 @@
-"""Loads ``kernels.c``, compiled for this processor on first use; None where that cannot be.
+"""Loads ``kernels.c``, or another package's loops, compiled for this processor on first use; None where that cannot be.
 
 A wheel cannot know which vector instructions a node has, and these loops are worth a factor
 of two in CHGNet's speed on a CPU, so they are compiled where they run: a second, once, with
@@ -23,41 +23,41 @@ FLAGS = ("-O3", "-march=native", "-ffast-math", "-fPIC")
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """Return the compiled kernels, or None: ``reason`` says why."""
-    found, _ = _load()
+def library(source: Path = SOURCE) -> ctypes.CDLL | None:
+    """Return the compiled kernels of a file, or None: ``reason`` says why."""
+    found, _ = _load(source)
     return found
 
 
 @cache
-def reason() -> str:
+def reason(source: Path = SOURCE) -> str:
     """Reason why there are no compiled kernels; empty where there are."""
-    return _load()[1]
+    return _load(source)[1]
 
 
 @cache
-def _load() -> tuple[ctypes.CDLL | None, str]:
+def _load(source: Path = SOURCE) -> tuple[ctypes.CDLL | None, str]:
     if os.environ.get("ATOMSIM_KERNELS", "").lower() == "off":
         return None, "ATOMSIM_KERNELS is off"
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     if compiler is None:
         return None, "no C compiler found"
-    path = _cache() / f"kernels-{_key(compiler)}.so"
+    path = _cache() / f"{source.stem}-{_key(compiler, source)}.so"
     try:
         if not path.exists():
-            _compile(compiler, path)
+            _compile(compiler, source, path)
         return ctypes.CDLL(str(path)), ""
     except (OSError, subprocess.SubprocessError) as error:
         return None, f"{compiler} could not compile them: {type(error).__name__}"
 
 
-def _compile(compiler: str, path: Path) -> None:
+def _compile(compiler: str, source: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
         compiled = built.with_suffix(".o")
         # -ffast-math when linking would switch the whole process to flushing denormals
-        _run([compiler, *FLAGS, "-c", "-o", str(compiled), str(SOURCE)])
+        _run([compiler, *FLAGS, "-c", "-o", str(compiled), str(source)])
         _run([compiler, "-shared", "-o", str(built), str(compiled), "-lm"])
         built.replace(path)  # whole or not at all: other processes may be doing the same
 
@@ -71,9 +71,9 @@ def _cache() -> Path:
     return (Path(root) if root else Path.home() / ".cache") / "atomsim"
 
 
-def _key(compiler: str) -> str:
+def _key(compiler: str, source: Path) -> str:
     """Different for each source, compiler and kind of processor: homes are shared between nodes."""
-    parts = [SOURCE.read_text(), " ".join(FLAGS), compiler, platform.machine(), _processor()]
+    parts = [source.read_text(), " ".join(FLAGS), compiler, platform.machine(), _processor()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

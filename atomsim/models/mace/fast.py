@@ -20,20 +20,22 @@ the atomic cluster expansion, Drautz, Phys. Rev. B 99, 014104 (2019).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from atomsim.batch import Batch
-from atomsim.models.mace.contraction import contract
+from atomsim.models.mace.layers import Blocks, Edges, Layer, in_slots, interact, mix_channels, path_message
+from atomsim.models.mace.loops import (
+    convolution_loops,
+    loops,
+    monomials,
+)
 from atomsim.models.mace.neighbor_table import Table, neighbor_table
 from atomsim.models.mace.weights import (
     CouplingPath,
-    Forms,
-    Mix,
     NotStandardError,
     convolution,
     element_linear,
@@ -43,27 +45,10 @@ from atomsim.models.mace.weights import (
 )
 from atomsim.models.neighbors import Neighbors
 
-Blocks = list[Tensor]
 """Features of atoms, one tensor (n_atoms, 2l + 1, channels) per irrep."""
 
 _PLAIN = {"RealAgnosticInteractionBlock", "RealAgnosticDensityInteractionBlock"}
 _RESIDUAL = {"RealAgnosticResidualInteractionBlock", "RealAgnosticDensityResidualInteractionBlock"}
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One interaction and product block, for some elements."""
-
-    up: list[Mix]
-    paths: list[CouplingPath]
-    n_targets: int
-    skip: list[Mix]
-    """By element; on what the atom was before (residual) or on the message."""
-    residual: bool
-    forms: Forms
-    out: list[Mix]
-    of_elements: list[tuple[CouplingPath, Tensor]] | None
-    """On the first layer, for each path, all that acts after the sum over neighbours, (elements × hidden, channels)."""
 
 
 class FastMace:
@@ -78,6 +63,8 @@ class FastMace:
     """
 
     both_directions = False
+    use_loops = True
+    """Take compiled loops where there are some."""
 
     def __init__(self, model: Any, head: int) -> None:
         for interaction in model.interactions:
@@ -89,6 +76,13 @@ class FastMace:
         self.rows = {int(z): k for k, z in enumerate(model.atomic_numbers)}
         self._layers: dict[tuple[int, ...], list[Layer]] = {}
         self._read((next(iter(self.rows)),))  # complain now, not at the first call
+
+    def without_loops(self) -> FastMace:
+        """Return the same on torch's products alone."""
+        plain = FastMace(self.model, self.head)
+        plain.use_loops = False
+        plain._layers.clear()
+        return plain
 
     def atom_energies(self, batch: Batch, bonds: Neighbors, vectors: Tensor) -> Tensor:
         """Return atomic energies, eV, (n_atoms,), in float64.
@@ -133,7 +127,7 @@ class FastMace:
         module = self.model.spherical_harmonics
         parity = torch.cat([torch.full((ir.dim,), (-1) ** ir.l) for _, ir in module.irreps_out]).to(vectors)
         sign = t.sign.to(vectors.dtype)[..., None]
-        return _slots(module(vectors), t.bond) * torch.where(sign < 0, sign.abs() * parity, sign)
+        return in_slots(module(vectors), t.bond) * torch.where(sign < 0, sign.abs() * parity, sign)
 
     def _repulsion(self, length: Tensor, attributes: Tensor, ends: Tensor) -> Tensor:
         if not hasattr(self.model, "pair_repulsion"):
@@ -149,7 +143,7 @@ class FastMace:
             return None
         of_bond = torch.tanh(interaction.density_fn(edge) ** 2)
         of_bond = of_bond if envelope is None else of_bond * envelope
-        slots = _slots(of_bond, t.bond) * t.sign.abs()[..., None]
+        slots = in_slots(of_bond, t.bond) * t.sign.abs()[..., None]
         return slots.sum(dim=1, keepdim=True) + 1
 
     def _read(self, numbers: tuple[int, ...]) -> list[Layer]:
@@ -163,6 +157,8 @@ class FastMace:
             dtype, device = self.model.r_max.dtype, self.model.r_max.device
             elements = torch.eye(len(self.rows), dtype=dtype, device=device)[rows]
             layers[0] = _element_layer(layers[0], self.model.node_embedding(elements))
+            if self.use_loops and loops(device, dtype) is not None:
+                layers = [replace(x, by_loops=convolution_loops(x.paths), terms=monomials(x.forms)) for x in layers]
             self._layers[numbers] = layers
         return self._layers[numbers]
 
@@ -185,88 +181,21 @@ def _layer(interaction: Any, product: Any, rows: list[int]) -> Layer:
 
 def _element_layer(layer: Layer, embedded: Tensor) -> Layer:
     """Make a layer the first one: what its convolution sees of an atom is its element's row of ``embedded``."""
-    raised = _mix(layer.up, [embedded])
-    weights = [torch.einsum("zc,hc,cd->zhd", raised[p.source], p.radial, p.mix).flatten(0, 1) for p in layer.paths]
+    raised = mix_channels(layer.up, [embedded])
+    weights = [
+        _scale_of(p) * torch.einsum("zc,hc,cd->zhd", raised[p.source], p.radial, p.mix).flatten(0, 1)
+        for p in layer.paths
+    ]
     return replace(layer, of_elements=list(zip(layer.paths, weights, strict=True)))
 
 
-@dataclass(frozen=True)
-class Edges:
-    """Features of bonds for a layer."""
-
-    hidden: Tensor
-    """Radial network before its last layer, (n_bonds, hidden)."""
-    harmonics: Tensor
-    """Spherical harmonics of each slot, 0 in empty ones, (n_atoms, n_slots, n_harmonics)."""
-    density: Tensor | None
-    """Divisor of messages, (n_atoms, 1, 1), if not a constant."""
-
-
-def interact(layer: Layer, t: Table, features: Blocks, edges: Edges, one_path: Callable[..., Tensor]) -> Blocks:
-    """Return what the atoms' features become; ``one_path`` is ``path_message`` or equal to it."""
-    if layer.of_elements is not None:
-        message = _convolve_elements(layer, t, layer.of_elements, edges)
-    else:
-        message = _convolve(layer, t, _mix(layer.up, features), edges, one_path)
-    if edges.density is not None:
-        message = [m / edges.density for m in message]
-    if not layer.residual:
-        message = list(_mix_by_element(layer.skip, t, message).values())
-    product = _mix(layer.out, contract(layer.forms, t.spans, torch.cat(message, dim=1)))
-    if not layer.residual:
-        return product
-    skipped = _mix_by_element(layer.skip, t, features)
-    return [p + skipped[k] if k in skipped else p for k, p in enumerate(product)]
-
-
-def _convolve_elements(layer: Layer, t: Table, weights: list[tuple[CouplingPath, Tensor]], edges: Edges) -> Blocks:
-    """Convolve scalars that depend on the element alone: neighbours first, radial network last."""
-    hidden, harmonics = edges.hidden, edges.harmonics
-    n_kinds, n_harmonics = len(t.numbers), harmonics.shape[-1]
-    is_kind = torch.nn.functional.one_hot(t.kind.index_select(0, t.neighbor.flatten()), n_kinds).to(hidden.dtype)
-    left = harmonics[..., None] * is_kind.view(*t.neighbor.shape, 1, n_kinds)
-    # (atoms, harmonics × elements, slots) · (atoms, slots, hidden)
-    summed = left.flatten(2).mT @ _slots(hidden, t.bond)
-    summed = summed.view(len(t.kind), n_harmonics, n_kinds * hidden.shape[1])
-    # one source component: the coupling is (2l + 1, 1, 2l + 1)
-    return _by_target(layer, [p.coupling[:, 0].T @ (summed[:, p.harmonics] @ w) for p, w in weights])
-
-
-def _convolve(layer: Layer, t: Table, raised: Blocks, edges: Edges, one_path: Callable[..., Tensor]) -> Blocks:
-    hidden = _slots(edges.hidden, t.bond)
-    sources = [_slots(x.flatten(1), t.neighbor).unflatten(2, x.shape[1:]) for x in raised]
-    messages = []
-    for p in layer.paths:
-        harmonics = edges.harmonics[..., p.harmonics]
-        messages.append(one_path(sources[p.source], hidden, harmonics, p.radial, p.coupling, p.mix))
-    return _by_target(layer, messages)
-
-
-def _by_target(layer: Layer, products: list[Tensor]) -> Blocks:
-    parts: list[list[Tensor]] = [[] for _ in range(layer.n_targets)]
-    for path, product in zip(layer.paths, products, strict=True):
-        parts[path.target].append(product)
-    return [sum(p[1:], p[0]) for p in parts]
-
-
-def path_message(
-    source: Tensor, hidden: Tensor, harmonics: Tensor, radial: Tensor, coupling: Tensor, mix: Tensor
-) -> Tensor:
-    """Return one path's part of the message, (n_atoms, 2 l_target + 1, channels).
-
-    Args:
-        source: neighbours' features, (n_atoms, n_slots, 2 l_source + 1, channels).
-        hidden: radial network before its last layer, (n_atoms, n_slots, hidden).
-        harmonics: (n_atoms, n_slots, 2 l + 1).
-        radial: see ``CouplingPath``.
-        coupling: see ``CouplingPath``.
-        mix: see ``CouplingPath``.
-    """
-    # one row of the sum for each neighbour and component of its features
-    weighted = source * (hidden @ radial)[:, :, None]
-    coupled = (harmonics @ coupling.flatten(1)).unflatten(2, coupling.shape[1:])
-    result: Tensor = (coupled.flatten(1, 2).mT @ weighted.flatten(1, 2)) @ mix
-    return result
+def _scale_of(path: CouplingPath) -> float:
+    """Clebsch–Gordan coefficients of a scalar with l are δ, but for a factor."""
+    matrix = path.coupling[:, 0]
+    scale = float(matrix[0, 0])
+    if not torch.allclose(matrix, scale * torch.eye(len(matrix)).to(matrix), atol=1e-6 * abs(scale)):
+        raise NotStandardError("a first convolution that mixes components")
+    return scale
 
 
 def _radial(network: Any, edge: Tensor, envelope: Tensor | None) -> Tensor:
@@ -274,30 +203,6 @@ def _radial(network: Any, edge: Tensor, envelope: Tensor | None) -> Tensor:
     for layer in radial_layers(network)[:-1]:
         edge = layer(edge)
     return edge if envelope is None else edge * envelope
-
-
-def _slots(values: Tensor, index: Tensor) -> Tensor:
-    return values.index_select(0, index.flatten()).view(*index.shape, values.shape[1])
-
-
-def _mix(mixes: list[Mix], blocks: Blocks) -> Blocks:
-    found = _added(mixes, [blocks[m.source] @ m.matrix for m in mixes])
-    return [found[k] for k in range(len(found))]
-
-
-def _mix_by_element(mixes: list[Mix], t: Table, blocks: Blocks) -> dict[int, Tensor]:
-    products = []
-    for mix in mixes:
-        spans = zip(t.spans, mix.matrix, strict=True)
-        products.append(torch.cat([blocks[mix.source][span] @ matrix for span, matrix in spans]))
-    return _added(mixes, products)
-
-
-def _added(mixes: list[Mix], products: list[Tensor]) -> dict[int, Tensor]:
-    found: dict[int, Tensor] = {}
-    for mix, product in zip(mixes, products, strict=True):
-        found[mix.target] = found[mix.target] + product if mix.target in found else product
-    return found
 
 
 def _flat(blocks: Blocks) -> Tensor:

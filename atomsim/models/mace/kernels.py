@@ -22,7 +22,8 @@ from atomsim.batch import Batch, Evaluation, take_scoped
 from atomsim.errors import AtomsimError, InputError, nearest
 from atomsim.models.chgnet.graph import one_direction
 from atomsim.models.edges import forces_and_stress
-from atomsim.models.mace.fast import FastMace, path_message
+from atomsim.models.mace.fast import FastMace
+from atomsim.models.mace.layers import path_message
 from atomsim.models.mace.weights import NotStandardError
 from atomsim.models.neighbors import Neighbors, neighbor_list
 
@@ -83,6 +84,8 @@ class Reference:
 class Compiled(FastMace):
     """The fast forward, its largest part through torch.compile."""
 
+    use_loops = False
+
     def __init__(self, model: Any, head: int) -> None:
         super().__init__(model, head)
         self.path_message = torch.compile(path_message, dynamic=True)
@@ -112,6 +115,9 @@ def choose(kernel: str, model: Any, head: int, name: str) -> tuple[str, Kernel, 
     try:
         candidate = _build(wanted, model, head)
         off = difference(candidate, reference)
+        if isinstance(candidate, FastMace) and candidate.use_loops and not off <= AGREE[model.r_max.dtype]:
+            candidate = candidate.without_loops()
+            off = difference(candidate, reference)
     except NotStandardError as error:
         reason = f"{name} has {error}"
     except Exception as error:  # whatever somebody else's kernels raise is a reason not to use them

@@ -29,6 +29,8 @@ class Table:
     """Place of the neighbour in each slot, (n_atoms, n_slots), int64; 0 where there is none."""
     sign: Tensor
     """−1 where the bond leads away from the atom, +1 where towards it, 0 in an empty slot, (n_atoms, n_slots), int8."""
+    degree: Tensor
+    """Neighbours of each atom; they fill its first slots, (n_atoms,), int64."""
 
 
 def neighbor_table(batch: Batch, bonds: Neighbors) -> Table:
@@ -58,4 +60,5 @@ def neighbor_table(batch: Batch, bonds: Neighbors) -> Table:
         bond=spread(by_center % max(n_bonds, 1)),
         neighbor=spread(neighbor),
         sign=spread(torch.where(by_center < n_bonds, -1, 1).to(torch.int8)),
+        degree=degree,
     )
