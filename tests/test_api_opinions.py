@@ -64,7 +64,7 @@ def test_a_list_for_dft_is_complete_but_for_potcar(tmp_path):
     )
     assert sorted(p.name for p in folder.iterdir()) == ["INCAR", "KPOINTS", "POSCAR"]
     assert "LDAUU" in (folder / "INCAR").read_text()
-    (row,) = csv.DictReader((tmp_path / "dft" / "list.csv").open())
+    (row,) = csv.DictReader((tmp_path / "dft" / "list.csv").read_text().splitlines())
     assert set(row["potcar"].split()) == {"Li", "Co", "O"}
     with pytest.raises(InputError, match="no structure"):
         write_dft_list(tmp_path / "none", [], [])
