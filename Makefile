@@ -37,9 +37,9 @@ docs: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	# torch first and pinned, so that nothing else pulls in a build for another device
-	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev,docs]'
+	# torch first and pinned, so that nothing else pulls in a build for another device; what is used is compiled on import
+	$(BIN)/pip install -q --no-compile -c constraints.txt torch
+	$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[dev,docs]'
 	touch $@
 
 clean:

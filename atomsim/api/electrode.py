@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
+    from atomsim.api.vibrations import Phonons
     from atomsim.store.records import Record
 
 
@@ -75,6 +76,11 @@ class Electrode(Result):
     def structures(self) -> list[dict[str, Any]]:
         """Each structure that takes part: x, energies, lattice, oxygen, moments, oxidation states."""
         return list(self.record.values.get("structures", ()))
+
+    @property
+    def vibrational(self) -> dict[str, Any]:
+        """Hull and voltages with the free energy of vibrations, each voltage beside the one without; or empty."""
+        return dict(self.record.values.get("vibrational", {}))
 
     @property
     def scatter(self) -> dict[str, Any]:
@@ -179,6 +185,8 @@ def electrode(
     potential: Any = None,
     layer_reflection: Sequence[int] | None = None,
     radiation: str = "CuKa",
+    vibrations: Any = None,
+    temperature_K: float = 300.0,
 ) -> Electrode:
     """Analyse relaxed structures of one host as an electrode: hull, voltages, capacity, lattice, oxygen, redox, XRD.
 
@@ -191,6 +199,9 @@ def electrode(
         potential: that the relaxations are of, where it was not loaded by name.
         layer_reflection: indices of the reflection of the layers in the parent's setting.
         radiation: X-ray line: ``CuKa``, ``CuKa1``, ``MoKa`` …
+        vibrations: ``atomsim.phonons`` of the same relaxations and of ``reference``; ``.vibrational`` then has hull and
+            voltages with their free energy.
+        temperature_K: of the vibrations.
 
     Returns:
         Energies in eV per formula unit, voltages in V against the metal, capacity in mAh/g. A relaxation that is not
@@ -218,14 +229,39 @@ def electrode(
     tagged = host_tags(members)
     ion = str(next(r for r in tagged if r.good).tags["ion"])
     metal = metal_of(ion, good[0], reference, potential)
-    keys = {"layer_reflection": None if layer_reflection is None else list(layer_reflection), "radiation": radiation}
+    modes = [] if vibrations is None else [p.record for p in _listed(vibrations)]
+    keys: dict[str, Any] = {
+        "layer_reflection": None if layer_reflection is None else list(layer_reflection),
+        "radiation": radiation,
+    }
     step: Any = made(Settings, {"structures": "relaxed", "reference": "reference", **keys})
+    if modes:
+        keys |= {"vibrations": "vibrations", "temperature_K": temperature_K}
+        step = made(Settings, {"structures": "relaxed", "reference": "reference", **keys})
     _one_host(tagged)
     written = {key: getattr(step, key) for key in keys if getattr(step, key) is not None}
     planned = Planned("electrode", "electrode", {"structures": "relaxed", "reference": "reference", **written})
-    how = How(progress=False, records={"relaxed": tagged, "reference": [metal.record]})
+    how = How(progress=False, records={"relaxed": tagged, "reference": [metal.record], "vibrations": modes})
     (record,) = execute(Plan("electrode", (planned,)), how, lambda found: found["electrode"])
     return Electrode(record, members=tuple(members), reference=metal)
+
+
+def _listed(vibrations: Any) -> list[Phonons]:
+    """Return phonons as a list.
+
+    Raises:
+        InputError: if they are something else.
+    """
+    from atomsim.api.vibrations import Phonons
+
+    if isinstance(vibrations, Phonons):
+        return [vibrations]
+    found: list[Any] = list(vibrations) if isinstance(vibrations, Iterable) else [vibrations]
+    if wrong := [p for p in found if not isinstance(p, Phonons)]:
+        raise InputError(
+            f"vibrations: found {type(wrong[0]).__name__}, wanted phonons, as atomsim.phonons returns them"
+        )
+    return found
 
 
 def _members(relaxed: Any) -> list[Relaxation]:

@@ -197,14 +197,23 @@ def _steps(raw: Mapping[str, Any], base_dir: Path, problems: list[str]) -> list[
         earlier = [n for n in names[: number - 1] if isinstance(n, str)]
         later = [n for n in names[number - 1 :] if isinstance(n, str)]
         needs, files = _resolve(settings, earlier, later, base_dir, where, problems)
-        takes = getattr(kind_of(table["kind"]), "TAKES_KINDS", None)
-        problems += [
-            f"{where} takes from {other.name!r}, a {other.kind} step; wanted {' or '.join(takes)}"
-            for other in steps
-            if takes and other.name in needs and other.kind not in takes
-        ]
+        problems += _wrong_kinds(kind_of(table["kind"]), settings, [s for s in steps if s.name in needs], where)
         steps.append(Step(number, table["name"], table["kind"], settings, tuple(needs), tuple(files)))
     return steps
+
+
+def _wrong_kinds(kind: StepKind, settings: BaseModel, needed: Sequence[Step], where: str) -> list[str]:
+    """Name steps of a kind that is not taken from, under the key that names them."""
+    by_key = getattr(kind, "KINDS_BY_KEY", {})
+    found = []
+    for other in needed:
+        keys = [key for key, _, words in sources(settings) if other.name in words]
+        found += [
+            f"{where} takes from {other.name!r}, a {other.kind} step; wanted {' or '.join(takes)}"
+            for takes in dict.fromkeys(by_key.get(key) or getattr(kind, "TAKES_KINDS", ()) for key in keys)
+            if takes and other.kind not in takes
+        ]
+    return found
 
 
 def _settings(table: Mapping[str, Any], where: str, problems: list[str]) -> BaseModel | None:

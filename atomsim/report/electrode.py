@@ -29,6 +29,7 @@ TOPICS = {
     "moments": "Magnetic moments do not settle the oxidation state",
     "geometry": "Suspicious geometry",
     "lattice": "Lattice not mapped",
+    "vibrations": "Vibrations",
 }
 
 
@@ -134,12 +135,33 @@ def comparison_table(values: Values) -> Table:
 
 
 def _tables(values: Values) -> list[Block]:
-    tables: list[Block] = [structures_table(values), voltage_table(values), *electrode_opinions(values)]
+    tables: list[Block] = [structures_table(values), voltage_table(values), *_vibrations(values)]
+    tables += electrode_opinions(values)
     if values["excluded"]:
         rows = [[e["label"], e["status"], e["reason"]] for e in values["excluded"]]
         columns = [Column("Structure"), Column("Status"), Column("Reason")]
         tables.append(Table("excluded", "Excluded from hull and voltages", columns, rows))
     return [*tables, xrd_export(values)]
+
+
+def _vibrations(values: Values) -> list[Block]:
+    found = values.get("vibrational")
+    if not found:
+        return []
+    kelvin = f"{found['temperature_K']:g} K"
+    columns = [
+        Column("x from", "g"),
+        Column("x to", "g"),
+        Column("without vibrations (V)", ".3f"),
+        Column(f"{kelvin} (V)", ".3f"),
+        Column("change (mV)", "+.0f"),
+    ]
+    rows: list[list[Cell]] = [
+        [s["x_high"], s["x_low"], s["at_rest_V"], s["voltage_V"], 1e3 * (s["voltage_V"] - s["at_rest_V"])]
+        for s in found["voltage"]
+    ]
+    caption = "Harmonic, at the volumes of 0 K, zero-point energy included; configurational entropy is not in it."
+    return [Table("vibrations", f"Voltages with vibrations at {kelvin}", columns, rows, caption=caption)]
 
 
 def structures_table(values: Values) -> Table:

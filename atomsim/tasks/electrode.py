@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
 from atomsim.errors import InputError
 from atomsim.store.records import Record, Task, count_statuses, record_of, task_id
-from atomsim.tasks.base import Context, Inputs, StepName, StepSettings
+from atomsim.tasks.base import Context, Inputs, Later, Source, StepName, StepSettings
 from atomsim.tasks.delithiate import DRAWN, MEMBER
 from atomsim.tasks.electrode_inputs import NEEDED_TAGS, check_no_pressure, check_one_potential, reference_of, sort_out
 from atomsim.tasks.electrode_setting import check_reflection, setting_of
+from atomsim.tasks.electrode_vibrations import vibrational
 from atomsim.tasks.kind import cost_per_atom
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ cost = cost_per_atom
 
 TAKES_KINDS = ("relax",)
 """Kinds of the steps that it may take from."""
+KINDS_BY_KEY = {"vibrations": ("phonons",)}
+"""The same for single keys."""
 
 
 class Settings(StepSettings):
@@ -44,6 +47,10 @@ class Settings(StepSettings):
         description="reflection of the layers in the parent's setting; known for shipped layered prototypes",
     )
     radiation: str = Field(default="CuKa", description="X-ray line: CuKa, CuKa1, MoKa …")
+    vibrations: Annotated[str | None, Source(prototypes=False, files=False), Later()] = Field(
+        default=None, description="the phonons step of the same structures and of the metal: hull and voltages at T too"
+    )
+    temperature_K: Annotated[float, Later()] = Field(default=300.0, ge=0, le=10_000, description="of the vibrations, K")
 
     @field_validator("radiation")
     @classmethod
@@ -108,7 +115,8 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
         if taking_part:
             ion_charge(taking_part[0].tags["ion"])
             reference_of(reference, taking_part[0].tags["ion"])
-        parents = tuple(dict.fromkeys(r.task for r in (*records, *reference)))
+        vibrations = inputs[settings.vibrations] if settings.vibrations else []
+        parents = tuple(dict.fromkeys(r.task for r in (*records, *reference, *vibrations)))
         label = str(taking_part[0].tags["parent"]) if taking_part else "electrode"
         made = task_id(KIND, context.step, settings.model_dump(mode="json"), parents)
         tags = {} if member is None else {MEMBER: member}
@@ -171,6 +179,12 @@ def _analyse(task: Task, settings: Settings, inputs: Inputs, context: Context) -
         radiation=settings.radiation,
         prototype=fullest.tags.get("prototype"),
     )
+    if settings.vibrations:
+        found, notes = vibrational(
+            taking_part, reference, inputs[settings.vibrations], settings.temperature_K, table["charge"]
+        )
+        table |= {"vibrational": found}
+        table["notes"] += [{"topic": "vibrations", "text": note} for note in notes]
     opinions = _opinions(taking_part, reference, table["charge"])
     if why_not:
         table["notes"].insert(0, {"topic": "reference", "text": why_not})

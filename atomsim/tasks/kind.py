@@ -20,7 +20,8 @@ It may have
   first, 0 if absent;
 * ``KEEPS_STATE = True``: its tasks save their state through ``context.storage(task)`` and continue from there, so that
   no evaluation is kept or replayed;
-* ``LIMITS``: settings that may be raised in a run that has begun; ``TAKES_KINDS``: kinds that it takes from;
+* ``LIMITS``: settings that may be raised in a run that has begun; ``TAKES_KINDS``: kinds that it takes from,
+  ``KINDS_BY_KEY``: others for the steps that single keys name;
 * ``result(settings, records)``: what a Python caller gets of its records.
 """
 

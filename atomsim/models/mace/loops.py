@@ -113,7 +113,7 @@ class _Message(torch.autograd.Function):
     def forward(ctx: Any, how: Convolution, t: Table, features: Tensor, weights: Tensor, harmonics: Tensor) -> Tensor:
         values = tuple(v.contiguous() for v in (harmonics, weights, features))
         out = features.new_zeros(len(features), how.targets[-1].stop, how.channels)
-        _call("message_forward", _sizes(how, *values, out), _where(t), how, (*values, out))
+        _call("message_forward", _sizes(how, values, out), _where(t), how, (*values, out))
         ctx.save_for_backward(*values)
         ctx.how, ctx.table = how, t
         return out
@@ -123,11 +123,12 @@ class _Message(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         values, out = ctx.saved_tensors, gradients[0].contiguous()
         found = tuple(torch.zeros_like(v) for v in values)
-        _call("message_backward", _sizes(ctx.how, *values, out), _where(ctx.table), ctx.how, (*values, out, *found))
+        _call("message_backward", _sizes(ctx.how, values, out), _where(ctx.table), ctx.how, (*values, out, *found))
         return None, None, found[2], found[1], found[0]
 
 
-def _sizes(how: Convolution, harmonics: Tensor, weights: Tensor, features: Tensor, out: Tensor) -> tuple[int, ...]:
+def _sizes(how: Convolution, values: tuple[Tensor, ...], out: Tensor) -> tuple[int, ...]:
+    harmonics, weights, features = values
     n_paths = weights.shape[1] // how.channels
     return (*harmonics.shape, n_paths, features.shape[1], out.shape[1], how.channels)
 
