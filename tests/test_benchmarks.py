@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OTHERS = {"torch_sim"}
+OTHERS = {"physical_validation", "torch_sim"}
 """Packages that are compared with, not needed."""
 
 

@@ -105,7 +105,12 @@ def relax(
     try:
         with show.progress(_spoken) as progress:
             found = relax_them(
-                items, loaded, settings=settings, check_with=others, processes=cores or None, progress=progress
+                items,
+                loaded,
+                settings=settings.model_dump(exclude={"structures", "check_with", "check_relax"}),
+                check_with=others,
+                processes=cores or None,
+                progress=progress,
             )
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"{target.name} was not written; 'atomsim run' keeps what is finished") from error

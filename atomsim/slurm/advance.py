@@ -137,7 +137,7 @@ def _ensure_planner(planner: Planner, plan: PlanContext) -> str:
         return ""
     others = [line for line in _planners(plan, planner.token) if line.state == "PENDING"]
     for line in others:
-        if not line.stuck:
+        if not line.replaceable:
             return line.job
     if others:  # they would wait for ever, and one more with each round
         planner.slurm.cancel_lines(others)
@@ -163,7 +163,7 @@ def _ensure_planner(planner: Planner, plan: PlanContext) -> str:
 def _ensure_watch(planner: Planner, plan: PlanContext) -> None:
     """Submit the job of ``[planner] watch``, unless one waits already: it runs when its time has come."""
     cluster = plan.settings.profile
-    waiting = [line for line in _watches(plan, planner.token) if line.state == "PENDING" and not line.stuck]
+    waiting = [line for line in _watches(plan, planner.token) if line.state == "PENDING" and not line.replaceable]
     if waiting or not (cluster.planner.submits and cluster.planner.watch):
         return
     job = PlannerJob(f"as-{plan.settings.run}-watch-{secrets.token_hex(3)}", (), seconds_of(cluster.planner.watch))

@@ -28,6 +28,8 @@ STUCK = re.compile(
     r"|Max\w*PerJob|MinGRES|Grp\w*Minutes|NodeDown|launch failed"
 )
 """Reasons for which a pending job may wait for ever."""
+CLOSED = re.compile("PartitionDown|PartitionInactive")
+"""Those of them that another job of the same partition would share: it starts when the site opens it again."""
 ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_ME")
 JOB_ID = re.compile(r"^(\d+)(?:;.*)?$")
 
@@ -65,6 +67,11 @@ class Queued:
     def stuck(self) -> bool:
         """True if it waits for what may never come."""
         return self.state == "PENDING" and STUCK.search(self.reason) is not None
+
+    @property
+    def replaceable(self) -> bool:
+        """True if it waits for what may never come, and another job in its place need not."""
+        return self.stuck and CLOSED.search(self.reason) is None
 
     @property
     def launch_failed(self) -> bool:

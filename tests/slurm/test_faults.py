@@ -49,7 +49,7 @@ class Submitted:
 
     @property
     def token(self) -> str:
-        return next(s.token for s in self.report.submitted if "jobs" in s.what)
+        return next(s.token for s in self.report.submitted if " of step " in s.what)
 
     def place(self, chunk: int = 0, **changes: object) -> ChunkAssignment:
         words = {"token": self.token, "host": "n0", "job": f"1_{chunk}"} | changes

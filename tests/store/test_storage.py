@@ -235,6 +235,7 @@ def test_frames_that_differ_in_shape_are_a_mistake_of_the_step(tmp_path: Path) -
         frames.append(positions=np.zeros((3, 3)))
 
 
+@pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")  # as it should
 def test_without_a_run_artifacts_live_as_long_as_the_storage() -> None:
     kept = Storage()
     frames = kept.of(TASK).artifact("path")

@@ -16,7 +16,7 @@ NAMES = [
     "Li2RuO3", "Li2RuO3-R-3", "Li2RuO3-rocksalt", "Li2SO4", "Li2MnO3", "LiMO2", "LRMO", "Li2WO4", "LiCoO2",
     "Na3RuO4", "TiS2", "Mo6S8", "Li", "Na", "K", "Mg", "Ca", "Al", "Zn", "O2", "Li2O", "Na2O", "Li2O2",
     "RuO2", "MnO2", "Ru", "Li2S", "LiCl", "Li3PO4", "Li3PS4", "Li6PS5Cl", "Li3P", "P", "RuS2", "CoS2", "Co9S8",
-    "CoO", "Co3O4", "Co", "NiO", "Ni", "MnS", "W",
+    "CoO", "Co3O4", "Co", "NiO", "Ni", "MnS", "W", "LiMnO2", "LiMn2O4", "NaCoO2", "NaMnO2",
 ]  # fmt: skip
 
 BONDS = [
