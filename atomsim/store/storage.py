@@ -7,8 +7,10 @@ however often it was interrupted.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +151,7 @@ class Storage:
     def __init__(self, places: Places | None = None) -> None:
         self.places = places or Places()
         self._tasks: dict[str, TaskStorage] = {}
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: Path | None = None
 
     def of(self, task: str) -> TaskStorage:
         """Return what a task keeps, by the task's id."""
@@ -167,5 +169,6 @@ class Storage:
         if self.places.run is not None:
             return self.places.run
         if self._temporary is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="atomsim-")
-        return Path(self._temporary.name)
+            self._temporary = Path(tempfile.mkdtemp(prefix="atomsim-"))
+            weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
+        return self._temporary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 from pathlib import Path
 
@@ -235,7 +236,6 @@ def test_frames_that_differ_in_shape_are_a_mistake_of_the_step(tmp_path: Path) -
         frames.append(positions=np.zeros((3, 3)))
 
 
-@pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")  # as it should
 def test_without_a_run_artifacts_live_as_long_as_the_storage() -> None:
     kept = Storage()
     frames = kept.of(TASK).artifact("path")
@@ -245,4 +245,6 @@ def test_without_a_run_artifacts_live_as_long_as_the_storage() -> None:
     folder = kept.folder()
     assert len(open_artifact(folder, record(found), "path")) == 1
     del kept, frames
+    gc.collect()
+    assert not folder.exists()
     assert storage.Storage().folder() != folder
