@@ -49,8 +49,8 @@ def test_preemption_and_a_short_walltime(site: Callable[..., Site], monkeypatch:
     """A more urgent job takes the nodes, and the walltime is too short for the chunk."""
     here = site(3, element="Ne", text=ONE_STEP)  # slow
     wanted = expected(here)
-    monkeypatch.setenv("FAULTY_DELAY_S", "0.2")  # 27 calls for each: some as long as a job may work
-    here.profile(walltime="00:01:00", stop_before=25, chunk=1000)
+    monkeypatch.setenv("FAULTY_DELAY_S", "0.5")  # 27 calls for each: some as long as a job may work
+    here.profile(walltime="00:02:00", stop_before=60, chunk=1000)
     here.submit()
     here.wait(here.running)
     here.preempt()
