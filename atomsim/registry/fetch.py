@@ -74,6 +74,9 @@ def fetch(
         path = folder / f"{weights.file}.part"
         part = Part(path, weights.sha256, weights.size_bytes, patience or Patience(), progress or _silent)
         with os_errors_in_one_line(folder), contextlib.suppress(OtherFinishedError), part.opened() as file:
+            now = load_card(name)
+            if now != card or now.state == "verified":  # another process was done between our look and the lock
+                continue
             return _brought(card, source, part, file, folder)
 
 

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from atomsim.cli import app
 from atomsim.errors import AtomsimError, InputError
 from atomsim.models.load import load_potential
+from atomsim.registry import fetch as fetching
 from atomsim.registry.bundle import export_bundle, import_bundle
 from atomsim.registry.cards import card_text, list_cards, load_card, own_store, read_card
 from atomsim.registry.download import Patience
@@ -577,6 +578,26 @@ def test_who_comes_second_waits_and_finds_the_file_of_the_first(store, server, p
     assert {one.path.read_bytes() for one in found} == {payload}
     assert [one.new for one in found].count(True) == 1
     assert len(server.ranges) == 1
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_who_looks_before_another_is_done_and_locks_after_it_finds_its_file(
+    store, server, payload, monkeypatch, pinned
+):
+    write_card(store, payload if pinned else None)
+    looked = fetching.writable_store
+
+    def another_in_between() -> Path:
+        monkeypatch.setattr(fetching, "writable_store", looked)
+        assert get(server, pin=True).new
+        return looked()
+
+    monkeypatch.setattr(fetching, "writable_store", another_in_between)
+    found = get(server, pin=True)
+    assert found.path.read_bytes() == payload
+    assert not found.new
+    assert len(server.ranges) == 1
+    assert {path.name for path in store.iterdir()} == {f"{NAME}.toml", FILE}
 
 
 def test_who_waits_for_one_that_does_not_get_on_is_told_so(store, server):
