@@ -7,6 +7,7 @@ SIGKILLs take minutes. Everything that a client sees goes through files, as the 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -16,7 +17,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -30,6 +31,17 @@ from atomsim.slurm.planner import resume
 
 HELD = "launch failed requeued held"
 OPTION = re.compile(r"^#SBATCH --([\w-]+)=(.*)$", re.MULTILINE)
+
+
+@contextlib.contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Clients and the scheduler take turns, as with a real controller; who is killed lets go.
+
+    A record lock, which a fork does not inherit.
+    """
+    with (root / "lock").open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass
@@ -50,9 +62,6 @@ class FolderSlurm:
         text = script.read_text(encoding="utf-8")
         options = dict(OPTION.findall(text))
         count = int(re.match(r"0-(\d+)", options["array"])[1]) + 1 if "array" in options else 0
-        waiting = sum(max(1, len(line.elements)) for line in self.queue())
-        if waiting + max(1, count) > self.max_submitted:
-            raise RejectedError("sbatch refused: QOSMaxSubmitJobPerUserLimit")
         after = [i for i in options.get("dependency", "").removeprefix("afterany:").split(":") if i]
         command = next(line for line in text.splitlines() if "atomsim.cli" in line)
         job = {"name": options["job-name"], "after": after, "array": count > 0, "command": command}
@@ -63,30 +72,29 @@ class FolderSlurm:
             "restarts": {},
             "time": time.monotonic(),
         }
-        for number in itertools.count(1):
-            path = self.root / "jobs" / f"{number}.json"
-            temporary = self.root / f".{os.getpid()}.tmp"
-            temporary.write_text(json.dumps(job))
-            try:
-                path.hardlink_to(temporary)
-            except FileExistsError:
-                continue
-            finally:
-                temporary.unlink()
-            return str(number)
-        raise AssertionError
+        with alone(self.root):
+            waiting = sum(max(1, len(line.elements)) for line in self._lines())
+            if waiting + max(1, count) > self.max_submitted:
+                raise RejectedError("sbatch refused: QOSMaxSubmitJobPerUserLimit")
+            free = (n for n in itertools.count(1) if not (self.root / "jobs" / f"{n}.json").exists())
+            number = str(next(free))
+            save(self.root, number, job)
+        return number
 
     def queue(self) -> list[Queued]:
         self._check()
+        with alone(self.root):
+            return self._lines()
+
+    def _lines(self) -> list[Queued]:
         found = []
         for path in sorted(self.root.glob("jobs/*.json")):
-            with contextlib.suppress(FileNotFoundError):
-                job = json.loads(path.read_text())
-                for state in ("pending", "running", "held"):
-                    if job[state]:
-                        elements = tuple(job[state]) if job["array"] else ()
-                        word, reason = ("PENDING", HELD) if state == "held" else (state.upper(), "")
-                        found.append(Queued(path.stem, job["name"], word, elements, reason))
+            job = json.loads(path.read_text())
+            for state in ("pending", "running", "held"):
+                if job[state]:
+                    elements = tuple(job[state]) if job["array"] else ()
+                    word, reason = ("PENDING", HELD) if state == "held" else (state.upper(), "")
+                    found.append(Queued(path.stem, job["name"], word, elements, reason))
         return found
 
     def knows(self, job: str, name: str) -> bool:
@@ -96,22 +104,20 @@ class FolderSlurm:
         return self.longest
 
     def cancel(self, names: Sequence[str]) -> None:
-        for line in self.queue():
-            if line.name in names:
-                (self.root / "jobs" / f"{line.job}.json").unlink()
+        self.cancel_lines([line for line in self.queue() if line.name in names])
 
     def cancel_lines(self, lines: Sequence[Queued]) -> None:
-        for line in lines:
-            path = self.root / "jobs" / f"{line.job}.json"
-            job = json.loads(path.read_text())
-            for state in ("pending", "running", "held"):
-                job[state] = [e for e in job[state] if line.elements and e not in line.elements]
-            if job["name"] != line.name:
-                continue
-            if job["pending"] or job["running"] or job["held"]:
-                path.write_text(json.dumps(job))
-            else:
-                path.unlink()
+        with alone(self.root):
+            for line in lines:
+                path = self.root / "jobs" / f"{line.job}.json"
+                if not path.exists():
+                    continue  # it has ended
+                job = json.loads(path.read_text())
+                if job["name"] != line.name:
+                    continue
+                for state in ("pending", "running", "held"):
+                    job[state] = [e for e in job[state] if line.elements and e not in line.elements]
+                save(self.root, line.job, job)
 
     def requeue(self, job: str) -> bool:
         (self.root / f"requeue-{job}").touch()
@@ -120,6 +126,16 @@ class FolderSlurm:
     def _check(self) -> None:
         if (self.root / "down").exists():
             raise SlurmUnreachableError("Slurm's controller does not answer")
+
+
+def save(root: Path, number: str, job: dict) -> None:
+    """Write a job whole or not at all; one with nothing left to do is forgotten."""
+    path, temporary = root / "jobs" / f"{number}.json", root / ".job.tmp"
+    if not (job["pending"] or job["running"] or job["held"]):
+        path.unlink(missing_ok=True)
+        return
+    temporary.write_text(json.dumps(job))
+    temporary.replace(path)
 
 
 @dataclass
@@ -150,6 +166,7 @@ class Cluster:
     slots: int = 2
     starts_planners: bool = True
     starts_watches: bool = True
+    n_starting: int = 0
     failing_starts: int = 0
     """So many array elements are held instead of started: their node's prolog fails."""
     processes: list[Process] = field(default_factory=list)
@@ -196,23 +213,11 @@ class Cluster:
 
     def tick(self) -> bool:
         """Do one round of scheduling; False when there is nothing left to do."""
-        for path in sorted(self.root.glob("jobs/*.json")):
-            job = json.loads(path.read_text())
-            if self.lose and time.monotonic() - job["time"] < 0.2 and self.rng.random() < self.lose:
-                path.unlink()  # accepted, not durable; its id will be given again
-                self.kills["controller"] += 1
-                continue
-            if not job["array"] and not self.starts_planners:
-                continue
-            busy = self.processes or not self.starts_watches or self._others_can_start(job)
-            if "-watch-" in job["name"] and busy:
-                continue  # hours pass only where nothing else happens
-            if not job["array"] and any(
-                (self.root / "jobs" / f"{i}.json").exists() for i in job["after"] if i != path.stem
-            ):
-                continue
-            while job["pending"] and len(self.processes) < self.slots:
-                self._start(path, job, job["pending"].pop(0))
+        with alone(self.root):
+            starting = [start for path in sorted(self.root.glob("jobs/*.json")) for start in self._scheduled(path)]
+        self.n_starting = 0
+        for number, job, element in starting:
+            self._start(number, job, element)
         for process in list(self.processes):
             done, status = os.waitpid(process.pid, os.WNOHANG)
             if done:
@@ -224,6 +229,34 @@ class Cluster:
             if os.waitpid(pid, os.WNOHANG)[0]:
                 self.undead.remove(pid)
         return bool(self.processes or self.undead) or any(self.root.glob("jobs/*.json"))
+
+    def _scheduled(self, path: Path) -> list[tuple[str, dict, int]]:
+        """Elements of a job that start now: its number, itself, which."""
+        job = json.loads(path.read_text())
+        if self.lose and time.monotonic() - job["time"] < 0.2 and self.rng.random() < self.lose:
+            path.unlink()  # accepted, not durable; its id will be given again
+            self.kills["controller"] += 1
+            return []
+        if not job["array"] and not self.starts_planners:
+            return []
+        busy = self.processes or self.n_starting or not self.starts_watches or self._others_can_start(job)
+        if "-watch-" in job["name"] and busy:
+            return []  # hours pass only where nothing else happens
+        after = (self.root / "jobs" / f"{i}.json" for i in job["after"] if i != path.stem)
+        if not job["array"] and any(other.exists() for other in after):
+            return []
+        found = []
+        while job["pending"] and len(self.processes) + self.n_starting < self.slots:
+            element = job["pending"].pop(0)
+            if job["array"] and self.failing_starts:
+                self.failing_starts -= 1
+                job["held"].append(element)
+                continue
+            job["running"].append(element)
+            self.n_starting += 1
+            found.append((path.stem, job, element))
+        save(self.root, path.stem, job)
+        return found
 
     def drain(self, limit_s: float = 900.0) -> None:
         deadline = time.monotonic() + limit_s
@@ -239,21 +272,14 @@ class Cluster:
             if job["name"] != watch["name"]
         )
 
-    def _start(self, path: Path, job: dict, element: int) -> None:
-        if job["array"] and self.failing_starts:
-            self.failing_starts -= 1
-            job["held"].append(element)
-            self._save(path, job)
-            return
-        job["running"].append(element)
+    def _start(self, number: str, job: dict, element: int) -> None:
         restarts = job["restarts"].get(str(element), 0)
-        self._save(path, job)
         token = job["name"]
         if job["array"]:
             words = dict(re.findall(r"--(\w+) (\S+)", job["command"]))
             env = {
                 "SLURM_ARRAY_TASK_ID": str(element),
-                "SLURM_ARRAY_JOB_ID": path.stem,
+                "SLURM_ARRAY_JOB_ID": number,
                 "SLURM_RESTART_COUNT": str(restarts),
             }
             arguments = (words["step"], int(words["round"]), int(words["first"]), int(words["chunks"]), token)
@@ -262,33 +288,26 @@ class Cluster:
         else:
             pid = self.fork(lambda: resume(self.run, self.slurm, token=token) and 0)
         kind = "worker" if job["array"] else "planner"
-        self.processes.append(Process(pid, path.stem, element, kind, self._fate(kind), restarts + 1))
+        self.processes.append(Process(pid, number, element, kind, self._fate(kind), restarts + 1))
 
     def _ended(self, process: Process, status: int) -> None:
-        path = self.root / "jobs" / f"{process.job}.json"
-        if not path.exists():
-            return
-        job = json.loads(path.read_text())
-        with contextlib.suppress(ValueError):
-            job["running"].remove(process.element)
-        asked = self.root / f"requeue-{process.job}_{process.element}"
-        by_node = os.WIFSIGNALED(status) and self.rng.random() < 0.7  # a node died: Slurm requeues
-        again = asked.exists() or (process.kind == "worker" and by_node)
-        again = again or (process.kind == "planner" and status != 0 and process.tries < 3)
-        asked.unlink(missing_ok=True)
-        if again:
-            job["pending"].append(process.element)
-            key = str(process.element)
-            job["restarts"][key] = job["restarts"].get(key, 0) + 1
-        if job["pending"] or job["running"] or job["held"]:
-            self._save(path, job)
-        else:
-            path.unlink()
-
-    def _save(self, path: Path, job: dict) -> None:
-        temporary = self.root / ".save.tmp"
-        temporary.write_text(json.dumps(job))
-        temporary.replace(path)
+        with alone(self.root):
+            path = self.root / "jobs" / f"{process.job}.json"
+            if not path.exists():
+                return
+            job = json.loads(path.read_text())
+            with contextlib.suppress(ValueError):
+                job["running"].remove(process.element)
+            asked = self.root / f"requeue-{process.job}_{process.element}"
+            by_node = os.WIFSIGNALED(status) and self.rng.random() < 0.7  # a node died: Slurm requeues
+            again = asked.exists() or (process.kind == "worker" and by_node)
+            again = again or (process.kind == "planner" and status != 0 and process.tries < 3)
+            asked.unlink(missing_ok=True)
+            if again:
+                job["pending"].append(process.element)
+                key = str(process.element)
+                job["restarts"][key] = job["restarts"].get(key, 0) + 1
+            save(self.root, process.job, job)
 
     def _fate(self, kind: str) -> float | None:
         if self.rng.random() >= self.kill:

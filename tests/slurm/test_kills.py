@@ -62,8 +62,8 @@ def survive(tmp_path: Path, campaign: Campaign, expected: dict, kills: int, limi
 @pytest.mark.slow
 def test_random_kills(tmp_path: Path, reference: Reference) -> None:
     campaign = make_campaign(tmp_path / "in", 6)
-    kills = survive(tmp_path, campaign, reference(campaign), 40, 1800.0)
-    assert killed(kills) >= 40  # and more in tests/execution/test_resume.py
+    kills = survive(tmp_path, campaign, reference(campaign), 80, 1800.0)
+    assert killed(kills) >= 80  # and more in tests/execution/test_resume.py
     assert min(kills[kind] for kind in KINDS) > 0
 
 

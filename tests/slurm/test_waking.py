@@ -19,8 +19,10 @@ import pytest
 from conftest_slurm import make_campaign, outcomes, profile
 from simulated import HELD, Cluster, FolderSlurm
 from test_faults import Submitted
+from typer.testing import CliRunner
 
 from atomsim.campaign.file import Campaign
+from atomsim.cli import app
 from atomsim.errors import InputError
 from atomsim.execution.job import Engine
 from atomsim.slurm.actions import cancel
@@ -254,7 +256,9 @@ def test_another_account_may_look_and_do_nothing(monkeypatch: pytest.MonkeyPatch
         Path(name).chmod(0o755)
         here = Submitted(Path(name), structures=2, worker={"chunk_s": 100.0})
         here.work()
-        mine = as_user(["status", str(here.out)], 0)  # imports what another user may not read
+        for words in (["status", str(here.out)], ["status", "nowhere"], ["cancel", "nowhere"], ["retry"], ["resume"]):
+            CliRunner().invoke(app, words)  # imports here what another user may not read
+        mine = as_user(["status", str(here.out)], 0)
         before = {p: p.stat().st_mtime_ns for p in here.out.rglob("*")}
         code, text = as_user(["status", str(here.out)], 54321)
         assert (code, mine[0]) == (0, 0), text
