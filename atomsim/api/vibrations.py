@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from phonopy import Phonopy
 
+    from atomsim.vibrations.quasi_harmonic import QuasiHarmonic
     from atomsim.vibrations.spectrum import Bands, Dos, ImaginaryMode
     from atomsim.vibrations.stability import Lower
     from atomsim.vibrations.thermal import Thermal
@@ -32,6 +33,8 @@ PHONON_KEYS = (
     "imaginary_THz",
     "follow",
     "max_steps",
+    "volumes",
+    "expansion",
 )
 """Keywords of ``phonons`` that are keys of its step."""
 
@@ -68,6 +71,13 @@ class Phonons(Result):
         from atomsim.vibrations.record import thermal_from
 
         return thermal_from(self._values())
+
+    @cached_property
+    def quasi_harmonic(self) -> QuasiHarmonic | None:
+        """Volume, expansion, bulk modulus, C_P, G against temperature, with ``volumes=7``; None where not known."""
+        from atomsim.vibrations.record import quasi_harmonic_from
+
+        return quasi_harmonic_from(self._values())
 
     @property
     def imaginary(self) -> tuple[ImaginaryMode, ...]:
@@ -136,6 +146,8 @@ def phonons(
     imaginary_THz: float = 0.1,
     follow: bool = False,
     max_steps: int = 500,
+    volumes: int = 0,
+    expansion: float = 0.06,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -160,6 +172,8 @@ def phonons(
         imaginary_THz: imaginary frequencies up to this are noise.
         follow: relax along imaginary modes to the lower structure.
         max_steps: of such a relaxation.
+        volumes: volumes of the quasi-harmonic approximation, 6 or more; 0 for none.
+        expansion: the largest of them over the relaxed one, less one; the smallest is half as far below.
         settings: all of these at once; keywords take their place.
         seed: of the search for soft modes after such a relaxation.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.

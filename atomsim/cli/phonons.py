@@ -17,7 +17,7 @@ from atomsim.cli.steps import Hosts, Out, engine_of, print_run, relax_then, run_
 if TYPE_CHECKING:
     from atomsim.store.records import Record
 
-LONG = ("bands", "dos", "thermal", "forces", "lower")
+LONG = ("bands", "dos", "thermal", "forces", "lower", "quasi_harmonic")
 """Values that belong into files, not on a terminal."""
 
 
@@ -35,6 +35,9 @@ def phonons(
     follow: Annotated[
         bool, typer.Option("--follow", help="Relax along imaginary modes to the lower structure.")
     ] = False,
+    volumes: Annotated[
+        int, typer.Option(help="Volumes of the quasi-harmonic approximation, 6 or more: thermal expansion, B, C_P.")
+    ] = 0,
     relax_first: Annotated[
         bool, typer.Option("--relax/--no-relax", help="Relax atoms and cell to 0.005 eV/Å first.")
     ] = True,
@@ -56,6 +59,7 @@ def phonons(
     Examples:
       atomsim phonons LiCoO2 mycrystal.cif
       atomsim phonons cubic.cif --follow
+      atomsim phonons Li2O --volumes 7
     """  # noqa: D301 - click's mark for lines that must not be joined
     keys = {
         "supercell_min_A": supercell_min,
@@ -63,6 +67,7 @@ def phonons(
         "displacement_A": displacement,
         "t_max_K": t_max,
         "follow": follow,
+        "volumes": volumes,
     }
     lines = relax_then("phonons", structures, keys, relax_first=relax_first, fmax_eV_per_A=0.005)
     engine = engine_of(potential, device, processes, loader, trust=trust_file)
@@ -90,7 +95,29 @@ def _print_table(records: list[Record]) -> None:
         else:
             rows.append((r.label, r.status, *["–"] * 5))
     show.print_table(columns, rows)
+    _print_heated(records)
     for r in records:
         for line in (r.message, *r.values.get("flags", ())):
             if line:
                 sys.stdout.write(f"{r.label}: {line}\n")
+
+
+def _print_heated(records: list[Record]) -> None:
+    """Print quasi-harmonic values at room temperature, of those that have any."""
+    from atomsim.units import KB, ROOM_K
+    from atomsim.vibrations.record import quasi_harmonic_from
+
+    known = {r.label: quasi_harmonic_from(r.values) for r in records if r.good}
+    rows = [
+        (
+            label, f"{v['volume_A3_per_atom']:.3f} ± {v['volume_error_A3_per_atom']:.3f}",
+            f"{1e6 * v['thermal_expansion_per_K']:.1f} ± {1e6 * v['thermal_expansion_error_per_K']:.1f}",
+            f"{v['bulk_modulus_GPa']:.1f} ± {v['bulk_modulus_error_GPa']:.1f}",
+            f"{v['heat_capacity_eV_per_K_per_atom'] / KB:.3f}",
+        )
+        for label, found in known.items()
+        if found is not None
+        for v in [found.at(ROOM_K)]
+    ]  # fmt: skip
+    if rows:
+        show.print_table(("at 300 K", "V, Å³/atom", "(dV/dT)/V, 1e-6/K", "B, GPa", "C_P, kB/atom"), rows)

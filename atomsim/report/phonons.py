@@ -11,7 +11,14 @@ from atomsim.report.parts import Part
 from atomsim.report.style import BLUE, along
 from atomsim.store.records import Record
 from atomsim.units import KB
-from atomsim.vibrations.record import bands_from, dos_from, imaginary_from, lower_from, thermal_from
+from atomsim.vibrations.record import (
+    bands_from,
+    dos_from,
+    imaginary_from,
+    lower_from,
+    quasi_harmonic_from,
+    thermal_from,
+)
 
 SHOWN = 6
 """Crystals whose bands and densities are drawn."""
@@ -30,6 +37,7 @@ def phonon_part(step: str, records: Sequence[Record]) -> Part:
         blocks += [_bands(record), _dos(record)]
     if good:
         blocks += [_thermal_chart(good), _thermal_table(good)]
+    blocks += _heated_blocks(good)
     blocks += [t for t in (_mode_table(good), _lower_table(good)) if t.rows]
     return Part(tuple(_headlines(good)), tuple(_notices(step, good)), (Section(step, "Phonons", blocks, LEAD),))
 
@@ -162,3 +170,33 @@ def _lower_table(records: Sequence[Record]) -> Table:
         for e in lower_from(r.values)
     ]
     return Table("lower", "Where imaginary modes lead", columns, rows, "Relaxed along the mode, atoms and cell.")
+
+
+def _heated_blocks(records: Sequence[Record]) -> list[Block]:
+    """Quasi-harmonic values against temperature, drawn and as an export; nothing where no record has any."""
+    known = {r.label: found for r in records if (found := quasi_harmonic_from(r.values)) is not None}
+    if not known:
+        return []
+    panels: list[Panel] = []
+    rows: list[list[Cell]] = []
+    quantities = (
+        ("volume_A3_per_atom", "V (Å³/atom)", 1.0),
+        ("thermal_expansion_per_K", "(dV/dT)/V (1e-6/K)", 1e6),
+        ("bulk_modulus_GPa", "B (GPa)", 1.0),
+        ("heat_capacity_eV_per_K_per_atom", "C_P (kB/atom)", 1 / KB),
+    )
+    for key, label, scale in quantities:
+        series = [
+            Series(name, f.temperature_K.tolist(), (scale * getattr(f, key)).tolist(), "line", color)
+            for (name, f), color in zip(known.items(), along(len(known)), strict=True)
+        ]
+        panels.append(Panel(label, series))
+    errors = ("volume_error_A3_per_atom", "thermal_expansion_error_per_K", "bulk_modulus_error_GPa")
+    names = ("temperature_K", *(key for key, _, _ in quantities), "gibbs_eV_per_atom", *errors)
+    for name, found in known.items():
+        rows += [[name, *map(float, row)] for row in np.stack([getattr(found, key) for key in names], 1)]
+    columns = [Column("crystal"), *(Column(name) for name in names)]
+    return [
+        Chart("quasi-harmonic", "With the volume free (quasi-harmonic)", "T (K)", panels, height=760, wide=True),
+        Table("quasi-harmonic", "With the volume free (quasi-harmonic)", columns, rows, shown=False),
+    ]

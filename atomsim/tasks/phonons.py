@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.store.records import Record, Task, count_statuses, record_of, total_calls
-from atomsim.tasks.base import Context, Inputs, StepSettings, Structures, make_task, origins
+from atomsim.tasks.base import Context, Inputs, Later, StepSettings, Structures, make_task, origins
 
 if TYPE_CHECKING:
     from atomsim.models.interface import EnergyModel
@@ -48,12 +48,26 @@ class Settings(StepSettings):
     imaginary_THz: float = Field(default=0.1, ge=0, description="imaginary frequencies up to this are noise, THz")
     follow: bool = Field(default=False, description="relax along imaginary modes to the lower structure")
     max_steps: int = Field(default=500, ge=1, description="of such a relaxation")
+    volumes: Annotated[int, Later()] = Field(
+        default=0, ge=0, description="volumes of the quasi-harmonic approximation, 6 or more; 0: none"
+    )
+    expansion: Annotated[float, Later()] = Field(
+        default=0.06, ge=0.01, le=0.3,
+        description="the largest of these volumes over the relaxed one, less one; the smallest is half as far below",
+    )  # fmt: skip
+
+    @field_validator("volumes")
+    @classmethod
+    def _enough(cls, value: int) -> int:
+        if 0 < value < 6:
+            raise ValueError(f"found {value}, wanted 0 for none, or 6 or more")
+        return value
 
 
 def cost(task: Task, settings: Settings) -> float:
     """Grow with the supercell and the displacements, some two for each atom of the cell."""
     atoms = len(task.structure["numbers"]) if task.structure else 1
-    return 0.1 * atoms * max(atoms, settings.max_atoms // 2)
+    return 0.1 * atoms * max(atoms, settings.max_atoms // 2) * (1 + settings.volumes)
 
 
 def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:

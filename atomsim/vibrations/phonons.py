@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from atomsim.structures.supercells import image_distance
 from atomsim.types import FloatArray, IntArray
 from atomsim.units import GPA
 from atomsim.vibrations.cells import exact_crystal, phonon_supercell, primitive_cell
+from atomsim.vibrations.quasi_harmonic import Heated, quasi_harmonic
 from atomsim.vibrations.settings import PhononSettings
 from atomsim.vibrations.spectrum import Bands, Dos, ImaginaryMode, Mesh, bands_of, dos_of, mesh_of
 from atomsim.vibrations.stability import Lower, follow, imaginary_modes
@@ -74,6 +76,8 @@ class Phonons:
     lower: tuple[Lower, ...] = ()
     """Ends of the relaxations along them, where asked for."""
     flags: tuple[str, ...] = ()
+    heated: Heated | None = None
+    """Quasi-harmonic values, where asked for."""
 
     @property
     def stable(self) -> bool:
@@ -83,7 +87,8 @@ class Phonons:
     @property
     def force_calls(self) -> int:
         """Evaluations, those of relaxations along modes included."""
-        return self.constants.force_calls + sum(end.force_calls for end in self.lower)
+        heated = 0 if self.heated is None else self.heated.force_calls
+        return self.constants.force_calls + sum(end.force_calls for end in self.lower) + heated
 
 
 def force_constants(
@@ -108,6 +113,24 @@ def force_constants(
     crystal, group = exact_crystal(atoms, how.symprec_A)
     primitive = primitive_cell(crystal, how.symprec_A, how.primitive_matrix)
     matrix = phonon_supercell(primitive, how.supercell_min_A, how.max_atoms)
+    return constants_at(primitive, matrix, potential, how, capacity), group
+
+
+def constants_at(
+    primitive: Atoms, matrix: IntArray, potential: EnergyModel, how: PhononSettings, capacity: Capacity | None = None
+) -> ForceConstants:
+    """Compute the forces on all symmetry-distinct displacements of a supercell of an exactly symmetric primitive cell.
+
+    Args:
+        primitive: primitive cell.
+        matrix: supercell vectors as rows in units of the primitive ones, (3, 3).
+        potential: the potential.
+        how: displacement, tolerance of the symmetry, and the largest force.
+        capacity: supercells at once.
+
+    Raises:
+        InputError: if a force on the primitive cell is larger.
+    """
     phonon = displacements(primitive, matrix, how.displacement_A, how.symprec_A)
     perfect = Atoms(phonon.supercell.numbers, phonon.supercell.positions, cell=phonon.supercell.cell, pbc=True)
     ((_, at_rest),) = evaluate_all([primitive], potential, capacity)
@@ -122,7 +145,7 @@ def force_constants(
     return ForceConstants(
         primitive, matrix, found[1:] - found[0], how.displacement_A, how.symprec_A, float(at_rest.energy[0]), pressure,
         fmax, len(found) + 1,
-    ), group  # fmt: skip
+    )  # fmt: skip
 
 
 def _forces(systems: list[Atoms], potential: EnergyModel, capacity: Capacity | None) -> FloatArray:
@@ -153,14 +176,22 @@ def phonons(
     how = settings or PhononSettings()
     constants, group = force_constants(atoms, potential, how, capacity=capacity)
     found = analysed(constants, group, how, cells=len(atoms) // len(constants.primitive))
-    if not how.follow:
-        return found
-    exact = [m for m in found.imaginary if m.exact]
-    ends = tuple(follow(m, constants.phonopy, constants.primitive, constants.energy_eV, potential, how) for m in exact)
-    return Phonons(
-        constants, group, found.bands, found.dos, found.thermal, found.mesh, found.imaginary, ends,
-        (*found.flags, *_of_ends(ends)),
-    )  # fmt: skip
+    if how.follow:
+        exact = [m for m in found.imaginary if m.exact]
+        ends = [follow(m, constants.phonopy, constants.primitive, constants.energy_eV, potential, how) for m in exact]
+        found = replace(found, lower=tuple(ends), flags=(*found.flags, *_of_ends(ends)))
+    if how.volumes:
+        found = _heated(found, potential, how, capacity)
+    return found
+
+
+def _heated(found: Phonons, potential: EnergyModel, how: PhononSettings, capacity: Capacity | None) -> Phonons:
+    """Add the quasi-harmonic values of a crystal that is a minimum."""
+    if not found.stable:
+        flag = "no quasi-harmonic values of a crystal with imaginary modes: follow them to the lower structure first"
+        return replace(found, flags=(*found.flags, flag))
+    heated = quasi_harmonic(found.constants, found.mesh.numbers, potential, how, capacity)
+    return replace(found, heated=heated, flags=(*found.flags, *heated.flags))
 
 
 def analysed(constants: ForceConstants, group: str, how: PhononSettings, cells: int = 1) -> Phonons:
@@ -198,7 +229,7 @@ def _flags(
     return found
 
 
-def _of_ends(ends: tuple[Lower, ...]) -> list[str]:
+def _of_ends(ends: Sequence[Lower]) -> list[str]:
     lower = [end for end in ends if end.lower]
     if not lower:
         return ["no lower structure was found along the imaginary modes"] if ends else []

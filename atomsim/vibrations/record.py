@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from atomsim.structures.supercells import image_distance
 from atomsim.types import FloatArray
 from atomsim.units import ROOM_K
 from atomsim.vibrations.phonons import ForceConstants, Phonons
+from atomsim.vibrations.quasi_harmonic import Heated, QuasiHarmonic
 from atomsim.vibrations.spectrum import Bands, Dos, ImaginaryMode
 from atomsim.vibrations.stability import Lower
 from atomsim.vibrations.thermal import Thermal
@@ -61,6 +62,7 @@ def to_values(found: Phonons) -> dict[str, Any]:
             "heat_capacity_eV_per_K_per_atom": _list(heat.heat_capacity_eV_per_K_per_atom, 12),
             "left_out": heat.left_out,
         },
+        **_of_heated(found.heated),
         "forces": {
             "displacement_A": constants.displacement_A, "symprec_A": constants.symprec_A,
             "eV_per_A": _list(constants.forces, 8),
@@ -98,6 +100,12 @@ def thermal_from(values: Mapping[str, Any]) -> Thermal:
     return Thermal(**arrays, left_out=float(kept["left_out"]))
 
 
+def quasi_harmonic_from(values: Mapping[str, Any]) -> QuasiHarmonic | None:
+    """Return the quasi-harmonic values that a record keeps, None where there are none."""
+    kept = values.get("quasi_harmonic")
+    return None if kept is None else QuasiHarmonic(**{key: np.array(kept[key]) for key in kept})
+
+
 def imaginary_from(values: Mapping[str, Any]) -> tuple[ImaginaryMode, ...]:
     """Return the imaginary modes that a record keeps."""
     return tuple(_mode(kept) for kept in values["imaginary"])
@@ -113,6 +121,14 @@ def lower_from(values: Mapping[str, Any]) -> tuple[Lower, ...]:
         )
         for kept in values["lower"]
     )  # fmt: skip
+
+
+def _of_heated(heated: Heated | None) -> dict[str, Any]:
+    """All arrays, seven significant digits of each number; nothing where there are none."""
+    found = None if heated is None else heated.found
+    if found is None:
+        return {}
+    return {"quasi_harmonic": {f.name: [float(f"{v:.7g}") for v in getattr(found, f.name)] for f in fields(found)}}
 
 
 def _of_lower(end: Lower) -> dict[str, Any]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from atomsim.errors import check_flag, check_number, check_whole
+from atomsim.errors import InputError, check_flag, check_number, check_whole
+
+FEWEST_VOLUMES = 6
+"""Volumes below which no equation of state is fitted: four parameters, and one volume left out for the errors."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class PhononSettings:
     """Relax along imaginary modes to the lower structure."""
     max_steps: int = 500
     """Largest number of steps of a relaxation along an imaginary mode."""
+    volumes: int = 0
+    """Volumes of the quasi-harmonic approximation, 6 or more; 0 for none."""
+    expansion: float = 0.06
+    """The largest of them over the relaxed one, less one; the smallest is half as far below."""
     seed: int = 0
     """Seed of the search for soft modes at the end of such a relaxation."""
 
@@ -51,3 +58,7 @@ class PhononSettings:
         check_number("imaginary_THz", self.imaginary_THz, "a frequency in THz, 0 or more", low=0.0)
         check_flag("follow", self.follow)
         check_whole("max_steps", self.max_steps, "a whole number, 1 or more", low=1)
+        check_whole("volumes", self.volumes, "0, or a whole number of 6 or more", low=0)
+        if 0 < self.volumes < FEWEST_VOLUMES:
+            raise InputError(f"volumes: found {self.volumes}, wanted 0 for none, or {FEWEST_VOLUMES} or more")
+        check_number("expansion", self.expansion, "a part of the volume from 0.01 to 0.3", low=0.01, high=0.3)
