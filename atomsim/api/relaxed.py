@@ -54,6 +54,14 @@ class Evaluation(Result):
         """Largest force on an atom that constraints leave free."""
         return self.value("fmax_eV_per_A")
 
+    @property
+    def unfamiliarity(self) -> float | None:
+        """Distance from the potential's training: above 1, expect more than twice the errors of its card.
+
+        None where the potential does not know what it learned from.
+        """
+        return self.record.values.get("unfamiliarity")
+
     def _array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         arrays = self.record.structure["arrays"] if self.record.structure else {}
         return np.asarray(arrays[name]) if name in arrays else np.full(shape, NAN)

@@ -215,5 +215,5 @@ def _print_checks(found: list[Relaxation]) -> None:
     if rows:
         show.print_table(("structure", "judged by", "eV/atom", "fmax there, eV/Å"), rows)
     for relaxation in found:
-        for flag in relaxation.check_flags:
+        for flag in relaxation.flags:
             sys.stdout.write(f"{relaxation.label}: {flag}\n")

@@ -12,6 +12,7 @@ from atomsim.models.interface import Potential
 from atomsim.registry.cards import (
     Citation,
     Distilled,
+    Familiar,
     PotentialCard,
     Weights,
     card_names,
@@ -32,6 +33,7 @@ def card_of(
     errors: Mapping[str, float],
     frames: int,
     left_out: int = 0,
+    familiar: Familiar | None = None,
 ) -> str:
     """Return the card of a student as TOML that ``atomsim.registry.cards.read_card`` reads back.
 
@@ -59,7 +61,8 @@ def card_of(
         weights=Weights(origin="file", file=weights.name, sha256=sha256_of(weights), size_bytes=weights.stat().st_size),
         energies=parent.energies if parent else f"those of {teacher.name}",
         limits=(
-            f"For {'–'.join(recipe.symbols)} in structures like those it learned from; elsewhere wrong without a sign.",
+            f"For {'–'.join(recipe.symbols)} in structures like those it learned from; elsewhere wrong"
+            + (", which is flagged as often as 'familiar' says." if familiar else " without a sign."),
             where_it_ends(recipe, left_out),
             "Trained again after an interruption it is another student: equality to the last bit is not promised.",
             f"Every limit of {teacher.name} is its own too, and its errors come on top ('errors').",
@@ -76,6 +79,7 @@ def card_of(
             network=network,
             command=f"atomsim distill workflows/{recipe.path.name}",
         ),
+        familiar=familiar,
         errors={key: float(f"{value:.{DIGITS}g}") for key, value in errors.items() if value == value},
     )
     return card_text(card)

@@ -8,6 +8,8 @@ OUT/
   training/ committee-*/   mace-torch's own folders
   NAME.safetensors         the student
   errors.json              its errors, part by part
+  strange.extxyz           labelled frames unlike those it learned from
+  NAME.familiar.safetensors  summary of what it learned from, by which unlike structures are flagged
   NAME.toml                its card
 
 Frames, and so labels, are equal however often it was killed. The student is not, to the last bit: mace-torch keeps
@@ -32,6 +34,7 @@ from ase import Atoms
 from atomsim.batching.labels import label
 from atomsim.distill.active import candidates, select_by_disagreement, select_by_error
 from atomsim.distill.card import card_of
+from atomsim.distill.familiarity import familiar_of, learned_from
 from atomsim.distill.labelling import largest_force, read_frames, write_frames
 from atomsim.distill.recipe import Recipe
 from atomsim.distill.sampling import all_frames_of, frame_sources, seed_of, within
@@ -86,9 +89,10 @@ def _examined(recipe: Recipe, teacher: Potential, weights: Path, out: Path, say:
     student = read_student(weights, teacher)
     errors = examine(recipe, teacher, student, held_out(recipe, out), out / "examination", say)
     write_atomically(out / "errors.json", json.dumps(errors, indent=1) + "\n")
-    frames = sum(len(read_frames(p)) for p in sorted((out / "labels").glob("*.extxyz")) if not p.stem.endswith("-test"))
+    frames = learned_from(out)
+    familiar = familiar_of(recipe, teacher, student, frames, out, errors, say)
     card = out / f"{recipe.header.name}.toml"
-    write_atomically(card, card_of(recipe, teacher, student, weights, errors, frames, left_out(out)))
+    write_atomically(card, card_of(recipe, teacher, student, weights, errors, len(frames), left_out(out), familiar))
     say(f"{card}: copy it and {weights.name} to a folder of ATOMSIM_POTENTIALS to use {recipe.header.name} by name")
     return Distilled(weights, card, errors)
 

@@ -12,7 +12,7 @@ import io
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ase.calculators.calculator import BaseCalculator, Calculator
@@ -21,6 +21,9 @@ from atomsim.errors import InputError, nearest, note_once
 from atomsim.models.interface import EnergyModel, Potential
 from atomsim.registry.cards import MODEL_FILES, PotentialCard, card_names, list_cards, load_card
 from atomsim.registry.plugins import families, family_loader
+
+if TYPE_CHECKING:
+    from atomsim.models.mace.potential import MacePotential
 
 STUDENT = ".safetensors"
 """Suffix of weights that were distilled here."""
@@ -202,7 +205,13 @@ def _from_weights(
     card: PotentialCard, data: bytes, device: torch.device, dtype: torch.dtype, head: str | None
 ) -> Potential:
     if card.weights.file.endswith(STUDENT):
-        return _student(data, card.name, card.weights.sha256, device, dtype, card.numbers)
+        student = _student(data, card.name, card.weights.sha256, device, dtype, card.numbers)
+        summary = card.familiar_bytes()
+        if summary is not None:
+            from atomsim.models.familiarity import from_safetensors
+
+            student.familiarity = from_safetensors(summary, card.name)
+        return student
     if card.family == "mace":
         return _mace(data, card.name, card.weights.sha256, device, dtype, head or card.head or None, card.numbers)
     if card.family == "sevennet":
@@ -255,7 +264,7 @@ def _student(
     device: torch.device,
     dtype: torch.dtype | None,
     elements: frozenset[int] | None = None,
-) -> Potential:
+) -> MacePotential:
     from atomsim.models.mace.potential import MacePotential
     from atomsim.models.mace.safetensors import from_safetensors
 

@@ -11,88 +11,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ase.data import atomic_numbers
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
 
 from atomsim import catalog
 from atomsim.errors import InputError, nearest
+from atomsim.registry.card_parts import Citation, Distilled, Familiar, Strict, Weights
 from atomsim.registry.plugins import OWN, families
 
 ALL_ELEMENTS = frozenset(range(1, 119))
 """Atomic numbers of everything with a chemical symbol."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Citation(_Strict):
-    """The paper to cite when a result rests on this potential."""
-
-    text: str
-    doi: str = ""
-
-
-class Weights(_Strict):
-    """Where the weights come from, and the one set of bytes that is accepted."""
-
-    origin: Literal["package", "file", "url", "none"]
-    """``package``: a file inside an installed Python package; ``file``: beside the card, or given
-    by path; ``url``: to be fetched once; ``none``: an analytic form, its numbers are the card's
-    ``parameters``."""
-    package: str = ""
-    """Python package that holds the file."""
-    file: str = ""
-    """Path inside the package or relative to the card; for ``url`` its name once it is here."""
-    url: str = ""
-    """Where the authors publish the file."""
-    sha256: str = ""
-    """SHA-256 of the file, 64 hexadecimal digits. Empty for ``url`` only, where the authors publish
-    none: it is then recorded when the file is fetched first, with the user's consent."""
-    size_bytes: int = 0
-    """Size of the file; 0 if not known."""
-
-    @model_validator(mode="after")
-    def _complete(self) -> Weights:
-        if self.origin == "none":
-            return self
-        wanted = {"package": ("package", "file", "sha256"), "file": ("file", "sha256"), "url": ("url", "file")}
-        missing = [key for key in wanted[self.origin] if not getattr(self, key)]
-        if missing:
-            raise ValueError(f"origin {self.origin!r} needs {', '.join(missing)}")
-        if ".." in Path(self.file).parts or Path(self.file).is_absolute():
-            raise ValueError("wanted a file inside the card's folder")
-        if self.origin == "url" and (Path(self.file).name != self.file or not self.url.startswith("https://")):
-            raise ValueError("origin 'url' wants an https:// address and a file name without folders")
-        return self
-
-    @field_validator("sha256")
-    @classmethod
-    def _digest(cls, value: str) -> str:
-        if value and (len(value) != 64 or set(value) - set("0123456789abcdef")):
-            raise ValueError("wanted 64 lower-case hexadecimal digits")
-        return value
-
-
-class Distilled(_Strict):
-    """Origin of a potential that was learned from another one."""
-
-    teacher: str
-    """Name of the potential that labelled all frames."""
-    teacher_sha256: str
-    """SHA-256 of the teacher's weights."""
-    recipe: str
-    """File that ``atomsim distill`` made it from."""
-    recipe_sha256: str
-    frames: int
-    """Frames that it learned from."""
-    epochs: int
-    network: str
-    """Architecture in one line."""
-    command: str
-    """Command that makes it again, and measures its errors."""
-
-
-class PotentialCard(_Strict):
+class PotentialCard(Strict):
     """Contents of ``potentials/NAME.toml``."""
 
     name: str
@@ -118,14 +48,16 @@ class PotentialCard(_Strict):
     """Reference and correction policy of the training energies, in plain words."""
     limits: tuple[str, ...]
     """Known limits, in plain words."""
-    parameters: dict[str, float] = {}
+    parameters: dict[str, float] = Field(default_factory=dict)
     """Numbers of an analytic form; units in the keys."""
     head: str = ""
     """Head of a multi-head model that ``functional`` and ``energies`` speak of."""
     distilled: Distilled | None = None
     """For a student: its teacher and recipe."""
-    errors: dict[str, float] = {}
+    errors: dict[str, float] = Field(default_factory=dict)
     """For a student: errors against its teacher as its recipe measures them, units in the keys."""
+    familiar: Familiar | None = None
+    """For a student: which structures are like those it learned from."""
     _path: Path | None = PrivateAttr(default=None)
     _others: tuple[Path, ...] = PrivateAttr(default=())
 
@@ -181,6 +113,20 @@ class PotentialCard(_Strict):
         if spec is None or not spec.submodule_search_locations:
             return None
         return Path(spec.submodule_search_locations[0]) / self.weights.file
+
+    def familiar_bytes(self) -> bytes | None:
+        """The summary of what it learned from; None where there is none, or not beside the weights.
+
+        Raises:
+            InputError: if it is not the one that the card pins.
+        """
+        place = self.weights_path
+        if self.familiar is None or place is None or not (path := place.parent / self.familiar.file).is_file():
+            return None
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != self.familiar.sha256:
+            raise InputError(f"{path} is not the file that the card {self.name} pins; copy it again, or remove it")
+        return data
 
     @property
     def state(self) -> Literal["analytic", "verified", "missing", "changed", "unpinned"]:
@@ -285,7 +231,12 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _keys(section: list[Any]) -> list[str]:
-    models: dict[Any, type[BaseModel]] = {"citation": Citation, "weights": Weights, "distilled": Distilled}
+    models: dict[Any, type[BaseModel]] = {
+        "citation": Citation,
+        "weights": Weights,
+        "distilled": Distilled,
+        "familiar": Familiar,
+    }
     return list((models.get(section[0], PotentialCard) if section else PotentialCard).model_fields)
 
 

@@ -20,10 +20,7 @@ from atomsim import catalog
 from atomsim.errors import InputError, nearest
 from atomsim.registry.card_file import (
     ALL_ELEMENTS,
-    Citation,
-    Distilled,
     PotentialCard,
-    Weights,
     card_text,
     own_store,
     parse_toml,
@@ -31,12 +28,14 @@ from atomsim.registry.card_file import (
     sha256_of,
     stores,
 )
+from atomsim.registry.card_parts import Citation, Distilled, Familiar, Weights
 from atomsim.registry.plugins import card_folders_of_packages
 
 __all__ = [
     "ALL_ELEMENTS",
     "Citation",
     "Distilled",
+    "Familiar",
     "PotentialCard",
     "Weights",
     "card_folders",

@@ -253,6 +253,13 @@ def _geometry_notices(step: str, good: Sequence[Record]) -> list[Notice]:
         found.append(Notice("warning", f"{step}: suspicious geometry", text, close))
     if pressed:
         found.append(Notice("warning", f"{step}: pressure left", "The cell is not relaxed to its target.", pressed))
+    unlike = [f"{r.label}: {r.values['unfamiliarity']:.1f}" for r in good if r.values.get("unfamiliarity", 0) > 1]
+    if unlike:
+        text = (
+            "Unlike what this potential learned from: mean distance of the atoms from its training over the distance "
+            "up to which its errors hold. Expect more than twice these; check them with its teacher."
+        )
+        found.append(Notice("warning", f"{step}: unfamiliar structures", text, unlike))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from pydantic import Field
 from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.store.records import Record, Task, count_statuses, record_of, total_calls
 from atomsim.tasks.base import Context, Inputs, StepSettings, Structures, make_task, origins
+from atomsim.tasks.familiarity import familiarity_values
 from atomsim.units import GPA
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def run(
             if n in faults:
                 yield record_of(task, faults[n].status, faults[n].message, values={"force_calls": 1})
             else:
-                yield _record(task, systems[first + n], evaluation, batch, n)
+                more = familiarity_values(systems[first + n], potential)
+                yield _record(task, systems[first + n], evaluation, batch, n, more)
         first += batch.n_systems
 
 
@@ -81,7 +83,7 @@ def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
     return {"statuses": count_statuses(records), "force_calls": total_calls(records)}
 
 
-def _record(task: Task, atoms: Atoms, evaluation: Evaluation, batch: Batch, n: int) -> Record:
+def _record(task: Task, atoms: Atoms, evaluation: Evaluation, batch: Batch, n: int, more: Mapping[str, Any]) -> Record:
     mine = (batch.system == n).nonzero().flatten()
     forces = evaluation.forces[mine].cpu().numpy()
     stress = evaluation.stress[n].cpu().numpy() / GPA
@@ -100,5 +102,6 @@ def _record(task: Task, atoms: Atoms, evaluation: Evaluation, batch: Batch, n: i
         "volume_A3": float(atoms.cell.volume),
         "force_calls": 1,
         "n_atoms": len(atoms),
+        **more,
     }
     return record_of(task, "done", values=values, structure=atoms_to_json(atoms, arrays))

@@ -24,6 +24,7 @@ from atomsim.tasks.base import (
     make_task,
     origins,
 )
+from atomsim.tasks.familiarity import familiarity_values
 from atomsim.tasks.kind import cost_per_atom
 from atomsim.tasks.relax_checks import second_opinions
 from atomsim.units import GPA
@@ -136,7 +137,7 @@ def run(
     for n, relaxation in iter_relax(systems, potential, how, hessians={n: k.hessian for n, k in known.items()}):
         again = how if settings.check_relax else None
         opinions = second_opinions(relaxation, settings.check_with, again, potential, context)
-        yield _record(tasks[n], relaxation, known.get(n), opinions)
+        yield _record(tasks[n], relaxation, known.get(n), opinions | familiarity_values(relaxation.atoms, potential))
 
 
 def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:

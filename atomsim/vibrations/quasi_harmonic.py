@@ -126,7 +126,7 @@ def quasi_harmonic(
     if found.temperature_K[-1] < how.t_max_K - 0.5 * how.t_step_K:
         flags.append(
             f"quasi-harmonic values end at {found.temperature_K[-1]:.0f} K: beyond, the crystal is larger than the "
-            "largest volume; raise expansion, or the crystal is not harmonic there"
+            "largest volume, or the fit fails; raise expansion"
         )
     doubt = found.bulk_modulus_error_GPa > DOUBTFUL * found.bulk_modulus_GPa
     if doubt.any():
@@ -215,7 +215,7 @@ def _fit(kept: Sequence[ForceConstants], mesh: Sequence[int], how: PhononSetting
         found = run_qha([c.phonopy for c in kept], temperatures, [c.energy_eV for c in kept], mesh=list(mesh))
     wanted = found.temperatures <= how.t_max_K + 1e-6
     gaps = np.flatnonzero(np.abs(found.temperatures - temperatures[: len(found.temperatures)]) > 1e-6)
-    count = int(wanted.sum()) if not len(gaps) else min(int(wanted.sum()), int(gaps[0]))
+    count = int(wanted.sum()) if not len(gaps) else min(int(wanted.sum()), max(0, int(gaps[0]) - 2))
     return {
         "temperature": found.temperatures[:count], "volume": found.equilibrium_volumes[:count],
         "expansion": found.thermal_expansion[:count], "bulk": found.bulk_moduli[:count],

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from atomsim.batching.labels import label
+from atomsim.distill.familiarity import learned_from
 from atomsim.distill.recipe import load_recipe
 from atomsim.distill.run import _own_model, _statistics, distill, held_out, left_out
 from atomsim.errors import InputError
+from atomsim.models.familiarity import unfamiliarity
 from atomsim.models.load import load_potential
 from atomsim.registry.cards import load_card
 
@@ -73,6 +75,7 @@ def recipe(tmp_path):
 @pytest.mark.slow
 def test_a_small_student_learns_goes_on_and_loads_by_its_card(recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("atomsim.distill.familiarity.STRANGE", 80)
     out = Path("out")  # as people type it
 
     def until(word):
@@ -108,6 +111,8 @@ def test_a_small_student_learns_goes_on_and_loads_by_its_card(recipe, tmp_path, 
     assert card.distilled.recipe_sha256 == recipe.sha256
     assert card.errors["crystal_frames"] == len(frames)
     by_name = load_potential("tiny", "cpu")
+    if card.familiar is not None:  # a limit can be had
+        assert unfamiliarity([learned_from(out)[0]], by_name)[0] < 1
     assert by_name.sha256 == card.weights.sha256
     own = label(frames, by_name)
     again = np.concatenate([f.get_forces().ravel() for f in own])

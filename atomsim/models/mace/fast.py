@@ -20,7 +20,8 @@ the atomic cluster expansion, Drautz, Phys. Rev. B 99, 014104 (2019).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,10 +46,23 @@ from atomsim.models.mace.weights import (
 )
 from atomsim.models.neighbors import Neighbors
 
-"""Features of atoms, one tensor (n_atoms, 2l + 1, channels) per irrep."""
-
 _PLAIN = {"RealAgnosticInteractionBlock", "RealAgnosticDensityInteractionBlock"}
 _RESIDUAL = {"RealAgnosticResidualInteractionBlock", "RealAgnosticDensityResidualInteractionBlock"}
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Values of a batch that all layers share."""
+
+    attributes: Tensor
+    """One-hot elements, atoms in the table's order, (n_atoms, n_elements)."""
+    ends: Tensor
+    """Places of the two atoms of each bond, (2, n_bonds)."""
+    length: Tensor
+    """Length of each bond, Å, (n_bonds, 1)."""
+    edge: Tensor
+    envelope: Tensor | None
+    harmonics: Tensor
 
 
 class FastMace:
@@ -93,31 +107,49 @@ class FastMace:
             vectors: from i to j, Å, (n_bonds, 3).
         """
         model, t = self.model, neighbor_table(batch, bonds)
-        layers = self._read(t.numbers)
-        dtype = model.r_max.dtype
-        x = vectors.to(dtype)
-        attributes = torch.nn.functional.one_hot(self._row(t)[t.kind], len(self.rows)).to(dtype)
-        ends = torch.stack([t.place[bonds.i], t.place[bonds.j]])
-        length = x.norm(dim=1, keepdim=True)
-        edge, envelope = model.radial_embedding(length, attributes, ends, model.atomic_numbers)
-        harmonics = self._harmonics(t, x)
+        inputs = self._inputs(t, bonds, vectors)
         heads = torch.full((batch.n_atoms,), self.head, dtype=torch.int64, device=batch.device)
-
-        energies = self._repulsion(length, attributes, ends)
-        features, readouts = [model.node_embedding(attributes)[:, None]], list(model.readouts)
-        for n, layer in enumerate(layers):
-            hidden = _radial(model.interactions[n].conv_tp_weights, edge, envelope)
-            density = self._density(n, t, edge, envelope)
-            edges = Edges(hidden, harmonics, density)
-            features = interact(layer, t, features, edges, self.path_message)
-            k = n if len(readouts) > 1 else n - len(layers) + 1
+        energies = self._repulsion(inputs.length, inputs.attributes, inputs.ends)
+        readouts, n_layers = list(model.readouts), len(model.interactions)
+        for n, features in enumerate(self._after_layers(t, inputs)):
+            k = n if len(readouts) > 1 else n - n_layers + 1
             if 0 <= k < len(readouts):
                 energies = energies + readouts[k](_flat(features), heads)[:, self.head]
         if hasattr(model, "scale_shift"):
             energies = model.scale_shift(energies, heads)
-        alone = model.atomic_energies_fn(attributes)[:, self.head]
+        alone = model.atomic_energies_fn(inputs.attributes)[:, self.head]
         result: Tensor = (alone.to(torch.float64) + energies.to(torch.float64)).index_select(0, t.place)
         return result
+
+    def atom_features(self, batch: Batch, bonds: Neighbors, vectors: Tensor) -> Tensor:
+        """Return what the readouts see of each atom that does not turn with it, (n_atoms, layers × channels).
+
+        Args:
+            batch: the systems.
+            bonds: pairs within the cutoff, each in one direction.
+            vectors: from i to j, Å, (n_bonds, 3).
+        """
+        t = neighbor_table(batch, bonds)
+        scalars = [features[0][:, 0] for features in self._after_layers(t, self._inputs(t, bonds, vectors))]
+        return torch.cat(scalars, dim=1).index_select(0, t.place)
+
+    def _inputs(self, t: Table, bonds: Neighbors, vectors: Tensor) -> _Inputs:
+        """Everything of a batch that all layers share."""
+        x = vectors.to(self.model.r_max.dtype)
+        attributes = torch.nn.functional.one_hot(self._row(t)[t.kind], len(self.rows)).to(x.dtype)
+        ends = torch.stack([t.place[bonds.i], t.place[bonds.j]])
+        length = x.norm(dim=1, keepdim=True)
+        edge, envelope = self.model.radial_embedding(length, attributes, ends, self.model.atomic_numbers)
+        return _Inputs(attributes, ends, length, edge, envelope, self._harmonics(t, x))
+
+    def _after_layers(self, t: Table, inputs: _Inputs) -> Iterator[Blocks]:
+        """Features of atoms after each layer."""
+        features = [self.model.node_embedding(inputs.attributes)[:, None]]
+        for n, layer in enumerate(self._read(t.numbers)):
+            hidden = _radial(self.model.interactions[n].conv_tp_weights, inputs.edge, inputs.envelope)
+            density = self._density(n, t, inputs.edge, inputs.envelope)
+            features = interact(layer, t, features, Edges(hidden, inputs.harmonics, density), self.path_message)
+            yield features
 
     def _row(self, t: Table) -> Tensor:
         return torch.tensor([self.rows[z] for z in t.numbers], device=t.kind.device)

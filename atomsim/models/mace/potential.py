@@ -25,10 +25,13 @@ import torch
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import AtomsimError, InputError, nearest
+from atomsim.models.chgnet.graph import one_direction
+from atomsim.models.familiarity import Familiarity
 from atomsim.models.interface import refuse_unknown_elements
+from atomsim.models.mace.fast import FastMace
 from atomsim.models.mace.kernels import AGREE, choose, evaluate_kernel, probe
 from atomsim.models.mace.prune import keep_elements
-from atomsim.models.neighbors import SkinList, neighbor_list
+from atomsim.models.neighbors import Neighbors, SkinList, neighbor_list
 
 SUPPORTED = ("MACE", "ScaleShiftMACE")
 """Classes of MACE models with an energy and nothing but geometry as input."""
@@ -96,6 +99,9 @@ class MacePotential:
         own = copy.deepcopy(model).to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
         self._use(own, kernel)
 
+    familiarity: Familiarity | None = None
+    """Summary of the training, where the card has one."""
+
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate energies, forces, stresses and atomic energies: in one pass on a GPU, piece by piece on a CPU.
 
@@ -109,6 +115,19 @@ class MacePotential:
         if self._skin is not None:
             return evaluate_kernel(self._kernel, batch, self._skin(batch))
         return evaluate_kernel(self._kernel, batch, neighbor_list(batch, self.cutoff), _pieces(batch.sizes))
+
+    def features(self, batch: Batch) -> torch.Tensor:
+        """Return what the readouts see of each atom that does not turn with it, (n_atoms, layers × channels).
+
+        Raises:
+            InputError: if the model is computed by its own forward, which does not show them.
+        """
+        if not isinstance(self._kernel, FastMace):
+            raise InputError(f"{self.name} runs on the kernel {self.kernel!r}, which shows no features of atoms")
+        bonds = one_direction(found := neighbor_list(batch, self.cutoff))
+        pairs = Neighbors(found.i[bonds], found.j[bonds], found.shift[bonds])
+        with torch.no_grad():
+            return self._kernel.atom_features(batch, pairs, pairs.vectors(batch))
 
     @cached_property
     def double(self) -> MacePotential:
