@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast
 
 import numpy as np
 from ase import Atoms
@@ -31,7 +31,6 @@ LEAST = 1e-3
 """Spread of a direction over that of the widest, below which it is noise."""
 
 
-@runtime_checkable
 class HasFeatures(Protocol):
     """A potential that shows its features of atoms."""
 
@@ -120,13 +119,10 @@ def unfamiliarity(systems: Sequence[Atoms], potential: object) -> list[float] | 
         systems: structures.
         potential: any; None is returned for one that does not know what it learned from.
     """
-    if not isinstance(potential, HasFeatures) or potential.familiarity is None:
+    known: Familiarity | None = getattr(potential, "familiarity", None)
+    if known is None:
         return None
-    found = []
-    for atoms in systems:
-        features = features_of(atoms, potential)
-        found.append(float(potential.familiarity.of_atoms(features, atoms.numbers).mean()))
-    return found
+    return [float(known.of_atoms(features_of(a, cast(HasFeatures, potential)), a.numbers).mean()) for a in systems]
 
 
 def features_of(atoms: Atoms, potential: HasFeatures) -> FloatArray:
