@@ -63,6 +63,20 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as error:
             sys.stderr.write(f"interrupted; {str(error) or 'run the same command again to continue'}\n")
             raise SystemExit(INTERRUPTED) from error
+        except ImportError as error:
+            if not _interrupted(error):
+                raise
+            sys.stderr.write("interrupted; run the same command again to continue\n")
+            raise SystemExit(INTERRUPTED) from error
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """True where Ctrl-C came while an extension module was imported, which makes another error of it."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 app = typer.Typer(

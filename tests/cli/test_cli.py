@@ -286,3 +286,17 @@ def test_examples_are_commands(line: str) -> None:
     while hasattr(command, "commands"):
         command, (name, *words) = command.commands[words[0]], words
     command.make_context(name, words)  # parses, and runs nothing
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_ctrl_c_while_a_library_is_imported_is_an_interrupt_and_another_failure_is_not(monkeypatch, own):
+    def stopped(*_, **__):
+        try:
+            raise KeyboardInterrupt if own else ValueError
+        except BaseException as error:
+            raise ImportError("initialization failed") from error
+
+    monkeypatch.setattr("atomsim.catalog.folder", stopped)
+    result = CliRunner().invoke(app, ["potentials", "list"])
+    assert (result.exit_code == 130) is own
+    assert ("run the same command again to continue" in result.output) is own

@@ -145,6 +145,6 @@ def test_interrupt_says_how_to_go_on(folder: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=600)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors.decode()
     assert "run the same command again" in errors.decode().splitlines()[-1]
     assert "Traceback" not in errors.decode()
