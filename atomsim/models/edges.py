@@ -52,6 +52,14 @@ def forces_and_stress(batch: Batch, pairs: Neighbors, vectors: Tensor, gradient:
     forces = torch.zeros_like(batch.positions).index_add_(0, pairs.i, gradient).index_add_(0, pairs.j, -gradient)
     outer = torch.einsum("ea,eb->eab", vectors, gradient)
     virial = torch.zeros_like(batch.cell).index_add_(0, batch.system[pairs.i], outer)
-    volume = batch.volume[:, None, None]
+    volume = volumes(batch)[:, None, None]
     symmetric = 0.5 * (virial + virial.mT)
     return forces, torch.where(volume > 0.0, symmetric / volume, torch.zeros_like(virial))
+
+
+def volumes(batch: Batch) -> Tensor:
+    """Volume of each cell, Å³, (n_systems,); on a device by operations that a CUDA graph can hold."""
+    if batch.device.type == "cpu":
+        return batch.volume
+    a, b, c = batch.cell.unbind(1)
+    return (torch.linalg.cross(a, b) * c).sum(dim=1).abs()

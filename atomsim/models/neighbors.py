@@ -185,8 +185,16 @@ class SkinList:
 
     def __call__(self, batch: Batch) -> Neighbors:
         """Return the pairs of ``batch`` within ``cutoff``."""
+        self.renew(batch)
+        return self.near(batch)
+
+    def renew(self, batch: Batch) -> bool:
+        """Search again if that is needed; return whether it was so."""
         stale = self.stale(batch)
-        self.update(batch, None if stale is None else stale.tolist())
+        return self.update(batch, None if stale is None else stale.tolist())
+
+    def near(self, batch: Batch) -> Neighbors:
+        """Return those of ``pairs`` that are within ``cutoff``."""
         assert self.pairs is not None
         near = torch.nonzero(self.pairs.vectors(batch).square().sum(dim=1) < self.cutoff**2).flatten()
         return Neighbors(*(t.index_select(0, near) for t in (self.pairs.i, self.pairs.j, self.pairs.shift)))

@@ -18,7 +18,7 @@ Deng et al., Nat. Mach. Intell. 5, 1031 (2023), doi:10.1038/s42256-023-00716-3.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -31,13 +31,20 @@ from atomsim.models.chgnet.gated import centred, gated_norm, gathered, rows, seg
 from atomsim.models.chgnet.graph import BondGraph, KeptGraph, bond_graph
 from atomsim.models.chgnet.kernels import reason
 from atomsim.models.chgnet.launches import Gathers, Launches
+from atomsim.models.edges import volumes
 from atomsim.models.interface import refuse_unknown_elements
 from atomsim.models.neighbors import neighbor_list
+from atomsim.models.replay import Replay, recorder
 
 Weights = dict[str, Tensor]
 
 ELEMENTS = frozenset(range(1, 95)) - {84, 85, 86, 87, 88}
 """The 89 elements of the MPtrj data set: up to Pu without Po, At, Rn, Fr and Ra."""
+
+
+SMALL = 2**18
+"""Directed bonds and angles below which an evaluation on a GPU is recorded: some twenty cells of 24 atoms, from where
+it computes for as long as the host takes to start it."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class Chgnet:
         ]
         # on a CPU a search is one per cent of an evaluation: a skin would only add state
         self._kept = KeptGraph(self.cutoff, self.short, self.skin) if self.device.type != "cpu" else None
-        self._rows: Gathers | None = None
+        self._replay: Replay | None = None
 
     @property
     def kernel(self) -> str:
@@ -153,21 +160,25 @@ class Chgnet:
         return Launches(self.weights, self.atom_conv, self.bond_conv, self.angle_update, (self.cutoff, self.short))
 
     def _evaluate(self, batch: Batch) -> Evaluation:
-        if self._kept is None:
-            graph = bond_graph(batch, neighbor_list(batch, self.cutoff), self.short)
-        else:
-            graph, anew = self._kept(batch)
-            if anew or self._rows is None:
-                self._rows = Gathers.of(graph, batch.n_atoms, self.dtype)
-        with torch.enable_grad():
-            vector = graph.vector.detach().requires_grad_(True)
-            if self._rows is None:
-                site, magmoms = self._atomic_energies(batch, graph, vector)
-            else:
-                site, magmoms = self._launches(batch, self._rows, vector)
-            (gradient,) = torch.autograd.grad(site.sum(), vector)
-        site = site.detach().to(torch.float64) + self.reference[batch.numbers - 1]
-        return _evaluation(batch, graph, gradient, site, magmoms.detach().to(torch.float64))
+        if self._kept is not None:
+            return Evaluation(*self._on_device(batch, self._kept))
+        graph = bond_graph(batch, neighbor_list(batch, self.cutoff), self.short)
+        return Evaluation(*_differentiated(batch, graph, self.reference, self._atomic_energies))
+
+    def _on_device(self, batch: Batch, kept: KeptGraph) -> tuple[Tensor, ...]:
+        graph, anew = kept(batch)
+        if anew or self._replay is None:
+            rows = Gathers.of(graph, batch.n_atoms, self.dtype)
+
+            def at(positions: Tensor, cell: Tensor) -> tuple[Tensor, ...]:
+                there = batch.moved(positions, cell)
+                return _differentiated(
+                    there, graph.at(there), self.reference, lambda b, _, vector: self._launches(b, rows, vector)
+                )
+
+            small = len(graph.center) + len(graph.angle_center) < SMALL
+            self._replay = Replay(at, recorder(batch.device, small=small))
+        return self._replay(batch.positions, batch.cell)
 
     def _atomic_energies(self, batch: Batch, g: BondGraph, vector: Tensor) -> tuple[Tensor, Tensor]:
         w = self.weights
@@ -240,17 +251,23 @@ def _angle_products(
     return tables, (g.angle_bond[0], g.angle_bond[1], None if same_order else g.angle_pair, g.angle_center)
 
 
-def _evaluation(batch: Batch, g: BondGraph, gradient: Tensor, site: Tensor, magmoms: Tensor) -> Evaluation:
+def _differentiated(
+    batch: Batch, g: BondGraph, reference: Tensor, atomic_energies: Callable[..., tuple[Tensor, Tensor]]
+) -> tuple[Tensor, ...]:
+    """Fields of an ``Evaluation``, from atomic energies and moments as a function of bond vectors."""
+    with torch.enable_grad():
+        vector = g.vector.detach().requires_grad_(True)
+        site, magmoms = atomic_energies(batch, g, vector)
+        (gradient,) = torch.autograd.grad(site.sum(), vector)
+    site = site.detach().to(torch.float64) + reference.index_select(0, batch.numbers - 1)
     forces = segment_sum(gradient, g.first, batch.n_atoms) - segment_sum(gradient, g.second, batch.n_atoms)
-    virial = segment_sum(
-        (g.vector[:, :, None] * gradient[:, None, :]).flatten(1), batch.system[g.first], batch.n_systems
-    )
-    virial = virial.unflatten(1, (3, 3))
-    volume = batch.volume
+    outer = (g.vector[:, :, None] * gradient[:, None, :]).flatten(1)
+    virial = segment_sum(outer, g.system, batch.n_systems).unflatten(1, (3, 3))
+    volume = volumes(batch)
     periodic = (volume > 0)[:, None, None]
     stress = torch.where(periodic, virial / volume.clamp(min=1e-300)[:, None, None], 0.0)
     energy = segment_sum(site[:, None], batch.system, batch.n_systems).flatten()
-    return Evaluation(energy, forces, 0.5 * (stress + stress.mT), magmoms, site)
+    return energy, forces, 0.5 * (stress + stress.mT), magmoms.detach().to(torch.float64), site
 
 
 def _radial(length: Tensor, frequencies: Tensor, cutoff: float, p: int = 8) -> Tensor:

@@ -51,13 +51,22 @@ _RESIDUAL = {"RealAgnosticResidualInteractionBlock", "RealAgnosticDensityResidua
 
 
 @dataclass(frozen=True)
-class _Inputs:
-    """Values of a batch that all layers share."""
+class Layout:
+    """What bonds decide, wherever their atoms are."""
 
+    table: Table
     attributes: Tensor
     """One-hot elements, atoms in the table's order, (n_atoms, n_elements)."""
     ends: Tensor
     """Places of the two atoms of each bond, (2, n_bonds)."""
+    layers: list[Layer]
+    """For the elements present."""
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Values of a batch that all layers share."""
+
     length: Tensor
     """Length of each bond, Å, (n_bonds, 1)."""
     edge: Tensor
@@ -89,6 +98,8 @@ class FastMace:
         self.path_message = path_message
         self.rows = {int(z): k for k, z in enumerate(model.atomic_numbers)}
         self._layers: dict[tuple[int, ...], list[Layer]] = {}
+        parity = [torch.full((ir.dim,), float((-1) ** ir.l)) for _, ir in model.spherical_harmonics.irreps_out]
+        self._parity = torch.cat(parity).to(model.r_max)
         self._read((next(iter(self.rows)),))  # complain now, not at the first call
 
     def without_loops(self) -> FastMace:
@@ -106,18 +117,28 @@ class FastMace:
             bonds: pairs within the cutoff, each in one direction.
             vectors: from i to j, Å, (n_bonds, 3).
         """
-        model, t = self.model, neighbor_table(batch, bonds)
-        inputs = self._inputs(t, bonds, vectors)
-        heads = torch.full((batch.n_atoms,), self.head, dtype=torch.int64, device=batch.device)
-        energies = self._repulsion(inputs.length, inputs.attributes, inputs.ends)
+        return self.energies(self.layout(batch, bonds), vectors)
+
+    def layout(self, batch: Batch, bonds: Neighbors) -> Layout:
+        """Lay out bonds, each listed in one direction; for this a device is waited for, for energies it is not."""
+        t = neighbor_table(batch, bonds)
+        rows = torch.tensor([self.rows[z] for z in t.numbers], device=t.kind.device)
+        attributes = torch.nn.functional.one_hot(rows[t.kind], len(self.rows)).to(self.model.r_max.dtype)
+        return Layout(t, attributes, torch.stack([t.place[bonds.i], t.place[bonds.j]]), self._read(t.numbers))
+
+    def energies(self, laid: Layout, vectors: Tensor) -> Tensor:
+        """Return atomic energies, eV, (n_atoms,), in float64; ``vectors`` lead along the bonds, Å, (n_bonds, 3)."""
+        model, t, inputs = self.model, laid.table, self._inputs(laid, vectors)
+        heads = torch.full((len(t.kind),), self.head, dtype=torch.int64, device=t.kind.device)
+        energies = self._repulsion(inputs.length, laid)
         readouts, n_layers = list(model.readouts), len(model.interactions)
-        for n, features in enumerate(self._after_layers(t, inputs)):
+        for n, features in enumerate(self._after_layers(laid, inputs)):
             k = n if len(readouts) > 1 else n - n_layers + 1
             if 0 <= k < len(readouts):
                 energies = energies + readouts[k](_flat(features), heads)[:, self.head]
         if hasattr(model, "scale_shift"):
             energies = model.scale_shift(energies, heads)
-        alone = model.atomic_energies_fn(inputs.attributes)[:, self.head]
+        alone = model.atomic_energies_fn(laid.attributes)[:, self.head]
         result: Tensor = (alone.to(torch.float64) + energies.to(torch.float64)).index_select(0, t.place)
         return result
 
@@ -129,44 +150,39 @@ class FastMace:
             bonds: pairs within the cutoff, each in one direction.
             vectors: from i to j, Å, (n_bonds, 3).
         """
-        t = neighbor_table(batch, bonds)
-        scalars = [features[0][:, 0] for features in self._after_layers(t, self._inputs(t, bonds, vectors))]
-        return torch.cat(scalars, dim=1).index_select(0, t.place)
+        laid = self.layout(batch, bonds)
+        scalars = [features[0][:, 0] for features in self._after_layers(laid, self._inputs(laid, vectors))]
+        return torch.cat(scalars, dim=1).index_select(0, laid.table.place)
 
-    def _inputs(self, t: Table, bonds: Neighbors, vectors: Tensor) -> _Inputs:
-        """Everything of a batch that all layers share."""
+    def _inputs(self, laid: Layout, vectors: Tensor) -> _Inputs:
+        """Everything of a geometry that all layers share."""
         x = vectors.to(self.model.r_max.dtype)
-        attributes = torch.nn.functional.one_hot(self._row(t)[t.kind], len(self.rows)).to(x.dtype)
-        ends = torch.stack([t.place[bonds.i], t.place[bonds.j]])
         length = x.norm(dim=1, keepdim=True)
-        edge, envelope = self.model.radial_embedding(length, attributes, ends, self.model.atomic_numbers)
-        return _Inputs(attributes, ends, length, edge, envelope, self._harmonics(t, x))
+        edge, envelope = self.model.radial_embedding(length, laid.attributes, laid.ends, self.model.atomic_numbers)
+        return _Inputs(length, edge, envelope, self._harmonics(laid.table, x))
 
-    def _after_layers(self, t: Table, inputs: _Inputs) -> Iterator[Blocks]:
+    def _after_layers(self, laid: Layout, inputs: _Inputs) -> Iterator[Blocks]:
         """Features of atoms after each layer."""
-        features = [self.model.node_embedding(inputs.attributes)[:, None]]
-        for n, layer in enumerate(self._read(t.numbers)):
+        t, features = laid.table, [self.model.node_embedding(laid.attributes)[:, None]]
+        for n, layer in enumerate(laid.layers):
             hidden = _radial(self.model.interactions[n].conv_tp_weights, inputs.edge, inputs.envelope)
             density = self._density(n, t, inputs.edge, inputs.envelope)
             features = interact(layer, t, features, Edges(hidden, inputs.harmonics, density), self.path_message)
             yield features
 
-    def _row(self, t: Table) -> Tensor:
-        return torch.tensor([self.rows[z] for z in t.numbers], device=t.kind.device)
-
     def _harmonics(self, t: Table, vectors: Tensor) -> Tensor:
         """Spherical harmonics of each slot, 0 where it is empty, (n_atoms, n_slots, n_harmonics)."""
-        module = self.model.spherical_harmonics
-        parity = torch.cat([torch.full((ir.dim,), (-1) ** ir.l) for _, ir in module.irreps_out]).to(vectors)
         sign = t.sign.to(vectors.dtype)[..., None]
-        return in_slots(module(vectors), t.bond) * torch.where(sign < 0, sign.abs() * parity, sign)
+        slots = in_slots(self.model.spherical_harmonics(vectors), t.bond)
+        return slots * torch.where(sign < 0, sign.abs() * self._parity, sign)
 
-    def _repulsion(self, length: Tensor, attributes: Tensor, ends: Tensor) -> Tensor:
+    def _repulsion(self, length: Tensor, laid: Layout) -> Tensor:
         if not hasattr(self.model, "pair_repulsion"):
-            return torch.zeros_like(attributes[:, 0])
+            return torch.zeros_like(laid.attributes[:, 0])
         numbers = self.model.atomic_numbers
-        both = (self.model.pair_repulsion_fn(length, attributes, e, numbers) for e in (ends, ends.flip(0)))
-        return sum(both, torch.zeros_like(attributes[:, 0]))
+        ends = (laid.ends, laid.ends.flip(0))
+        both = (self.model.pair_repulsion_fn(length, laid.attributes, e, numbers) for e in ends)
+        return sum(both, torch.zeros_like(laid.attributes[:, 0]))
 
     def _density(self, n: int, t: Table, edge: Tensor, envelope: Tensor | None) -> Tensor | None:
         """Divisor of messages, (n_atoms, 1, 1), in the blocks that normalise by density."""

@@ -30,8 +30,9 @@ from atomsim.models.familiarity import Familiarity
 from atomsim.models.interface import refuse_unknown_elements
 from atomsim.models.mace.fast import FastMace
 from atomsim.models.mace.kernels import AGREE, choose, evaluate_kernel, probe
+from atomsim.models.mace.on_device import OnDevice
 from atomsim.models.mace.prune import keep_elements
-from atomsim.models.neighbors import Neighbors, SkinList, neighbor_list
+from atomsim.models.neighbors import Neighbors, neighbor_list
 
 SUPPORTED = ("MACE", "ScaleShiftMACE")
 """Classes of MACE models with an energy and nothing but geometry as input."""
@@ -112,8 +113,8 @@ class MacePotential:
             InputError: if an element is not in ``elements``.
         """
         refuse_unknown_elements(batch, self.elements, self.name)
-        if self._skin is not None:
-            return evaluate_kernel(self._kernel, batch, self._skin(batch))
+        if self._on_device is not None:
+            return self._on_device(batch)
         return evaluate_kernel(self._kernel, batch, neighbor_list(batch, self.cutoff), _pieces(batch.sizes))
 
     def features(self, batch: Batch) -> torch.Tensor:
@@ -175,7 +176,7 @@ class MacePotential:
         self.elements = frozenset(int(z) for z in model.atomic_numbers) & self._allowed
         self.kernel, self._kernel, self.kernel_note = choose(kernel, model, self.head, self.name)
         # on a CPU a search is one per cent of an evaluation: a skin would only add state
-        self._skin = SkinList(self.cutoff) if self.device.type != "cpu" else None
+        self._on_device = OnDevice(self._kernel, self.cutoff) if self.device.type != "cpu" else None
 
 
 @contextmanager
