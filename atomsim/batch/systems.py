@@ -123,14 +123,19 @@ class Batch:
     @property
     def free_shifts(self) -> Tensor:
         """Orthonormal directions along which each system may be shifted as a whole, or zeros, (n_systems, 3, 3)."""
-        eye = torch.eye(3, dtype=torch.float64, device=self.device)
         if self.rule is None:
-            loose = torch.ones(self.n_systems, dtype=torch.float64, device=self.device)
-            loose[self.system[self.fixed]] = 0.0
-            return loose[:, None, None] * eye
+            return self.loose
+        eye = torch.eye(3, dtype=torch.float64, device=self.device)
         blocked = self.cell.new_zeros(self.n_systems, 3, 3).index_add_(0, self.system, eye - self.free)
         values, vectors = torch.linalg.eigh(blocked)
         return torch.where(values[:, None] < 1e-9, vectors, 0.0).mT
+
+    @cached_property
+    def loose(self) -> Tensor:
+        """Unit matrix for each system in which no atom is fixed, zeros for the others, (n_systems, 3, 3)."""
+        fixed = self.cell.new_zeros(self.n_systems).index_add_(0, self.system, self.fixed.to(torch.float64))
+        eye = torch.eye(3, dtype=torch.float64, device=self.device)
+        return torch.where(fixed[:, None, None] > 0.0, 0.0, eye)
 
     @classmethod
     def pack(cls, systems: Sequence[Atoms], device: torch.device | str = "cpu") -> Self:
@@ -202,7 +207,7 @@ class Batch:
     def moved(self, positions: Tensor, cell: Tensor | None = None) -> Self:
         """Return the same systems elsewhere; what the host knows of them it need not ask the device again."""
         other = replace(self, positions=positions, cell=self.cell if cell is None else cell)
-        kept = ("known", "sizes", "counts", "starts")
+        kept = ("known", "sizes", "counts", "starts", "loose")
         other.__dict__.update({name: self.__dict__[name] for name in kept if name in self.__dict__})
         return other
 

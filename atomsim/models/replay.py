@@ -1,29 +1,34 @@
-"""Functions of tensors whose shapes stay, recorded once on a GPU and replayed.
+"""Evaluations of batches whose shapes stay, recorded once on a GPU and replayed.
 
-A host needs some 30 µs to ask a GPU for one operation; those of a small system take 3. A CUDA graph asks for all of
-them at once. Recording costs two evaluations, so it begins where a function has shown that it will be called again.
+A host needs some 30 µs to ask a GPU for one operation, and most of a small system's take 3. A CUDA graph asks for all
+of them at once, but its shapes are fixed. So batches are laid out with room to spare, and one recording serves while
+neighbours come and go, and while systems leave and enter a batch.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from atomsim.batch import Batch
+
 _log = logging.getLogger(__name__)
 
-Function = Callable[..., tuple[Tensor, ...]]
-"""Of tensors; reads nothing else that changes, and asks the device nothing."""
-
 UNRECORDED = 3
-"""Calls before the recording: a list of neighbours that ends earlier would not pay for it."""
+"""Calls before the recording, which costs as much as some five of them."""
+SPARE = 0.25
+"""Part of what is needed that room is made for on top."""
+EMPTIEST = 3.0
+"""How many times too large room may be before it is made anew."""
 
 
 class Recording(Protocol):
-    """A function's operations on tensors that stay where they are."""
+    """Operations on tensors that stay where they are."""
 
     outputs: tuple[Tensor, ...]
     """What they write to."""
@@ -33,66 +38,119 @@ class Recording(Protocol):
         ...
 
 
+Record = Callable[[Callable[[], tuple[Tensor, ...]], torch.device], Recording]
+"""Makes a recording of a function that reads tensors which stay where they are."""
+
+
 class CudaGraph:
     """A recording on a CUDA device."""
 
-    def __init__(self, function: Function, inputs: tuple[Tensor, ...]) -> None:
-        device = inputs[0].device
-        self._graph, self._stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
-        self._stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(self._stream):
-            function(*inputs)  # allocates what libraries keep for a stream
+    def __init__(self, function: Callable[[], tuple[Tensor, ...]], device: torch.device) -> None:
+        self._graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            function()  # allocates what libraries keep for a stream
             torch.cuda.synchronize(device)
             self._graph.capture_begin(capture_error_mode="thread_local")
             try:
-                self.outputs = function(*inputs)
+                self.outputs = function()
             finally:
                 self._graph.capture_end()
-        torch.cuda.current_stream(device).wait_stream(self._stream)
+        torch.cuda.current_stream(device).wait_stream(stream)
 
     def __call__(self) -> None:
-        """Compute."""
+        """Do it again."""
         self._graph.replay()
 
 
-Record = Callable[[Function, tuple[Tensor, ...]], Recording]
-"""Makes a recording of a function of some inputs."""
-
-
-def recorder(device: torch.device, *, small: bool) -> Record | None:
-    """Return how to record on a device, if starting operations, not computing them, is what takes the time."""
-    return CudaGraph if small and device.type == "cuda" else None
+def recorder(device: torch.device) -> Record | None:
+    """Return how to record on a device; None where that cannot be done."""
+    return CudaGraph if device.type == "cuda" else None
 
 
 class Replay:
-    """A function that is called with tensors of the same shapes again and again.
+    """A function of a layout, positions and cells, called with tensors of the same shapes again and again.
 
     Args:
-        function: what to compute.
-        record: makes a recording from the function and its inputs; None where none is wanted.
+        function: reads nothing else that changes, and asks the device nothing.
+        layout: a dataclass of tensors, which are kept and written to.
+        record: makes a recording; None where none is wanted.
     """
 
-    def __init__(self, function: Function, record: Record | None) -> None:
-        self._function, self._record, self._calls = function, record, 0
-        self._inputs: tuple[Tensor, ...] = ()
+    def __init__(
+        self, function: Callable[[Any, Tensor, Tensor], tuple[Tensor, ...]], layout: Any, record: Record | None
+    ) -> None:
+        self._function, self._layout, self._record, self._calls = function, layout, record, 0
+        self._geometry: tuple[Tensor, Tensor] | None = None
         self._recording: Recording | None = None
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def lay(self, layout: Any) -> None:
+        """Take another layout of the same shapes."""
+        for place, value in zip(_tensors(self._layout), _tensors(layout), strict=True):
+            place.copy_(value)
+
+    def __call__(self, positions: Tensor, cell: Tensor) -> tuple[Tensor, ...]:
         """Return what the function gives; none of it is written to again."""
         self._calls += 1
         if self._recording is None and self._record is not None and self._calls > UNRECORDED:
-            self._begin(self._record, inputs)
-        if self._recording is None:
-            return self._function(*inputs)
-        for place, value in zip(self._inputs, inputs, strict=True):
-            place.copy_(value)
+            self._begin(self._record, positions, cell)
+        if self._recording is None or self._geometry is None:
+            return self._function(self._layout, positions, cell)
+        self._geometry[0].copy_(positions)
+        self._geometry[1].copy_(cell)
         self._recording()
         return tuple(t.clone() for t in self._recording.outputs)
 
-    def _begin(self, record: Record, inputs: tuple[Tensor, ...]) -> None:
-        self._inputs = tuple(t.detach().clone() for t in inputs)
+    def _begin(self, record: Record, positions: Tensor, cell: Tensor) -> None:
+        self._geometry = (positions.clone(), cell.clone())
         try:
-            self._recording = record(self._function, self._inputs)
+            self._recording = record(lambda: self._function(self._layout, *self._geometry), positions.device)
         except RuntimeError as error:  # of a part that cannot be recorded, or of too little memory: without, it runs
             self._record = None
             _log.warning("not recorded, so small systems are slower: %s", str(error).splitlines()[0])
+
+
+def _tensors(layout: Any) -> Iterator[Tensor]:
+    for f in fields(layout):
+        value = getattr(layout, f.name)
+        if isinstance(value, Tensor):
+            yield value
+        elif is_dataclass(value):
+            yield from _tensors(value)
+        elif isinstance(value, tuple):
+            yield from (v for v in value if isinstance(v, Tensor))
+
+
+def room_for(needs: Sequence[int], room: Sequence[int] | None) -> tuple[int, ...]:
+    """Return room for what is needed: the old one where everything fits and it is not far too large, else a new one."""
+    fits = room is not None and all(n <= r for n, r in zip(needs, room, strict=True))
+    if room is not None and fits and sum(room) <= EMPTIEST * sum(needs) + 100:
+        return tuple(room)
+    return tuple(n + int(SPARE * n) + 8 for n in needs)
+
+
+def padded(batch: Batch, n_systems: int, n_atoms: int, reach: float) -> Batch:
+    """Add systems in cells of edge ``reach`` (Å), and atoms of the first one's kind, all in the last."""
+    cell, positions = padded_geometry(batch, n_systems, n_atoms, reach)
+    more = n_atoms - batch.n_atoms
+    return Batch(
+        positions=positions,
+        cell=cell,
+        numbers=torch.cat([batch.numbers, batch.numbers[:1].expand(more)]),
+        system=torch.cat([batch.system, batch.system.new_full((more,), n_systems - 1)]),
+        pbc=torch.cat([batch.pbc, torch.ones_like(batch.pbc[:1]).expand(n_systems - batch.n_systems, 3)]),
+        fixed=torch.cat([batch.fixed, torch.zeros_like(batch.fixed[:1]).expand(more)]),
+    )
+
+
+def padded_geometry(batch: Batch, n_systems: int, n_atoms: int, reach: float) -> tuple[Tensor, Tensor]:
+    """Cells, (n_systems, 3, 3), and positions, (n_atoms, 3), of a padded batch."""
+    edge = reach * torch.eye(3, dtype=batch.cell.dtype, device=batch.device)
+    cell = torch.cat([batch.cell, edge.expand(n_systems - batch.n_systems, 3, 3)])
+    return cell, torch.cat([batch.positions, batch.positions.new_zeros(n_atoms - batch.n_atoms, 3)])
+
+
+def filled(values: Tensor, length: int, value: float) -> Tensor:
+    """Return values continued along their last axis to a length."""
+    more = values.new_full((*values.shape[:-1], length - values.shape[-1]), value)
+    return torch.cat([values, more], dim=-1)

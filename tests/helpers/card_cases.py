@@ -178,7 +178,7 @@ def counted(card: Counts, chgnet: Chgnet, method: str, count: int) -> StepCounts
     return count_steps(systems, potential, settings, card)
 
 
-@pytest.mark.parametrize(("method", "of_optimizer"), [("fire", 80), ("newton", 150)])
+@pytest.mark.parametrize(("method", "of_optimizer"), [("fire", 82), ("newton", 150)])
 def test_a_step_asks_a_device_little_and_no_more_for_more_systems(
     card: Counts, chgnet: Chgnet, method: str, of_optimizer: int
 ) -> None:

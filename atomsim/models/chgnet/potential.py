@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
@@ -30,21 +30,16 @@ from atomsim.batch import Batch, Evaluation
 from atomsim.models.chgnet.gated import centred, gated_norm, gathered, rows, segment_sum
 from atomsim.models.chgnet.graph import BondGraph, KeptGraph, bond_graph
 from atomsim.models.chgnet.kernels import reason
-from atomsim.models.chgnet.launches import Gathers, Launches
+from atomsim.models.chgnet.launches import Launches
+from atomsim.models.chgnet.on_device import OnDevice
 from atomsim.models.edges import volumes
 from atomsim.models.interface import refuse_unknown_elements
 from atomsim.models.neighbors import neighbor_list
-from atomsim.models.replay import Replay, recorder
 
 Weights = dict[str, Tensor]
 
 ELEMENTS = frozenset(range(1, 95)) - {84, 85, 86, 87, 88}
 """The 89 elements of the MPtrj data set: up to Pu without Po, At, Rn, Fr and Ra."""
-
-
-SMALL = 2**18
-"""Directed bonds and angles below which an evaluation on a GPU is recorded: some twenty cells of 24 atoms, from where
-it computes for as long as the host takes to start it."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +119,12 @@ class Chgnet:
             _gate(w, f"angle_layers.{n}", "twoBody_bond", ["1"], 4, last=None) for n in range(n_conv - 2)
         ]
         # on a CPU a search is one per cent of an evaluation: a skin would only add state
-        self._kept = KeptGraph(self.cutoff, self.short, self.skin) if self.device.type != "cpu" else None
-        self._replay: Replay | None = None
+        self._on_device = self._moving() if self.device.type != "cpu" else None
+
+    def _moving(self) -> OnDevice:
+        launches = Launches(self.weights, self.atom_conv, self.bond_conv, self.angle_update, (self.cutoff, self.short))
+        kept = KeptGraph(self.cutoff, self.short, self.skin)
+        return OnDevice(launches, kept, self.dtype, partial(_differentiated, self.reference))
 
     @property
     def kernel(self) -> str:
@@ -155,30 +154,11 @@ class Chgnet:
             return Evaluation.join([self._evaluate(batch.take([n])) for n in range(batch.n_systems)])
         return self._evaluate(batch)
 
-    @cached_property
-    def _launches(self) -> Launches:
-        return Launches(self.weights, self.atom_conv, self.bond_conv, self.angle_update, (self.cutoff, self.short))
-
     def _evaluate(self, batch: Batch) -> Evaluation:
-        if self._kept is not None:
-            return Evaluation(*self._on_device(batch, self._kept))
+        if self._on_device is not None:
+            return self._on_device(batch)
         graph = bond_graph(batch, neighbor_list(batch, self.cutoff), self.short)
-        return Evaluation(*_differentiated(batch, graph, self.reference, self._atomic_energies))
-
-    def _on_device(self, batch: Batch, kept: KeptGraph) -> tuple[Tensor, ...]:
-        graph, anew = kept(batch)
-        if anew or self._replay is None:
-            rows = Gathers.of(graph, batch.n_atoms, self.dtype)
-
-            def at(positions: Tensor, cell: Tensor) -> tuple[Tensor, ...]:
-                there = batch.moved(positions, cell)
-                return _differentiated(
-                    there, graph.at(there), self.reference, lambda b, _, vector: self._launches(b, rows, vector)
-                )
-
-            small = len(graph.center) + len(graph.angle_center) < SMALL
-            self._replay = Replay(at, recorder(batch.device, small=small))
-        return self._replay(batch.positions, batch.cell)
+        return Evaluation(*_differentiated(self.reference, batch, graph, self._atomic_energies))
 
     def _atomic_energies(self, batch: Batch, g: BondGraph, vector: Tensor) -> tuple[Tensor, Tensor]:
         w = self.weights
@@ -252,7 +232,7 @@ def _angle_products(
 
 
 def _differentiated(
-    batch: Batch, g: BondGraph, reference: Tensor, atomic_energies: Callable[..., tuple[Tensor, Tensor]]
+    reference: Tensor, batch: Batch, g: BondGraph, atomic_energies: Callable[..., tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, ...]:
     """Fields of an ``Evaluation``, from atomic energies and moments as a function of bond vectors."""
     with torch.enable_grad():

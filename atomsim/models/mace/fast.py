@@ -122,9 +122,13 @@ class FastMace:
     def layout(self, batch: Batch, bonds: Neighbors) -> Layout:
         """Lay out bonds, each listed in one direction; for this a device is waited for, for energies it is not."""
         t = neighbor_table(batch, bonds)
+        return self.laid(t, torch.stack([t.place[bonds.i], t.place[bonds.j]]))
+
+    def laid(self, t: Table, ends: Tensor) -> Layout:
+        """Return the layout of a table, with the places of the atoms of each bond, (2, n_bonds)."""
         rows = torch.tensor([self.rows[z] for z in t.numbers], device=t.kind.device)
         attributes = torch.nn.functional.one_hot(rows[t.kind], len(self.rows)).to(self.model.r_max.dtype)
-        return Layout(t, attributes, torch.stack([t.place[bonds.i], t.place[bonds.j]]), self._read(t.numbers))
+        return Layout(t, attributes, ends, self._read(t.numbers))
 
     def energies(self, laid: Layout, vectors: Tensor) -> Tensor:
         """Return atomic energies, eV, (n_atoms,), in float64; ``vectors`` lead along the bonds, Å, (n_bonds, 3)."""

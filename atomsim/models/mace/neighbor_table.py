@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,3 +65,39 @@ def neighbor_table(batch: Batch, bonds: Neighbors) -> Table:
         sign=spread(torch.where(by_center < n_bonds, -1, 1).to(torch.int8)),
         degree=degree,
     )
+
+
+def with_room(
+    t: Table, numbers: tuple[int, ...], rows: Sequence[int], n_slots: int, n_atoms: int
+) -> tuple[Table, Tensor]:
+    """Return the table with empty rows and slots, and where each of its rows went.
+
+    Args:
+        t: a table.
+        numbers: elements, those of ``t`` among them, ascending.
+        rows: for each of them, more than it has; atoms that are added are in the last one.
+        n_slots: at least those of ``t``.
+        n_atoms: at least those of ``t``.
+    """
+    device, ends = t.kind.device, np.cumsum([0, *rows]).tolist()
+    moved = [ends[numbers.index(z)] - span.start for z, span in zip(t.numbers, t.spans, strict=True)]
+    row = torch.arange(len(t.kind), device=device) + torch.tensor(moved, device=device)[t.kind]
+
+    def spread(values: Tensor) -> Tensor:
+        empty = torch.zeros(ends[-1], n_slots, dtype=values.dtype, device=device)
+        empty[:, : values.shape[1]].index_copy_(0, row, values)
+        return empty
+
+    place = torch.full((n_atoms,), ends[-1] - 1, dtype=torch.int64, device=device)
+    place[: len(row)] = row[t.place]
+    whole = Table(
+        numbers=numbers,
+        spans=tuple(slice(a, b) for a, b in pairwise(ends)),
+        place=place,
+        kind=torch.from_numpy(np.repeat(np.arange(len(numbers)), rows)).to(device),
+        bond=spread(t.bond),
+        neighbor=spread(row[t.neighbor]),
+        sign=spread(t.sign),
+        degree=torch.zeros(ends[-1], dtype=torch.int64, device=device).index_copy_(0, row, t.degree),
+    )
+    return whole, row

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.models.chgnet.graph import one_direction
 from atomsim.models.edges import forces_and_stress
-from atomsim.models.mace.fast import FastMace
+from atomsim.models.mace.fast import FastMace, Layout
 from atomsim.models.mace.kernels import Kernel, evaluate_kernel
+from atomsim.models.mace.neighbor_table import neighbor_table, with_room
 from atomsim.models.neighbors import Neighbors, SkinList
-from atomsim.models.replay import Replay, recorder
+from atomsim.models.replay import Replay, filled, padded, padded_geometry, recorder, room_for
 
 SMALL = 2**20
-"""Slots of a table of neighbours below which starting operations takes longer than computing them."""
+"""Pairs, each in both directions, below which starting operations takes longer than computing them."""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A batch laid out with room to spare."""
+
+    batch: Batch
+    bonds: Neighbors
+    laid: Layout
 
 
 class OnDevice:
@@ -25,38 +37,61 @@ class OnDevice:
     """
 
     def __init__(self, kernel: Kernel, cutoff: float) -> None:
-        self.kernel, self._list = kernel, SkinList(cutoff)
+        self.kernel, self._list, self._reach = kernel, SkinList(cutoff), 3.0 * cutoff
+        self._numbers: tuple[int, ...] = ()
+        self._room: tuple[int, ...] | None = None
         self._replay: Replay | None = None
+        self._small = False
 
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate energies, forces, stresses and atomic energies."""
         if self._list.renew(batch):
-            self._replay = self._lay_out(batch)
-        if self._replay is None:
+            pairs = self._list.pairs
+            # the compiled kernel takes what it is given, and cuEquivariance wants pairs in both directions
+            self._small = type(self.kernel) is FastMace and pairs is not None and 0 < len(pairs.i) < SMALL
+            if self._small:
+                self._lay_out(batch)
+        if not self._small or self._replay is None or self._room is None:
             return evaluate_kernel(self.kernel, batch, self._list.near(batch))
-        energy, forces, stress, energies = self._replay(batch.positions, batch.cell)
-        return Evaluation(energy, forces, stress, energies=energies)
+        cell, positions = padded_geometry(batch, *self._room[:2], self._reach)
+        energy, forces, stress, energies = self._replay(positions, cell)
+        n, m = batch.n_systems, batch.n_atoms
+        return Evaluation(energy[:n], forces[:m], stress[:n], energies=energies[:m])
 
-    def _lay_out(self, batch: Batch) -> Replay | None:
-        """Return the evaluation of a small batch as a function of geometry alone; None of a large one."""
+    def _lay_out(self, batch: Batch) -> None:
         kernel, pairs = self.kernel, self._list.pairs
+        assert isinstance(kernel, FastMace)
         assert pairs is not None
-        # the compiled kernel takes what it is given, and cuEquivariance wants pairs in both directions
-        if type(kernel) is not FastMace or not 0 < len(pairs.i) < SMALL:
-            return None
         once = one_direction(pairs)
-        bonds = Neighbors(pairs.i[once], pairs.j[once], pairs.shift[once])
-        laid = kernel.layout(batch, bonds)
+        i, j, shift = pairs.i[once], pairs.j[once], pairs.shift[once]
+        t = neighbor_table(batch, Neighbors(i, j, shift))
+        numbers = tuple(sorted({*self._numbers, *t.numbers}))
+        count = {z: span.stop - span.start for z, span in zip(t.numbers, t.spans, strict=True)}
+        needs = (batch.n_systems + 1, batch.n_atoms + 1, len(i) + 1, t.bond.shape[1])
+        room = room_for(
+            (*needs, *(count.get(z, 0) + 1 for z in numbers)), self._room if numbers == self._numbers else None
+        )
+        n_systems, n_atoms, n_bonds, n_slots, *rows = room
+        whole, row = with_room(t, numbers, rows, n_slots, n_atoms)
+        more = n_bonds - len(i)
+        across = shift.new_tensor([1.0, 0.0, 0.0]).expand(more, 3)  # from the last atom to its image, out of reach
+        bonds = Neighbors(filled(i, n_bonds, n_atoms - 1), filled(j, n_bonds, n_atoms - 1), torch.cat([shift, across]))
+        ends = filled(row[torch.stack([t.place[i], t.place[j]])], n_bonds, len(whole.kind) - 1)
+        frame = _Frame(padded(batch, n_systems, n_atoms, self._reach), bonds, kernel.laid(whole, ends))
+        if self._replay is None or room != self._room or numbers != self._numbers:
+            self._numbers, self._room = numbers, room
+            self._replay = Replay(self._evaluate, frame, recorder(batch.device))
+        else:
+            self._replay.lay(frame)
 
-        def at(positions: Tensor, cell: Tensor) -> tuple[Tensor, ...]:
-            there = batch.moved(positions, cell)
-            with torch.enable_grad():
-                vectors = bonds.vectors(there).detach().requires_grad_(True)
-                energies = kernel.energies(laid, vectors)
-                (gradient,) = torch.autograd.grad(energies.sum(), vectors)
-            energies = energies.detach()
-            forces, stress = forces_and_stress(there, bonds, vectors.detach(), gradient)
-            energy = energies.new_zeros(batch.n_systems).index_add_(0, batch.system, energies)
-            return energy, forces, stress, energies
-
-        return Replay(at, recorder(batch.device, small=True))
+    def _evaluate(self, frame: _Frame, positions: Tensor, cell: Tensor) -> tuple[Tensor, ...]:
+        kernel, batch = self.kernel, frame.batch.moved(positions, cell)
+        assert isinstance(kernel, FastMace)
+        with torch.enable_grad():
+            vectors = frame.bonds.vectors(batch).detach().requires_grad_(True)
+            energies = kernel.energies(frame.laid, vectors)
+            (gradient,) = torch.autograd.grad(energies.sum(), vectors)
+        energies = energies.detach()
+        forces, stress = forces_and_stress(batch, frame.bonds, vectors.detach(), gradient)
+        energy = energies.new_zeros(batch.n_systems).index_add_(0, batch.system, energies)
+        return energy, forces, stress, energies
