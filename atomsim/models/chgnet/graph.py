@@ -139,11 +139,16 @@ def _true(mask: Tensor, count: int) -> Tensor:
     return torch.sort((~mask).to(torch.int8), stable=True)[1][:count]
 
 
+def short_edges(bond: Tensor, n_short: int) -> Tensor:
+    """Directed edges of short bonds, (2 n_short,), rising."""
+    return _true(bond < n_short, 2 * n_short)
+
+
 def _angles(
     center: Tensor, bond: Tensor, outward: Tensor, arms: Tensor, n_short: int, n_pairs: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Angles from the short edges of each corner; ``n_pairs`` counts pairs of edges, those with itself included."""
-    edges = _true(bond < n_short, 2 * n_short)
+    edges = short_edges(bond, n_short)
     corner, arm, outward = center[edges], bond[edges], outward[edges]
     start = torch.cumsum(arms, 0) - arms
     partners = arms[corner]  # each edge meets every edge of its corner, itself included

@@ -21,16 +21,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
+from atomsim.models.chgnet.fused import Fused, kernels_missing
 from atomsim.models.chgnet.gated import centred, gated_norm, gathered, rows, segment_sum
 from atomsim.models.chgnet.graph import BondGraph, KeptGraph, bond_graph
 from atomsim.models.chgnet.kernels import reason
-from atomsim.models.chgnet.launches import Gathers, Launches
+from atomsim.models.chgnet.launches import Launches
 from atomsim.models.interface import refuse_unknown_elements
 from atomsim.models.neighbors import neighbor_list
 
@@ -118,19 +120,21 @@ class Chgnet:
         ]
         # on a CPU a search is one per cent of an evaluation: a skin would only add state
         self._kept = KeptGraph(self.cutoff, self.short, self.skin) if self.device.type != "cpu" else None
-        self._rows: Gathers | None = None
+        self._rows: Any = None  # as self._launches lays them out
 
     @property
     def kernel(self) -> str:
-        """``loops`` where compiled loops run between the matrix products, else ``torch``."""
-        return "loops" if not self.kernel_note else "torch"
+        """``fused`` on a card, ``loops`` on a CPU where they can be compiled, else ``torch``."""
+        if self.kernel_note:
+            return "torch"
+        return "loops" if self.device.type == "cpu" else "fused"
 
     @property
     def kernel_note(self) -> str:
-        """Reason why there are no compiled loops; empty where there are."""
-        if self.device.type != "cpu" or self.dtype != torch.float32:
-            return "the loops are for a CPU and single precision"
-        return reason()
+        """Reason why nothing is compiled; empty where kernels or loops are."""
+        if self.dtype != torch.float32:
+            return "compiled kernels are for single precision"
+        return reason() if self.device.type == "cpu" else kernels_missing(self.device)
 
     @cached_property
     def double(self) -> Chgnet:
@@ -150,7 +154,8 @@ class Chgnet:
 
     @cached_property
     def _launches(self) -> Launches:
-        return Launches(self.weights, self.atom_conv, self.bond_conv, self.angle_update, (self.cutoff, self.short))
+        kind = Fused if self.kernel == "fused" else Launches
+        return kind(self.weights, self.atom_conv, self.bond_conv, self.angle_update, (self.cutoff, self.short))
 
     def _evaluate(self, batch: Batch) -> Evaluation:
         if self._kept is None:
@@ -158,7 +163,7 @@ class Chgnet:
         else:
             graph, anew = self._kept(batch)
             if anew or self._rows is None:
-                self._rows = Gathers.of(graph, batch.n_atoms, self.dtype)
+                self._rows = self._launches.prepare(graph, batch.n_atoms)
         with torch.enable_grad():
             vector = graph.vector.detach().requires_grad_(True)
             if self._rows is None:
