@@ -33,6 +33,8 @@ class BondGraph:
     """Atom that it reaches, (2 n_bonds,), int64."""
     bond: Tensor
     """Its bond, (2 n_bonds,), int64."""
+    angle_count: Tensor
+    """Angles of which each short edge is the left arm, in their order, (2 n_short,), int64."""
     angle_center: Tensor
     """Atom at the corner of each angle, (n_angles,), int64, never decreasing."""
     angle_bond: Tensor
@@ -139,11 +141,16 @@ def _true(mask: Tensor, count: int) -> Tensor:
     return torch.sort((~mask).to(torch.int8), stable=True)[1][:count]
 
 
+def short_edges(bond: Tensor, n_short: int) -> Tensor:
+    """Directed edges of short bonds, (2 n_short,), rising."""
+    return _true(bond < n_short, 2 * n_short)
+
+
 def _angles(
     center: Tensor, bond: Tensor, outward: Tensor, arms: Tensor, n_short: int, n_pairs: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """Angles from the short edges of each corner; ``n_pairs`` counts pairs of edges, those with itself included."""
-    edges = _true(bond < n_short, 2 * n_short)
+    edges = short_edges(bond, n_short)
     corner, arm, outward = center[edges], bond[edges], outward[edges]
     start = torch.cumsum(arms, 0) - arms
     partners = arms[corner]  # each edge meets every edge of its corner, itself included
@@ -158,4 +165,4 @@ def _angles(
     key = torch.minimum(left, right) * len(edges) + torch.maximum(left, right)
     pair = torch.searchsorted(key[ordered], key)
     sign = torch.where(outward[left] == outward[right], 1, -1).to(torch.int8)
-    return corner[left], torch.stack([arm[left], arm[right]]), sign, pair, ordered
+    return partners - 1, corner[left], torch.stack([arm[left], arm[right]]), sign, pair, ordered

@@ -242,6 +242,9 @@ class Launches:
     angle_update: list[Gate] = field(repr=False)
     cutoffs: tuple[float, float]
 
+    small = 2**18
+    """Directed bonds and angles below which a GPU is started for longer than it computes: some 25 cells of 24 atoms."""
+
     def __post_init__(self) -> None:
         w = self.weights
         radial = [w[f"bond_basis_expansion.rbf_expansion_{kind}.frequencies"] for kind in ("ag", "bg")]
@@ -261,18 +264,20 @@ class Launches:
         scale = torch.cat([torch.full_like(f[:1], 0.5**0.5), torch.ones_like(f), torch.ones_like(f)]) / math.pi**0.5
         self._from_waves = (w["angle_embedding.weight"] * scale).T.contiguous()
 
+    def prepare(self, graph: BondGraph, n_atoms: int) -> Gathers:
+        """Lay out a graph's rows, as evaluations want them."""
+        return Gathers.of(graph, n_atoms, self._cutoffs.dtype)
+
     def __call__(self, batch: Batch, rows: Gathers, vector: Tensor) -> tuple[Tensor, Tensor]:
         """Return atomic energies without those of the elements, eV, and moments, μB, (n_atoms,) each."""
         w, g, n = self.weights, rows.graph, rows.graph.n_short
-        x = vector.to(self._cutoffs.dtype)
-        length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        basis, short_basis = _Radial.apply(length, self._frequencies, self._cutoffs, 8).unbind(0)
+        basis, short_basis, unit = self._bases(vector, n)
         near, far = basis.split([n, len(basis) - n])
         weight = (basis @ self._turned["bond_weights_ag"]).index_select(0, g.bond)
-        bond_weight = short_basis.split([n, len(basis) - n])[0] @ self._turned["bond_weights_bg"]
+        bond_weight = short_basis @ self._turned["bond_weights_bg"]
         left, right = bond_weight.index_select(0, rows.both_arms).view(2, -1, WIDTH).unbind(0)
         arm = left * right
-        angle = self._angle_features(rows, (x / length).split([n, len(basis) - n])[0])
+        angle = self._angle_features(rows.pair_arms, rows.pair_sign, unit)
         long_bonds = (far @ self._from_long).view(len(far), len(self._atoms), -1).unbind(1)
 
         atom = w["atom_embedding.embedding.weight"].index_select(0, batch.numbers - 1)
@@ -285,13 +290,25 @@ class Launches:
                 update = self._angles[k](bond, atom, angle, None, of_angle, None)
                 angle = update + (angle.index_select(0, g.angle_pair) if k == 0 else angle)
                 of_angle = rows.arms
-        magmoms = torch.addmm(w["site_wise.bias"], atom.detach(), self._turned["site_wise"]).abs().flatten()
+        magmoms = self._moments(atom)
         return self._read_out(self._atoms[-1](atom, bond, long_bonds[-1], weight, rows.edges, g.center)), magmoms
 
-    def _angle_features(self, rows: Gathers, unit: Tensor) -> Tensor:
+    def _bases(self, vector: Tensor, n_short: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Radial bases of all bonds and of short ones, (·, n_radial), and unit vectors of the latter."""
+        x = vector.to(self._cutoffs.dtype)
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        basis, short_basis = _Radial.apply(length, self._frequencies, self._cutoffs, 8).unbind(0)
+        sizes = [n_short, len(x) - n_short]
+        return basis, short_basis.split(sizes)[0], (x / length).split(sizes)[0]
+
+    def _moments(self, atom: Tensor) -> Tensor:
+        w = self.weights["site_wise.bias"]
+        return torch.addmm(w, atom.detach(), self._turned["site_wise"]).abs().flatten()
+
+    def _angle_features(self, pair_arms: Tensor, pair_sign: Tensor, unit: Tensor) -> Tensor:
         """Angular Fourier features, once for both orders of an angle, (n_angles / 2, 64)."""
-        one, other = unit.index_select(0, rows.pair_arms).view(2, -1, 3).unbind(0)
-        cosine = (one * other).sum(dim=1, keepdim=True) * rows.pair_sign
+        one, other = unit.index_select(0, pair_arms).view(2, -1, 3).unbind(0)
+        cosine = (one * other).sum(dim=1, keepdim=True) * pair_sign
         result: Tensor = _Fourier.apply(cosine, self._waves, self._offsets) @ self._from_waves
         return result
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.models.chgnet.graph import BondGraph, KeptGraph
-from atomsim.models.chgnet.launches import Gathers, Launches
+from atomsim.models.chgnet.launches import Launches
 from atomsim.models.replay import Replay, filled, padded, padded_geometry, recorder, room_for
-
-SMALL = 2**18
-"""Directed bonds and angles below which starting operations takes longer than computing them: some 25 cells of 24
-atoms."""
 
 Differentiated = Callable[[Batch, BondGraph, Callable[..., tuple[Tensor, Tensor]]], tuple[Tensor, ...]]
 """Gives the fields of an ``Evaluation`` from a graph and atomic energies as a function of its vectors."""
@@ -26,26 +23,27 @@ class _Frame:
     """A batch laid out with room to spare."""
 
     batch: Batch
-    rows: Gathers
+    rows: Any
+    """As ``Launches.prepare`` lays them out."""
 
 
 class OnDevice:
     """Evaluations of a moving batch."""
 
-    def __init__(self, launches: Launches, kept: KeptGraph, dtype: torch.dtype, whole: Differentiated) -> None:
-        self._launches, self._kept, self._dtype, self._whole = launches, kept, dtype, whole
+    def __init__(self, launches: Launches, kept: KeptGraph, whole: Differentiated) -> None:
+        self._launches, self._kept, self._whole = launches, kept, whole
         self._reach = 3.0 * kept.cutoff
         self._room: tuple[int, ...] | None = None
         self._replay: Replay | None = None
-        self._rows: Gathers | None = None
+        self._rows: Any = None
         """Of a batch that is not small."""
 
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate energies, forces, stresses, moments and atomic energies."""
         graph, anew = self._kept(batch)
         if anew:
-            small = 0 < len(graph.center) + len(graph.angle_center) < SMALL
-            self._rows = None if small else Gathers.of(graph, batch.n_atoms, self._dtype)
+            small = 0 < len(graph.center) + len(graph.angle_center) < self._launches.small
+            self._rows = None if small else self._launches.prepare(graph, batch.n_atoms)
             if small:
                 self._lay_out(batch, graph)
         if self._rows is not None:
@@ -62,7 +60,7 @@ class OnDevice:
         needs = (batch.n_systems, batch.n_atoms, graph.n_short, n_long, n_pairs)
         room = room_for([n + 1 for n in needs], self._room)
         whole = with_room(graph, *room)
-        frame = _Frame(padded(batch, *room[:2], self._reach), Gathers.of(whole, room[1], self._dtype))
+        frame = _Frame(padded(batch, *room[:2], self._reach), self._launches.prepare(whole, room[1]))
         if self._replay is None or room != self._room:
             self._room, self._replay = room, Replay(self._evaluate, frame, recorder(batch.device))
         else:
@@ -110,6 +108,8 @@ def with_room(g: BondGraph, n_systems: int, n_atoms: int, n_short: int, n_long: 
         center=filled(g.center, 2 * n_bonds, last),
         neighbor=filled(g.neighbor, 2 * n_bonds, last),
         bond=torch.cat([bond, added(bond, (g.n_short, n_short), (gap + len(g.first), n_bonds))]),
+        angle_count=filled(g.angle_count, 2 * n_short, 0)
+        + _spread(2 * more_pairs, 2 * gap, 2 * n_short, g.angle_count),
         angle_center=filled(g.angle_center, 2 * n_pairs, last),
         angle_bond=filled(g.angle_bond, 2 * n_pairs, n_short - 1),
         angle_sign=filled(g.angle_sign, 2 * n_pairs, 1),
@@ -118,3 +118,10 @@ def with_room(g: BondGraph, n_systems: int, n_atoms: int, n_short: int, n_long: 
         shift=shift,
         system=bonds(g.system, n_systems - 1),
     )
+
+
+def _spread(total: int, places: int, length: int, like: Tensor) -> Tensor:
+    """Share out a number among the last places of a vector, (length,), as evenly as may be."""
+    each = torch.full((places,), total // places, dtype=like.dtype, device=like.device)
+    each[: total % places] += 1
+    return torch.cat([each.new_zeros(length - places), each])

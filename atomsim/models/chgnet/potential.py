@@ -27,6 +27,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
+from atomsim.models.chgnet.fused import Fused, kernels_missing
 from atomsim.models.chgnet.gated import centred, gated_norm, gathered, rows, segment_sum
 from atomsim.models.chgnet.graph import BondGraph, KeptGraph, bond_graph
 from atomsim.models.chgnet.kernels import reason
@@ -122,21 +123,24 @@ class Chgnet:
         self._on_device = self._moving() if self.device.type != "cpu" else None
 
     def _moving(self) -> OnDevice:
-        launches = Launches(self.weights, self.atom_conv, self.bond_conv, self.angle_update, (self.cutoff, self.short))
+        kind = Fused if self.kernel == "fused" else Launches
+        launches = kind(self.weights, self.atom_conv, self.bond_conv, self.angle_update, (self.cutoff, self.short))
         kept = KeptGraph(self.cutoff, self.short, self.skin)
-        return OnDevice(launches, kept, self.dtype, partial(_differentiated, self.reference))
+        return OnDevice(launches, kept, partial(_differentiated, self.reference))
 
     @property
     def kernel(self) -> str:
-        """``loops`` where compiled loops run between the matrix products, else ``torch``."""
-        return "loops" if not self.kernel_note else "torch"
+        """``fused`` on a card, ``loops`` on a CPU where they can be compiled, else ``torch``."""
+        if self.kernel_note:
+            return "torch"
+        return "loops" if self.device.type == "cpu" else "fused"
 
     @property
     def kernel_note(self) -> str:
-        """Reason why there are no compiled loops; empty where there are."""
-        if self.device.type != "cpu" or self.dtype != torch.float32:
-            return "the loops are for a CPU and single precision"
-        return reason()
+        """Reason why nothing is compiled; empty where kernels or loops are."""
+        if self.dtype != torch.float32:
+            return "compiled kernels are for single precision"
+        return reason() if self.device.type == "cpu" else kernels_missing(self.device)
 
     @cached_property
     def double(self) -> Chgnet:
