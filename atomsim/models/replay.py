@@ -148,9 +148,3 @@ def padded_geometry(batch: Batch, n_systems: int, n_atoms: int, reach: float) ->
     edge = reach * torch.eye(3, dtype=batch.cell.dtype, device=batch.device)
     cell = torch.cat([batch.cell, edge.expand(n_systems - batch.n_systems, 3, 3)])
     return cell, torch.cat([batch.positions, batch.positions.new_zeros(n_atoms - batch.n_atoms, 3)])
-
-
-def filled(values: Tensor, length: int, value: float) -> Tensor:
-    """Return values continued along their last axis to a length."""
-    more = values.new_full((*values.shape[:-1], length - values.shape[-1]), value)
-    return torch.cat([values, more], dim=-1)

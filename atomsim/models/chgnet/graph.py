@@ -19,6 +19,7 @@ class BondGraph:
     different directed edges that leave the same atom, both of short bonds.
     """
 
+    n_atoms: int
     first: Tensor
     """One end of each bond, (n_bonds,), int64."""
     second: Tensor
@@ -121,7 +122,7 @@ def bond_graph(batch: Batch, neighbors: Neighbors, short: float) -> BondGraph:
     angles = _angles(center, bond, by_center < n_bonds, arms, n_short, n_pairs)
     vector = Neighbors(i, j, shift).vectors(batch)
     neighbor = torch.cat([j, i])[by_center]
-    return BondGraph(i, j, vector, n_short, center, neighbor, bond, *angles, shift, batch.system[i])
+    return BondGraph(n_atoms, i, j, vector, n_short, center, neighbor, bond, *angles, shift, batch.system[i])
 
 
 def one_direction(neighbors: Neighbors) -> Tensor:

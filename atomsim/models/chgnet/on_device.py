@@ -12,7 +12,7 @@ from torch import Tensor
 from atomsim.batch import Batch, Evaluation
 from atomsim.models.chgnet.graph import BondGraph, KeptGraph
 from atomsim.models.chgnet.launches import Launches
-from atomsim.models.replay import Replay, filled, padded, padded_geometry, recorder, room_for
+from atomsim.models.replay import Replay, padded, padded_geometry, recorder, room_for
 
 Differentiated = Callable[[Batch, BondGraph, Callable[..., tuple[Tensor, Tensor]]], tuple[Tensor, ...]]
 """Gives the fields of an ``Evaluation`` from a graph and atomic energies as a function of its vectors."""
@@ -84,44 +84,46 @@ def with_room(g: BondGraph, n_systems: int, n_atoms: int, n_short: int, n_long: 
         n_long: others, likewise.
         n_pairs: unordered pairs of arms, likewise.
     """
-    last, gap, n_bonds = n_atoms - 1, n_short - g.n_short, n_short + n_long
-    more_pairs = n_pairs - len(g.pair_angle)
+    gap, n_bonds, known = n_short - g.n_short, n_short + n_long, len(g.first)
+    more_long, more_pairs, device = n_bonds - known - gap, n_pairs - len(g.pair_angle), g.first.device
 
-    def bonds(values: Tensor, value: float) -> Tensor:
-        near, far = values[..., : g.n_short], values[..., g.n_short :]
-        return torch.cat([filled(near, n_short, value), filled(far, n_long, value)], dim=-1)
+    def numbers(start: int, end: int) -> Tensor:
+        return torch.arange(start, end, device=device)
 
-    def added(of: Tensor, *spans: tuple[int, int]) -> Tensor:
-        """Numbers of what is added, each twice: bonds have two edges, and pairs of arms two orders."""
-        return torch.cat([torch.arange(a, b, device=of.device) for a, b in (*spans, *spans)])
+    def bonds(values: Tensor, near: Tensor, far: Tensor) -> Tensor:
+        """Values of bonds, short ones first, with those of the added."""
+        return torch.cat([values[: g.n_short], near, values[g.n_short :], far])
 
-    shift = bonds(g.shift.mT, 0.0).mT.contiguous()
-    shift[g.n_short : n_short, 0] = 1.0
-    shift[gap + len(g.first) :, 0] = 1.0
-    bond = torch.where(g.bond < g.n_short, g.bond, g.bond + gap)
-    first_added = torch.arange(more_pairs, device=bond.device) + len(g.angle_center)
+    # spread over the added atoms: sums over the bonds of one would take as long as all others together
+    atoms = g.n_atoms + _shared(n_atoms - g.n_atoms, gap + more_long, device)
+    near, far = atoms.split([gap, more_long])
+    across = g.shift.new_tensor([1.0, 0.0, 0.0])
+    shift = bonds(g.shift, across.expand(gap, 3), across.expand(more_long, 3))
+    added = torch.cat([numbers(g.n_short, n_short), numbers(gap + known, n_bonds)]).repeat_interleave(2)
+    count = _shared(2 * gap, 2 * more_pairs, device).bincount(minlength=2 * gap)
+    arm = added[: 2 * gap].repeat_interleave(count, output_size=2 * more_pairs)
+    ends = atoms.repeat_interleave(2)
+    pairs = numbers(len(g.pair_angle), n_pairs)
     return BondGraph(
-        first=bonds(g.first, last),
-        second=bonds(g.second, last),
+        n_atoms=n_atoms,
+        first=bonds(g.first, near, far),
+        second=bonds(g.second, near, far),
         vector=shift,  # until it is placed
         n_short=n_short,
-        center=filled(g.center, 2 * n_bonds, last),
-        neighbor=filled(g.neighbor, 2 * n_bonds, last),
-        bond=torch.cat([bond, added(bond, (g.n_short, n_short), (gap + len(g.first), n_bonds))]),
-        angle_count=filled(g.angle_count, 2 * n_short, 0)
-        + _spread(2 * more_pairs, 2 * gap, 2 * n_short, g.angle_count),
-        angle_center=filled(g.angle_center, 2 * n_pairs, last),
-        angle_bond=filled(g.angle_bond, 2 * n_pairs, n_short - 1),
-        angle_sign=filled(g.angle_sign, 2 * n_pairs, 1),
-        angle_pair=torch.cat([g.angle_pair, added(bond, (len(g.pair_angle), n_pairs))]),
-        pair_angle=torch.cat([g.pair_angle, first_added]),
+        center=torch.cat([g.center, ends]),
+        neighbor=torch.cat([g.neighbor, ends]),
+        bond=torch.cat([torch.where(g.bond < g.n_short, g.bond, g.bond + gap), added]),
+        angle_count=torch.cat([g.angle_count, count]),
+        angle_center=torch.cat([g.angle_center, near.index_select(0, arm - g.n_short)]),
+        angle_bond=torch.cat([g.angle_bond, torch.stack([arm, arm])], dim=1),
+        angle_sign=torch.cat([g.angle_sign, g.angle_sign.new_ones(2 * more_pairs)]),
+        angle_pair=torch.cat([g.angle_pair, pairs, pairs]),
+        pair_angle=torch.cat([g.pair_angle, numbers(0, more_pairs) + len(g.angle_center)]),
         shift=shift,
-        system=bonds(g.system, n_systems - 1),
+        system=bonds(g.system, torch.full_like(near, n_systems - 1), torch.full_like(far, n_systems - 1)),
     )
 
 
-def _spread(total: int, places: int, length: int, like: Tensor) -> Tensor:
-    """Share out a number among the last places of a vector, (length,), as evenly as may be."""
-    each = torch.full((places,), total // places, dtype=like.dtype, device=like.device)
-    each[: total % places] += 1
-    return torch.cat([each.new_zeros(length - places), each])
+def _shared(places: int, things: int, device: torch.device) -> Tensor:
+    """Place of each of some things, shared out evenly, never decreasing, (things,), int64."""
+    return torch.arange(things, device=device) * places // max(things, 1)

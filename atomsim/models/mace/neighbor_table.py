@@ -67,19 +67,17 @@ def neighbor_table(batch: Batch, bonds: Neighbors) -> Table:
     )
 
 
-def with_room(
-    t: Table, numbers: tuple[int, ...], rows: Sequence[int], n_slots: int, n_atoms: int
-) -> tuple[Table, Tensor]:
-    """Return the table with empty rows and slots, and where each of its rows went.
+def with_room(t: Table, numbers: tuple[int, ...], rows: Sequence[int], sizes: tuple[int, int, int]) -> Table:
+    """Return the table with empty rows and slots.
 
     Args:
         t: a table.
         numbers: elements, those of ``t`` among them, ascending.
         rows: for each of them, more than it has; atoms that are added are in the last one.
-        n_slots: at least those of ``t``.
-        n_atoms: at least those of ``t``.
+        sizes: atoms, bonds and slots, at least those of ``t``.
     """
-    device, ends = t.kind.device, np.cumsum([0, *rows]).tolist()
+    (n_atoms, n_bonds, n_slots), device = sizes, t.kind.device
+    ends = np.cumsum([0, *rows]).tolist()
     moved = [ends[numbers.index(z)] - span.start for z, span in zip(t.numbers, t.spans, strict=True)]
     row = torch.arange(len(t.kind), device=device) + torch.tensor(moved, device=device)[t.kind]
 
@@ -88,16 +86,21 @@ def with_room(
         empty[:, : values.shape[1]].index_copy_(0, row, values)
         return empty
 
-    place = torch.full((n_atoms,), ends[-1] - 1, dtype=torch.int64, device=device)
-    place[: len(row)] = row[t.place]
-    whole = Table(
+    sign = spread(t.sign)
+    # what empty slots read does not count, but derivatives of one row that all of them read would take long
+    each = torch.arange(sign.numel(), device=device).view_as(sign)
+    bond = torch.where(sign == 0, each % n_bonds, spread(t.bond))
+    neighbor = torch.where(sign == 0, each // n_slots, spread(row[t.neighbor]))
+    first_free = int(ends[-2] + (t.spans[-1].stop - t.spans[-1].start if t.numbers[-1] == numbers[-1] else 0))
+    added = torch.arange(n_atoms - len(row), device=device) % (ends[-1] - first_free)
+    place = torch.cat([row[t.place], first_free + added])
+    return Table(
         numbers=numbers,
         spans=tuple(slice(a, b) for a, b in pairwise(ends)),
         place=place,
         kind=torch.from_numpy(np.repeat(np.arange(len(numbers)), rows)).to(device),
-        bond=spread(t.bond),
-        neighbor=spread(row[t.neighbor]),
-        sign=spread(t.sign),
+        bond=bond,
+        neighbor=neighbor,
+        sign=sign,
         degree=torch.zeros(ends[-1], dtype=torch.int64, device=device).index_copy_(0, row, t.degree),
     )
-    return whole, row

@@ -14,7 +14,7 @@ from atomsim.models.mace.fast import FastMace, Layout
 from atomsim.models.mace.kernels import Kernel, evaluate_kernel
 from atomsim.models.mace.neighbor_table import neighbor_table, with_room
 from atomsim.models.neighbors import Neighbors, SkinList
-from atomsim.models.replay import Replay, filled, padded, padded_geometry, recorder, room_for
+from atomsim.models.replay import Replay, padded, padded_geometry, recorder, room_for
 
 SMALL = 2**20
 """Pairs, each in both directions, below which starting operations takes longer than computing them."""
@@ -72,11 +72,13 @@ class OnDevice:
             (*needs, *(count.get(z, 0) + 1 for z in numbers)), self._room if numbers == self._numbers else None
         )
         n_systems, n_atoms, n_bonds, n_slots, *rows = room
-        whole, row = with_room(t, numbers, rows, n_slots, n_atoms)
+        whole = with_room(t, numbers, rows, (n_atoms, n_bonds, n_slots))
         more = n_bonds - len(i)
-        across = shift.new_tensor([1.0, 0.0, 0.0]).expand(more, 3)  # from the last atom to its image, out of reach
-        bonds = Neighbors(filled(i, n_bonds, n_atoms - 1), filled(j, n_bonds, n_atoms - 1), torch.cat([shift, across]))
-        ends = filled(row[torch.stack([t.place[i], t.place[j]])], n_bonds, len(whole.kind) - 1)
+        # bonds from the added atoms to their images, out of reach; of one atom, sums over them would take long
+        added = batch.n_atoms + torch.arange(more, device=batch.device) % (n_atoms - batch.n_atoms)
+        across = shift.new_tensor([1.0, 0.0, 0.0]).expand(more, 3)
+        bonds = Neighbors(torch.cat([i, added]), torch.cat([j, added]), torch.cat([shift, across]))
+        ends = torch.stack([whole.place[bonds.i], whole.place[bonds.j]])
         frame = _Frame(padded(batch, n_systems, n_atoms, self._reach), bonds, kernel.laid(whole, ends))
         if self._replay is None or room != self._room or numbers != self._numbers:
             self._numbers, self._room = numbers, room
