@@ -116,7 +116,8 @@ def tests(setup: Setup, left: float) -> str:
     """The tests that need a card."""
     if setup.pretended:
         return "not run: they need CUDA (tests/test_pretended_card.py is for this card)"
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    files = [str(p) for p in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in p.read_text(encoding="utf-8")]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=min(left, 180), cwd=ROOT, check=False)
     except subprocess.TimeoutExpired as error:
@@ -255,7 +256,7 @@ def memory(setup: Setup, left: float) -> str:
 def relaxations(setup: Setup, left: float) -> str:
     """Relaxed cells a minute."""
     del left
-    systems, told = setup.systems(2 if setup.pretended else 512), []
+    systems, texts = setup.systems(2 if setup.pretended else 512), []
     settings = RelaxSettings(fmax_eV_per_A=0.05, check_minimum=False, max_steps=3 if setup.pretended else 500)
     for name, potential in (("CHGNet", setup.chgnet), ("MACE", setup.mace_potential)):
         dict(iter_relax(systems[:2], potential, settings))  # loads and learns what is kept
@@ -263,8 +264,10 @@ def relaxations(setup: Setup, left: float) -> str:
         found = dict(iter_relax(systems, potential, settings))
         setup.wait()
         rate = 60 * len(found) / (time.perf_counter() - began)
-        told.append(f"{name} {rate:.0f} a minute, {sum(r.converged for r in found.values())} of {len(found)} converged")
-    return "; ".join(told)
+        texts.append(
+            f"{name} {rate:.0f} a minute, {sum(r.converged for r in found.values())} of {len(found)} converged"
+        )
+    return "; ".join(texts)
 
 
 def dynamics(setup: Setup, left: float) -> str:

@@ -62,4 +62,5 @@ def volumes(batch: Batch) -> Tensor:
     if batch.device.type == "cpu":
         return batch.volume
     a, b, c = batch.cell.unbind(1)
-    return (torch.linalg.cross(a, b) * c).sum(dim=1).abs()
+    result: Tensor = (torch.linalg.cross(a, b) * c).sum(dim=1).abs()
+    return result

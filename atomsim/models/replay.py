@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from typing import Any, Protocol
 
@@ -24,14 +26,14 @@ UNRECORDED = 3
 SPARE = 0.25
 """Part of what is needed that room is made for on top."""
 EMPTIEST = 3.0
-"""How many times too large room may be before it is made anew."""
+"""Factor by which room may be too large before it is made anew."""
 
 
 class Recording(Protocol):
     """Operations on tensors that stay where they are."""
 
     outputs: tuple[Tensor, ...]
-    """What they write to."""
+    """Tensors that they write to."""
 
     def __call__(self) -> None:
         """Do them again, with what the inputs are now."""
@@ -51,6 +53,7 @@ class CudaGraph:
         with torch.cuda.stream(stream):
             function()  # allocates what libraries keep for a stream
             torch.cuda.synchronize(device)
+            torch.cuda.empty_cache()  # a stream's memory serves no other
             self._graph.capture_begin(capture_error_mode="thread_local")
             try:
                 self.outputs = function()
@@ -66,6 +69,24 @@ class CudaGraph:
 def recorder(device: torch.device) -> Record | None:
     """Return how to record on a device; None where that cannot be done."""
     return CudaGraph if device.type == "cuda" else None
+
+
+_plain = ContextVar("plain", default=False)
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Evaluate without room to spare and without recordings: to measure what an evaluation itself takes."""
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def is_plain() -> bool:
+    """True within ``plainly``."""
+    return _plain.get()
 
 
 class Replay:
@@ -102,9 +123,9 @@ class Replay:
         return tuple(t.clone() for t in self._recording.outputs)
 
     def _begin(self, record: Record, positions: Tensor, cell: Tensor) -> None:
-        self._geometry = (positions.clone(), cell.clone())
+        self._geometry = there = (positions.clone(), cell.clone())
         try:
-            self._recording = record(lambda: self._function(self._layout, *self._geometry), positions.device)
+            self._recording = record(lambda: self._function(self._layout, *there), positions.device)
         except RuntimeError as error:  # of a part that cannot be recorded, or of too little memory: without, it runs
             self._record = None
             _log.warning("not recorded, so small systems are slower: %s", str(error).splitlines()[0])

@@ -149,7 +149,7 @@ def short_edges(bond: Tensor, n_short: int) -> Tensor:
 
 def _angles(
     center: Tensor, bond: Tensor, outward: Tensor, arms: Tensor, n_short: int, n_pairs: int
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Angles from the short edges of each corner; ``n_pairs`` counts pairs of edges, those with itself included."""
     edges = short_edges(bond, n_short)
     corner, arm, outward = center[edges], bond[edges], outward[edges]

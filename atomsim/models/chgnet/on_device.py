@@ -12,7 +12,7 @@ from torch import Tensor
 from atomsim.batch import Batch, Evaluation
 from atomsim.models.chgnet.graph import BondGraph, KeptGraph
 from atomsim.models.chgnet.launches import Launches
-from atomsim.models.replay import Replay, padded, padded_geometry, recorder, room_for
+from atomsim.models.replay import Replay, is_plain, padded, padded_geometry, recorder, room_for
 
 Differentiated = Callable[[Batch, BondGraph, Callable[..., tuple[Tensor, Tensor]]], tuple[Tensor, ...]]
 """Gives the fields of an ``Evaluation`` from a graph and atomic energies as a function of its vectors."""
@@ -36,12 +36,14 @@ class OnDevice:
         self._room: tuple[int, ...] | None = None
         self._replay: Replay | None = None
         self._rows: Any = None
-        """Of a batch that is not small."""
+        """Layout of a batch that is not small."""
 
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate energies, forces, stresses, moments and atomic energies."""
         graph, anew = self._kept(batch)
-        if anew:
+        if is_plain():
+            self._rows = self._launches.prepare(graph, batch.n_atoms)
+        elif anew:
             small = 0 < len(graph.center) + len(graph.angle_center) < self._launches.small
             self._rows = None if small else self._launches.prepare(graph, batch.n_atoms)
             if small:
@@ -50,7 +52,7 @@ class OnDevice:
             return Evaluation(*self._evaluate(_Frame(batch, self._rows), batch.positions, batch.cell))
         assert self._replay is not None
         assert self._room is not None
-        cell, positions = padded_geometry(batch, *self._room[:2], self._reach)
+        cell, positions = padded_geometry(batch, self._room[0], self._room[1], self._reach)
         energy, forces, stress, magmoms, energies = self._replay(positions, cell)
         n, m = batch.n_systems, batch.n_atoms
         return Evaluation(energy[:n], forces[:m], stress[:n], magmoms[:m], energies[:m])
@@ -59,8 +61,9 @@ class OnDevice:
         n_long, n_pairs = len(graph.first) - graph.n_short, len(graph.pair_angle)
         needs = (batch.n_systems, batch.n_atoms, graph.n_short, n_long, n_pairs)
         room = room_for([n + 1 for n in needs], self._room)
-        whole = with_room(graph, *room)
-        frame = _Frame(padded(batch, *room[:2], self._reach), self._launches.prepare(whole, room[1]))
+        n_systems, n_atoms, *more = room
+        whole = with_room(graph, n_systems, n_atoms, *more)
+        frame = _Frame(padded(batch, n_systems, n_atoms, self._reach), self._launches.prepare(whole, n_atoms))
         if self._replay is None or room != self._room:
             self._room, self._replay = room, Replay(self._evaluate, frame, recorder(batch.device))
         else:

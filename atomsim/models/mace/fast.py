@@ -52,7 +52,7 @@ _RESIDUAL = {"RealAgnosticResidualInteractionBlock", "RealAgnosticDensityResidua
 
 @dataclass(frozen=True)
 class Layout:
-    """What bonds decide, wherever their atoms are."""
+    """Tables that bonds decide, wherever their atoms are."""
 
     table: Table
     attributes: Tensor
@@ -101,6 +101,11 @@ class FastMace:
         parity = [torch.full((ir.dim,), float((-1) ** ir.l)) for _, ir in model.spherical_harmonics.irreps_out]
         self._parity = torch.cat(parity).to(model.r_max)
         self._read((next(iter(self.rows)),))  # complain now, not at the first call
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of an atom's features before the first layer."""
+        return int(self.model.node_embedding.linear.irreps_out.dim)
 
     def without_loops(self) -> FastMace:
         """Return the same on torch's products alone."""

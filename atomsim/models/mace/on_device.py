@@ -14,10 +14,10 @@ from atomsim.models.mace.fast import FastMace, Layout
 from atomsim.models.mace.kernels import Kernel, evaluate_kernel
 from atomsim.models.mace.neighbor_table import neighbor_table, with_room
 from atomsim.models.neighbors import Neighbors, SkinList
-from atomsim.models.replay import Replay, padded, padded_geometry, recorder, room_for
+from atomsim.models.replay import Replay, is_plain, padded, padded_geometry, recorder, room_for
 
-SMALL = 2**20
-"""Pairs, each in both directions, below which starting operations takes longer than computing them."""
+SMALL = 2**26
+"""Pairs, each in both directions, times channels, below which starting operations takes longer than computing them."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,19 @@ class OnDevice:
         if self._list.renew(batch):
             pairs = self._list.pairs
             # the compiled kernel takes what it is given, and cuEquivariance wants pairs in both directions
-            self._small = type(self.kernel) is FastMace and pairs is not None and 0 < len(pairs.i) < SMALL
+            self._small = type(self.kernel) is FastMace and pairs is not None and self._is_small(len(pairs.i))
             if self._small:
                 self._lay_out(batch)
-        if not self._small or self._replay is None or self._room is None:
+        if not self._small or self._replay is None or self._room is None or is_plain():
             return evaluate_kernel(self.kernel, batch, self._list.near(batch))
-        cell, positions = padded_geometry(batch, *self._room[:2], self._reach)
+        cell, positions = padded_geometry(batch, self._room[0], self._room[1], self._reach)
         energy, forces, stress, energies = self._replay(positions, cell)
         n, m = batch.n_systems, batch.n_atoms
         return Evaluation(energy[:n], forces[:m], stress[:n], energies=energies[:m])
+
+    def _is_small(self, n_pairs: int) -> bool:
+        assert isinstance(self.kernel, FastMace)
+        return 0 < n_pairs * self.kernel.n_channels < SMALL
 
     def _lay_out(self, batch: Batch) -> None:
         kernel, pairs = self.kernel, self._list.pairs
