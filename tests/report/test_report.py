@@ -119,7 +119,8 @@ def test_paper_has_whole_charts_two_to_a_page_and_what_was_folded(run, tmp_path)
 
 
 def test_a_request_or_an_error_in_the_page_would_be_seen(run, tmp_path):
-    page, additions = tmp_path / "page.html", '<img src="https://example.org/x.png" alt=""><script>undefinedFunction()</script>'
+    page = tmp_path / "page.html"
+    additions = '<img src="https://example.org/x.png" alt=""><script>undefinedFunction()</script>'
     page.write_text((run / "report.html").read_text(encoding="utf-8").replace("</main>", f"{additions}</main>"))
     found = visit(page, tmp_path).console
     assert len(found) == 2
