@@ -18,24 +18,35 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).with_name("helper
 
 
 TOGETHER = {
-    "test_api_numbers.py",
-    "test_electrode.py",
-    "test_history.py",
-    "test_mace.py",
-    "test_mace_fast.py",
-    "test_potential_contract.py",
-    "test_relaxation.py",
-    "test_report.py",
-    "test_students.py",
+    "test_api_numbers.py": "numbers",
+    "test_electrode.py": "electrode",
+    "test_history.py": "history",
+    "test_relaxation.py": "relaxation",
+    "test_report.py": "report",
+    # importing mace takes seconds, and so does each architecture that e3nn compiles
+    **dict.fromkeys(
+        (
+            "test_adopt.py",
+            "test_barriers_checks.py",
+            "test_familiarity.py",
+            "test_load_potential.py",
+            "test_mace.py",
+            "test_mace_fast.py",
+            "test_mace_loops.py",
+            "test_potential_contract.py",
+            "test_students.py",
+        ),
+        "mace",
+    ),
 }
-"""Files whose tests share what one of them computes: pytest-xdist gives each file to one process."""
+"""Groups of files whose tests share what one of them computes: pytest-xdist gives each group to one process."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+            item.add_marker(pytest.mark.xdist_group(TOGETHER[item.path.name]))
     if torch.cuda.is_available():
         return
     for item in items:

@@ -8,11 +8,13 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from forked import start_quickly
 from walks import CAMPAIGN, PLUGIN, dies_after, in_child, installed, make_campaign, outcomes, run
 
 from atomsim.campaign.file import describe_keys, load_campaign
 from atomsim.campaign.status import read_status
 from atomsim.errors import AtomsimError, InputError
+from atomsim.execution import pool
 from atomsim.report import write_report
 from atomsim.slurm.collect import collect
 from atomsim.store import artifacts, durable
@@ -154,6 +156,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_leaves_no_record(
     plugin: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
     """The task is not to blame: with room made, the same command finishes it."""
+    start_quickly(monkeypatch, pool)
     campaign, out = make_campaign(tmp_path / "in"), tmp_path / "run"
     run(campaign, tmp_path / "whole")
     in_child(lambda: (dies_after(3)(), run(campaign, out)))

@@ -55,10 +55,7 @@ class ForceConstants:
     def phonopy(self) -> Phonopy:
         """Phonopy's object with the force constants, translational invariance imposed."""
         phonon = displacements(self.primitive, self.matrix, self.displacement_A, self.symprec_A)
-        phonon.forces = self.forces
-        phonon.produce_force_constants(show_drift=False)
-        phonon.symmetrize_force_constants(show_drift=False)
-        return phonon
+        return _with_constants(phonon, self.forces)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,10 +139,20 @@ def constants_at(
             f"{how.fmax_eV_per_A:g}; relax it with this potential first, to a smaller fmax_eV_per_A"
         )
     found = _forces([perfect, *displaced(phonon, perfect)], potential, capacity)
-    return ForceConstants(
+    constants = ForceConstants(
         primitive, matrix, found[1:] - found[0], how.displacement_A, how.symprec_A, float(at_rest.energy[0]), pressure,
         fmax, len(found) + 1,
     )  # fmt: skip
+    # where a cached property is kept: the symmetry of a large supercell is searched once
+    vars(constants)["phonopy"] = _with_constants(phonon, constants.forces)
+    return constants
+
+
+def _with_constants(phonon: Phonopy, forces: FloatArray) -> Phonopy:
+    phonon.forces = forces
+    phonon.produce_force_constants(show_drift=False)
+    phonon.symmetrize_force_constants(show_drift=False)
+    return phonon
 
 
 def _forces(systems: list[Atoms], potential: EnergyModel, capacity: Capacity | None) -> FloatArray:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import start_quickly
 
 from atomsim.batching.labels import label
+from atomsim.distill import training
 from atomsim.distill.familiarity import learned_from
 from atomsim.distill.recipe import load_recipe
 from atomsim.distill.run import _own_model, _statistics, distill, held_out, left_out
@@ -76,6 +78,7 @@ def recipe(tmp_path):
 def test_a_small_student_learns_goes_on_and_loads_by_its_card(recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("atomsim.distill.familiarity.STRANGE", 80)
+    start_quickly(monkeypatch, training)
     out = Path("out")  # as people type it
 
     def until(word):

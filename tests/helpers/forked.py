@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -73,8 +74,8 @@ class Forked:
                     sys.stdout.flush()
                     sys.stderr.flush()
                 os._exit(code)
-        pipes = {read: stdin, write: stdout, error: stderr}
-        for end in {end for end, asked in pipes.items() if asked in (subprocess.PIPE, subprocess.DEVNULL)}:
+        ends = ((read, stdin), (write, stdout), (error, stderr))
+        for end in {end for end, asked in ends if asked in (subprocess.PIPE, subprocess.DEVNULL)}:
             os.close(end)
 
     def poll(self) -> int | None:
@@ -107,6 +108,15 @@ class Forked:
         """End it."""
         self.send_signal(signal.SIGKILL)
 
+    def __enter__(self) -> Forked:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+        self.wait()
+
 
 def popen(command: Sequence[str], **options: Any) -> Forked:
     """Start ``python [-P] -m MODULE ...`` as a fork."""
@@ -114,6 +124,8 @@ def popen(command: Sequence[str], **options: Any) -> Forked:
     words = list(command[command.index("-m") + 1 :])
 
     def action() -> None:
+        if os.environ.get("PYTHONWARNINGS") == "ignore":  # read where an interpreter starts
+            warnings.simplefilter("ignore")
         sys.argv = words
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 
 from atomsim.models.mace.potential import quiet_mace
 
+_BUILT: dict[str, torch.nn.Module] = {}
 
-def random_mace(
+
+def random_mace(elements: list[int], **options) -> torch.nn.Module:
+    """A copy of what ``new_random_mace`` gives: e3nn compiles a model for seconds, and copies it in a tenth of one."""
+    key = repr((elements, sorted(options.items())))
+    if key not in _BUILT:
+        _BUILT[key] = new_random_mace(elements, **options)
+    with quiet_mace():
+        return copy.deepcopy(_BUILT[key])
+
+
+def new_random_mace(
     elements: list[int],
     *,
     seed: int = 0,

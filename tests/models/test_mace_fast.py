@@ -9,7 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 from crystals import assorted
-from random_mace import random_mace
+from random_mace import new_random_mace, random_mace
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.errors import AtomsimError, InputError
@@ -64,7 +64,7 @@ def build(variant: str) -> torch.nn.Module:
             options[key] = o3.Irreps(value)
     file = io.BytesIO()
     torch.save(
-        random_mace(OXIDE, **options), file
+        new_random_mace(OXIDE, **options), file
     )  # a new model with pseudo-tensors cannot be copied, a loaded one can
     file.seek(0)
     return torch.load(file, weights_only=False)

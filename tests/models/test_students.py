@@ -17,6 +17,7 @@ from random_mace import random_mace
 from atomsim import catalog
 from atomsim.batch import Batch
 from atomsim.errors import InputError
+from atomsim.models.interface import Potential
 from atomsim.models.load import load_potential
 from atomsim.models.mace.potential import MacePotential
 from atomsim.models.mace.safetensors import from_safetensors, to_safetensors
@@ -44,6 +45,11 @@ def plain_model() -> torch.nn.Module:
 @cache
 def plain_file() -> bytes:
     return to_safetensors(plain_model())
+
+
+@cache
+def student_or_teacher(name: str) -> Potential:
+    return load_potential(name, "cpu")
 
 
 def batch() -> Batch:
@@ -168,7 +174,7 @@ def test_a_shipped_student_is_small_pinned_and_computed_fast(name):
     assert card.distilled.teacher_sha256 == load_card(card.distilled.teacher).weights.sha256
     recipe = catalog.folder("workflows") / card.distilled.recipe
     assert hashlib.sha256(recipe.read_bytes()).hexdigest() == card.distilled.recipe_sha256
-    potential = load_potential(name, "cpu")
+    potential = student_or_teacher(name)
     assert potential.kernel == "fast", potential.kernel_note
 
 
@@ -177,7 +183,7 @@ def test_a_shipped_student_is_as_near_to_its_teacher_as_its_card_says(name):
     """On frames that nobody made before: mean errors of three frames scatter, hence the factor of two."""
     card, rng = load_card(name), np.random.default_rng(20261121)
     frames = [displaced(load_prototype(h).primitive, 0.08, 0.02, rng) for h in HOSTS[name] for _ in range(3)]
-    student, teacher = (load_potential(p, "cpu")(Batch.pack(frames)) for p in (name, card.distilled.teacher))
+    student, teacher = (student_or_teacher(p)(Batch.pack(frames)) for p in (name, card.distilled.teacher))
     sizes = torch.tensor([len(f) for f in frames])
     energy = 1e3 * ((student.energy - teacher.energy) / sizes).abs().mean()
     forces = 1e3 * (student.forces - teacher.forces).abs().mean()
@@ -190,7 +196,7 @@ def test_a_shipped_student_is_as_near_to_its_teacher_as_its_card_says(name):
 @pytest.mark.parametrize("name", STUDENTS)
 def test_a_shipped_student_repels_at_short_distances(name):
     """The energy of every pair rises all the way as it is pushed together below 60 % of its covalent sum."""
-    potential = load_potential(name, "cpu")
+    potential = student_or_teacher(name)
     elements = sorted(potential.elements)
     for n, a in enumerate(elements):
         for b in elements[n:]:
