@@ -76,7 +76,7 @@ _plain = ContextVar("plain", default=False)
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Evaluate without room to spare and without recordings: to measure what an evaluation itself takes."""
+    """Evaluate as if nothing were kept, and keep nothing: to measure what an evaluation itself takes."""
     token = _plain.set(True)
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -200,8 +201,11 @@ class _Flight:
 
     def systems_of(self, chosen: Sequence[int]) -> list[int]:
         """Systems of these groups, in their order."""
-        ends = list(accumulate((m.group.batch.n_systems for m in self.members), initial=0))
-        return [k for n in chosen for k in range(ends[n], ends[n + 1])]
+        return [k for n in chosen for k in range(self._ends[n], self._ends[n + 1])]
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate((m.group.batch.n_systems for m in self.members), initial=0))
 
     def seen(self, space: Space, evaluation: Evaluation) -> _Seen:
         """Look at an evaluation, without asking a device for anything."""

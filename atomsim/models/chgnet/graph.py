@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from atomsim.batch import Batch
-from atomsim.models.neighbors import Neighbors, SkinList
+from atomsim.models.neighbors import Neighbors, SkinList, neighbor_list
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,10 @@ class KeptGraph:
         entered = (graph.vector[graph.n_short :].square().sum(dim=1) < self.short**2).any()
         *moved, entered = torch.cat([stale, entered[None]]).tolist()
         return self._built(batch, moved) if entered or any(moved) else (graph, False)
+
+    def fresh(self, batch: Batch) -> BondGraph:
+        """Return the graph of a batch without keeping it."""
+        return bond_graph(batch, neighbor_list(batch, self.cutoff + self.skin), self.short + self.short_skin)
 
     def _built(self, batch: Batch, stale: list[bool] | None) -> tuple[BondGraph, bool]:
         self._list.update(batch, stale)

@@ -40,10 +40,11 @@ class OnDevice:
 
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate energies, forces, stresses, moments and atomic energies."""
-        graph, anew = self._kept(batch)
         if is_plain():
-            self._rows = self._launches.prepare(graph, batch.n_atoms)
-        elif anew:
+            rows = self._launches.prepare(self._kept.fresh(batch), batch.n_atoms)
+            return Evaluation(*self._evaluate(_Frame(batch, rows), batch.positions, batch.cell))
+        graph, anew = self._kept(batch)
+        if anew:
             small = 0 < len(graph.center) + len(graph.angle_center) < self._launches.small
             self._rows = None if small else self._launches.prepare(graph, batch.n_atoms)
             if small:

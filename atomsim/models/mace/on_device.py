@@ -13,7 +13,7 @@ from atomsim.models.edges import forces_and_stress
 from atomsim.models.mace.fast import FastMace, Layout
 from atomsim.models.mace.kernels import Kernel, evaluate_kernel
 from atomsim.models.mace.neighbor_table import neighbor_table, with_room
-from atomsim.models.neighbors import Neighbors, SkinList
+from atomsim.models.neighbors import Neighbors, SkinList, neighbor_list
 from atomsim.models.replay import Replay, is_plain, padded, padded_geometry, recorder, room_for
 
 SMALL = 2**26
@@ -45,13 +45,15 @@ class OnDevice:
 
     def __call__(self, batch: Batch) -> Evaluation:
         """Evaluate energies, forces, stresses and atomic energies."""
+        if is_plain():
+            return evaluate_kernel(self.kernel, batch, neighbor_list(batch, self._list.cutoff))
         if self._list.renew(batch):
             pairs = self._list.pairs
             # the compiled kernel takes what it is given, and cuEquivariance wants pairs in both directions
             self._small = type(self.kernel) is FastMace and pairs is not None and self._is_small(len(pairs.i))
             if self._small:
                 self._lay_out(batch)
-        if not self._small or self._replay is None or self._room is None or is_plain():
+        if not self._small or self._replay is None or self._room is None:
             return evaluate_kernel(self.kernel, batch, self._list.near(batch))
         cell, positions = padded_geometry(batch, self._room[0], self._room[1], self._reach)
         energy, forces, stress, energies = self._replay(positions, cell)
