@@ -104,7 +104,8 @@ def with_room(g: BondGraph, n_systems: int, n_atoms: int, n_short: int, n_long: 
     across = g.shift.new_tensor([1.0, 0.0, 0.0])
     shift = bonds(g.shift, across.expand(gap, 3), across.expand(more_long, 3))
     added = torch.cat([numbers(g.n_short, n_short), numbers(gap + known, n_bonds)]).repeat_interleave(2)
-    count = _shared(2 * gap, 2 * more_pairs, device).bincount(minlength=2 * gap)
+    bounds = (numbers(0, 2 * gap + 1) * more_pairs + gap - 1) // gap
+    count = bounds.diff()  # angles of each added edge, as many as may be alike
     arm = added[: 2 * gap].repeat_interleave(count, output_size=2 * more_pairs)
     ends = atoms.repeat_interleave(2)
     pairs = numbers(len(g.pair_angle), n_pairs)
