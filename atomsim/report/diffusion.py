@@ -10,6 +10,7 @@ from atomsim.analysis.arrhenius import ROOM_K
 from atomsim.analysis.diffusion import Diffusion
 from atomsim.analysis.diffusivities import TracerDiffusivities, fitted_line, format_diffusivity
 from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Notice, Number, Panel, Section, Series, Table
+from atomsim.report.diffusivity_order import order_of_runs
 from atomsim.report.parts import Part
 from atomsim.report.style import BLUE, GREY, VERMILION, along
 from atomsim.store.records import Record
@@ -36,6 +37,8 @@ def diffusion_part(step: str, records: Sequence[Record]) -> Part:
         key = step if len(records) == 1 else f"{step}-{n}"
         sections.append(Section(key, f"Diffusion of {found.ion} · {record.label}", blocks, LEAD))
         headlines.append(_headline(found, record.label if len(records) > 1 else ""))
+    if (table := order_of_runs(records)) is not None:
+        sections.insert(0, Section(f"{step}-order", "Diffusion: materials beside each other", [table]))
     return Part(tuple(headlines), tuple(_notices(step, records)), tuple(sections))
 
 
