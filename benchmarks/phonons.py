@@ -68,7 +68,7 @@ def compared(one: Phonopy, other: Phonopy) -> Compared:
 def one_host(name: str, potential: EnergyModel, peer: Any, pairs: int) -> Row:
     """Phonons of one relaxed crystal, both ways."""
     settings = RelaxSettings(fmax_eV_per_A=0.005, keep_symmetry=True)
-    (host,) = relax([load_prototype(name).primitive], potential, settings)
+    (host,) = relax([load_prototype(name).primitive], potential, settings=settings)
     found, _ = force_constants(host.atoms, potential, SETTINGS)
     reference = by_phonopy(found, peer)
     apart = compared(found.phonopy, reference)
