@@ -29,7 +29,7 @@ class Interval:
     high: float
     """Infinite where nothing bounds it."""
     why: str
-    """What the interval holds."""
+    """Reason of the width, in words."""
 
 
 def interval_of_hops(host: str, value: float | None, missing: str = "", temperature_K: float = ROOM_K) -> Interval:

@@ -85,7 +85,7 @@ def _table(records: Sequence[Record]) -> Table:
 
 def _bands(record: Record) -> Chart:
     bands = bands_from(record.values)
-    jumps = [at for at, name in bands.ticks if "|" in name]  # the way goes on from another point
+    jumps = [at for at, name in bands.ticks if "|" in name]  # the way continues from another point
     cuts = [int(np.argmin(np.abs(bands.distance - at))) + 1 for at in jumps]
     series = [
         Series("", way.tolist(), branch.tolist(), "line", BLUE, width=1.3)
