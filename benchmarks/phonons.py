@@ -27,6 +27,8 @@ from benchmarks.paired import Row, arguments, paired, report
 
 SETTINGS = PhononSettings(supercell_min_A=8.0, max_atoms=60)
 MESH, AT_K, KJ_PER_EV = [8, 8, 8], 300.0, 96.4853321
+STILL_THZ = 0.01
+"""Acoustic modes at Γ are zero but for rounding, and ln of that is no free energy."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def compared(one: Phonopy, other: Phonopy) -> Compared:
     for phonon in (one, other):
         phonon.run_mesh(MESH, is_gamma_center=True)
         frequencies.append(np.asarray(phonon.mesh.frequencies))
-        phonon.run_thermal_properties(temperatures=[AT_K])
+        phonon.run_thermal_properties(temperatures=[AT_K], cutoff_frequency=STILL_THZ)
         energies.append(float(phonon.thermal_properties.free_energy[0]) / KJ_PER_EV / len(phonon.primitive))
     return Compared(float(np.abs(frequencies[0] - frequencies[1]).max()), 1000 * abs(energies[0] - energies[1]))
 
@@ -68,7 +70,7 @@ def compared(one: Phonopy, other: Phonopy) -> Compared:
 def one_host(name: str, potential: EnergyModel, peer: Any, pairs: int) -> Row:
     """Phonons of one relaxed crystal, both ways."""
     settings = RelaxSettings(fmax_eV_per_A=0.005, keep_symmetry=True)
-    (host,) = relax([load_prototype(name).primitive], potential, settings)
+    (host,) = relax([load_prototype(name).primitive], potential, settings=settings)
     found, _ = force_constants(host.atoms, potential, SETTINGS)
     reference = by_phonopy(found, peer)
     apart = compared(found.phonopy, reference)

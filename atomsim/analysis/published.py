@@ -63,7 +63,7 @@ def compare(electrode: Electrode, parent: str | None) -> list[dict[str, Any]]:
     Returns:
         Rows with ``what``, ``quantity`` and ``at`` (its arguments), ``computed``,
         ``reference``, ``unit``, ``deviation`` (computed − reference, numbers
-        only), ``agrees`` (words only), ``note`` and ``citation``; ``computed`` is None where this electrode
+        only), ``agrees`` (words and windows), ``note`` and ``citation``; ``computed`` is None where this electrode
         does not reach, and ``note`` says why.
     """
     parents = _data()["parents"]
@@ -92,16 +92,33 @@ def doping_values(dopant: str, elements: set[str]) -> list[dict[str, Any]]:
     return found
 
 
+def published_diffusivity(ion: str, elements: set[str]) -> dict[str, Any] | None:
+    """Return the range measured for an ion in a host of exactly some elements, cm²/s at 298 K; None if none is known.
+
+    Args:
+        ion: symbol.
+        elements: of the crystal with the ion or without.
+    """
+    for entry in _data().get("diffusivity", []):
+        if entry["ion"] == ion and elements | {ion} == {*entry["elements"], ion}:
+            return {**entry, "citation": _data()["citations"][entry["citation"]]}
+    return None
+
+
 def _compare_one(electrode: Electrode, entry: dict[str, Any]) -> dict[str, Any]:
     head = {key: entry.pop(key, "") for key in ("what", "unit", "citation", "remark")}
     reference: float | str = entry.pop("reference")
     quantity = entry.pop("quantity")
+    window = entry.pop("window", None)
     try:
         computed, how = QUANTITIES[quantity](electrode, **entry)
     except InputError as error:
         computed, how = None, str(error)
     both = isinstance(computed, float) and isinstance(reference, float)
     words = isinstance(computed, str) and isinstance(reference, str)
+    agrees = computed == reference if words else None
+    if window is not None and isinstance(computed, float):
+        agrees = window[0] <= computed <= window[1]
     return {
         "what": head["what"],
         "quantity": quantity,
@@ -110,7 +127,7 @@ def _compare_one(electrode: Electrode, entry: dict[str, Any]) -> dict[str, Any]:
         "reference": reference,
         "unit": head["unit"],
         "deviation": computed - reference if both else None,  # type: ignore[operator]
-        "agrees": computed == reference if words else None,
+        "agrees": agrees,
         "note": "; ".join(part for part in (how, head["remark"]) if part),
         "citation": _data()["citations"][head["citation"]],
     }

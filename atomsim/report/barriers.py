@@ -10,6 +10,7 @@ from atomsim.hopping.distribution import barrier_distribution
 from atomsim.hopping.summary import changed_symmetry, host_summaries, missing_hops, state_energies
 from atomsim.report.barriers_charts import histogram_chart, profile_charts, threshold_chart, x_chart
 from atomsim.report.blocks import Block, Cell, Column, Notice, Number, Section, Table
+from atomsim.report.diffusivity_order import order_of_hops
 from atomsim.report.parts import Part
 from atomsim.store.records import Record
 
@@ -26,6 +27,9 @@ def barriers_part(step: str, records: Sequence[Record]) -> Part:
     hosts = host_summaries(records)
     several = len(hosts) > 1
     blocks: list[Block] = [hop_table(records, several=several), *profile_charts(records), host_table(hosts)]
+    elements = {r.tags["host"]: set(r.atoms.symbols) for r in records if "host" in r.tags and r.structure is not None}
+    if (table := order_of_hops(hosts, elements)) is not None:
+        blocks.append(table)
     blocks += [c for c in (threshold_chart(hosts), x_chart(hosts), histogram_chart(records)) if c is not None]
     blocks += [*distribution_tables(records), site_table(records), jump_table(records)]
     title = f"Hops of {records[0].tags['ion']}" if records and "ion" in records[0].tags else "Hops"

@@ -47,7 +47,7 @@ def _headlines(values: Mapping[str, Any]) -> list[Number]:
 
 
 def _results(values: Mapping[str, Any]) -> Table:
-    columns = [Column("Quantity"), Column("Computed", "#.4g"), Column("Unit")]
+    columns = [Column("Quantity"), Column("Computed", ".4g"), Column("Unit")]
     measured = values["measured"]
     if measured:
         columns[2:2] = [Column("Measured", "g"), Column("Deviation (%)", "+.1f")]

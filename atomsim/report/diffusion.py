@@ -9,7 +9,9 @@ import numpy as np
 from atomsim.analysis.arrhenius import ROOM_K
 from atomsim.analysis.diffusion import Diffusion
 from atomsim.analysis.diffusivities import TracerDiffusivities, fitted_line, format_diffusivity
+from atomsim.analysis.diffusivity_order import within_a_vibration
 from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Notice, Number, Panel, Section, Series, Table
+from atomsim.report.diffusivity_order import order_of_runs
 from atomsim.report.parts import Part
 from atomsim.report.style import BLUE, GREY, VERMILION, along
 from atomsim.store.records import Record
@@ -36,6 +38,8 @@ def diffusion_part(step: str, records: Sequence[Record]) -> Part:
         key = step if len(records) == 1 else f"{step}-{n}"
         sections.append(Section(key, f"Diffusion of {found.ion} · {record.label}", blocks, LEAD))
         headlines.append(_headline(found, record.label if len(records) > 1 else ""))
+    if (table := order_of_runs(records)) is not None:
+        sections.insert(0, Section(f"{step}-order", "Diffusion: materials beside each other", [table]))
     return Part(tuple(headlines), tuple(_notices(step, records)), tuple(sections))
 
 
@@ -60,9 +64,19 @@ def _notices(step: str, records: Sequence[Record]) -> list[Notice]:
     found = []
     if refused:
         found.append(Notice("warning", f"{step}: diffusivities refused", "Upper bounds stand in their place.", refused))
+    early = [f"{r.label}, {row.temperature_K:g} K: from {row.start_fs:g} fs on" for r, row in _early(records)]
+    if early:
+        text = "Rattling in a cage may count as diffusion there. Run longer, with more ions or replicas."
+        found.append(Notice("warning", f"{step}: fits that begin within a vibration", text, early))
     if excluded:
         found.append(Notice("warning", f"{step}: trajectories left out", "", excluded))
     return found
+
+
+def _early(records: Sequence[Record]) -> list[tuple[Record, Diffusion]]:
+    """Diffusivities that are fitted from less than a vibration on."""
+    rows = [(r, row) for r in records if r.good for row in TracerDiffusivities.from_record(r.values).rows]
+    return [(r, row) for r, row in rows if within_a_vibration(row)]
 
 
 def _table(found: TracerDiffusivities) -> Table:

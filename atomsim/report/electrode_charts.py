@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -172,6 +173,12 @@ def moments_chart(values: Values) -> Chart | None:
     return Chart("moments", "Magnetic moments", _x_label(values), panels, caption, _x_range(values), height)
 
 
+def _anions(formula: str) -> str:
+    """Name what charge balance takes anions for."""
+    held = set(re.findall("[A-Z][a-z]?", formula))
+    return next((f"all {a}²⁻" for a in ("O", "S", "Se") if a in held), "usual anions")
+
+
 def oxidation_chart(values: Values) -> Chart | None:
     """The metal's oxidation state by each estimate."""
     low = [r for r in _lowest(values) if r["oxidation"]["charge_balance"] is not None]
@@ -179,7 +186,7 @@ def oxidation_chart(values: Values) -> Chart | None:
         return None
     balance = [(r["x"], r["oxidation"]["charge_balance"]) for r in low]
     metals = sorted({m for r in low for m in r["shells"]})
-    mean = f"mean of {', '.join(metals)}" if len(metals) > 1 else "all O²⁻"
+    mean = f"mean of {', '.join(metals)}" if len(metals) > 1 else _anions(values["formula"])
     series = [Series(f"charge balance ({mean})", *_columns(balance), "line+points", INK)]
     for metal, color in zip(metals, along(len(metals)) if len(metals) > 1 else [BLUE], strict=True):
         moments = _known([(r["x"], r["oxidation"]["from_moments"].get(metal, {}).get("state")) for r in low])

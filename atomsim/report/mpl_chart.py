@@ -88,7 +88,13 @@ def _draw(panel: Panel, axis: Any) -> None:
     elif heights:
         axis.set_ylim(*span([*heights, *(line.at for line in panel.lines if line.axis == "y")], 0.08))
     if any(series.name for series in panel.series):
-        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_legend_columns(panel, axis), borderaxespad=0.2)
+
+
+def _legend_columns(panel: Panel, axis: Any) -> int:
+    """Columns of a legend that do not squeeze the axes: some 12 letters an inch, and the line before each name."""
+    longest = max(len(series.name) for series in panel.series)
+    return max(1, min(3, int(12 * axis.figure.get_figwidth() / (longest + 6))))
 
 
 def _draw_series(series: Series, axis: Any) -> None:

@@ -85,15 +85,18 @@ def _table(records: Sequence[Record]) -> Table:
 
 def _bands(record: Record) -> Chart:
     bands = bands_from(record.values)
+    jumps = [at for at, name in bands.ticks if "|" in name]  # the way continues from another point
+    cuts = [int(np.argmin(np.abs(bands.distance - at))) + 1 for at in jumps]
     series = [
-        Series("", bands.distance.tolist(), branch.tolist(), "line", BLUE, width=1.3)
-        for branch in bands.frequency_THz.T
+        Series("", way.tolist(), branch.tolist(), "line", BLUE, width=1.3)
+        for way, part in zip(np.split(bands.distance, cuts), np.split(bands.frequency_THz, cuts), strict=True)
+        for branch in part.T
     ]
     lines = [Line("x", at, name) for at, name in bands.ticks] + [Line("y", 0.0)]
     low, high = float(bands.frequency_THz.min()), float(bands.frequency_THz.max())
     panel = Panel("frequency (THz)", series, lines, y_range=(min(low, 0.0) - 0.05 * high, 1.1 * high))
-    way = (0.0, float(bands.distance[-1]))
-    return Chart(f"bands-{record.label}", f"Bands · {record.label}", "wave vector (1/Å)", [panel], x_range=way)
+    ends = (0.0, float(bands.distance[-1]))
+    return Chart(f"bands-{record.label}", f"Bands · {record.label}", "wave vector (1/Å)", [panel], x_range=ends)
 
 
 def _dos(record: Record) -> Chart:

@@ -127,6 +127,7 @@ def _measure(task: Task, records: Sequence[Record], settings: Settings, folder: 
     except InputError as error:
         return record_of(task, "invalid", str(error), values={"excluded": excluded})
     facts = {"elements": sorted(set(found[0].atoms.symbols)), "trajectories": len(found), "excluded": excluded}
+    facts["formula"] = found[0].atoms.symbols.formula.reduce()[0].format("metal")
     return record_of(task, "done", measured.message, values=measured.to_record() | facts)
 
 

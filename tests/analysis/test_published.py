@@ -67,6 +67,19 @@ def test_mean_voltage_lies_on_the_hull():
     assert found("Mean voltage, x = 1.4")["computed"] == pytest.approx((0.4 * 3.1 + 0.1 * 4.1) / 0.5)
 
 
+def test_a_value_within_a_window_agrees():
+    def mean_voltage(metal):
+        energies = {1.5: -2.5, 2.0: -5.0, 3.0: -10.0}
+        made = electrode(energies=energies, metal=metal, formula="Na3RuO4")
+        made.rows[:] = [row | {"oxidation": {"bond_valence": {}, "moments_muB": None}} for row in made.rows]
+        rows = compare(made, "Na3RuO4")
+        return next(e for e in rows if "window" in e["note"])
+
+    assert mean_voltage(-2.9)["agrees"] is True  # 5.0 − 2.9 V
+    assert mean_voltage(-0.5)["agrees"] is False
+    assert mean_voltage(None)["agrees"] is None
+
+
 def test_shift_is_compared_in_words():
     down = found("Shift of (002), x")
     assert (down["computed"], down["agrees"], down["deviation"]) == ("to lower angle", True, None)

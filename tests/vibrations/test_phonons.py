@@ -16,6 +16,8 @@ import atomsim
 from atomsim.errors import InputError
 from atomsim.models.ase import AsePotential
 from atomsim.relaxation import relax
+from atomsim.report.phonons import _bands
+from atomsim.store.records import Record
 from atomsim.units import KB
 from atomsim.vibrations.cells import commensurate_supercell, phonon_supercell, primitive_cell
 from atomsim.vibrations.phonons import Phonons, phonons
@@ -203,3 +205,10 @@ def test_waves_of_a_supercell_are_grouped_by_symmetry():
     points = commensurate_points(np.diag([3, 3, 1]))
     assert len(points) == 9
     assert sorted(len(star) for star in _stars(points, _reciprocal_rotations(cell))) == [1, 2, 6]
+
+
+def test_no_line_of_a_chart_joins_two_ends_of_a_broken_way():
+    way, names = [0.0, 0.5, 1.0, 1.0, 1.5], [[0.0, "Γ"], [1.0, "X|K"], [1.5, "L"]]
+    kept = {"distance": way, "frequency_THz": [[0.0], [1.0], [2.0], [9.0], [8.0]], "q": [[0, 0, 0]] * 5, "ticks": names}
+    drawn = _bands(Record("t", "s", "phonons", "Cu", "done", values={"bands": kept})).panels[0].series
+    assert [list(s.y) for s in drawn] == [[0.0, 1.0, 2.0], [9.0, 8.0]]
