@@ -134,7 +134,9 @@ def paired_layers(records: Sequence[Record]) -> list[Paired]:
 def paired_of(what: str, site: str, x: float, undoped: float, differences: FloatArray, hosts: Sequence[str]) -> Paired:
     """Return the mean of differences, with its standard error and interval."""
     n = len(differences)
-    error = float(differences.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+    by_host = [differences[[h == name for h in hosts]] for name in dict.fromkeys(hosts)]
+    alike = np.array([d.mean() for d in by_host]) if 1 < len(by_host) < n else differences
+    error = float(alike.std(ddof=1) / np.sqrt(len(alike))) if n > 1 else float("nan")
     low, high = bootstrap(differences, hosts)
     return Paired(what, site, x, n, undoped, float(differences.mean()), error, low, high)
 

@@ -50,7 +50,7 @@ def effects_part(step: str, records: Sequence[Record]) -> Part:
     return Part(
         tuple(_headlines(records, differences)),
         tuple(notices),
-        (Section(step, "With and without the dopant", blocks, LEAD),),
+        (Section(step, f"With and without the dopant · {step}", blocks, LEAD),),
     )
 
 
@@ -61,16 +61,16 @@ def _headlines(records: Sequence[Record], differences: Sequence[Paired]) -> list
         what = {"hop": "hop resolved_eV", "vacancy": "vacancy removal_eV", "migration": "migration reaction_eV"}[event]
         if what in known:
             p = known[what]
-            text = f"{p.site}, x = {p.x:g}, {p.n} pairs: {_resolved(p)}; {complete} of {of} pairs in all"
+            text = f"{p.site}, x = {p.x:.3g}, {p.n} pairs: {_resolved(p)}; {complete} of {of} pairs in all"
             numbers.append(Number(f"{NAMES[event]}, with − without", f"{p.mean:+.2f}", "eV", text))
     return numbers
 
 
 def _difference_table(differences: Sequence[Paired]) -> Table:
     columns = [
-        Column("Quantity"), Column("Where"), Column("x", "g"), Column("Pairs", "d"), Column("Without (eV)", ".3f"),
-        Column("Change (eV)", "+.3f"), Column("Standard error (eV)", ".3f"), Column("95 % from", "+.3f"),
-        Column("to", "+.3f"), Column("Resolved"),
+        Column("Quantity"), Column("Where"), Column("x", ".3g"), Column("Pairs", "d"), Column("Without (eV)", ".3f"),
+        Column("Change (eV)", "+.3f"), Column("Standard error (eV)", ".3f"), Column("95 % from (eV)", "+.3f"),
+        Column("to (eV)", "+.3f"), Column("Resolved"),
     ]  # fmt: skip
     rows: list[list[Cell]] = [
         [
@@ -112,7 +112,7 @@ def _surroundings_table(records: Sequence[Record]) -> Table:
 
 def _pair_table(pairs: Sequence[EventPair]) -> Table:
     columns = [
-        Column("Crystal"), Column("x", "g"), Column("Event"), Column("Dopant at (Å)", ".2f"),
+        Column("Crystal"), Column("x", ".3g"), Column("Event"), Column("Dopant at (Å)", ".2f"),
         Column("Metals there, with the dopant"), Column("Quantity"), Column("Without (eV)", ".3f"),
         Column("With (eV)", ".3f"), Column("Change (eV)", "+.3f"), Column("Status"), Column("Force calls", "d"),
     ]  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +45,9 @@ def page(
     return environment.get_template("page.html.j2").render(
         title=title,
         subtitle=subtitle,
-        headlines=headlines,
-        notices=notices,
-        sections=[s for s in sections if any(_shown(b) for b in s.blocks)],
+        headlines=[replace(n, value=signed(n.value), remark=signed(n.remark)) for n in headlines],
+        notices=[replace(n, text=signed(n.text), details=[signed(line) for line in n.details]) for n in notices],
+        sections=[replace(s, lead=signed(s.lead)) for s in sections if any(_shown(b) for b in s.blocks)],
         files=files,
         version=__version__,
         style=(HERE / "page.css").read_text(encoding="utf-8"),
@@ -77,6 +79,11 @@ def printed(cell: Cell, column: Column) -> str:
         return cell
     form = column.format or ("d" if isinstance(cell, int) else ".4g")
     return format(cell if form != "d" else int(cell), form).replace("-", "−")
+
+
+def signed(text: str) -> str:
+    """Return text whose negative numbers have a true minus sign; names such as ``x=0.50-00 2-4(-1,0,0)`` stay."""
+    return re.sub(r"(?<!\S)-(?=\d)", "−", text)
 
 
 def numeric(cell: Cell) -> bool:
