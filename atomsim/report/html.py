@@ -37,7 +37,7 @@ def page(
     )
     environment.filters.update(
         printed=printed, numeric=numeric, numeric_column=numeric_column, wordy_column=wordy_column,
-        printed_parts=printed_parts,
+        printed_parts=printed_parts, signed=signed,
     )  # fmt: skip
     environment.tests.update(shown=_shown)
     charts = {f"{s.key}-{b.key}": plotly_json(b) for s in sections for b in s.blocks if isinstance(b, Chart)}

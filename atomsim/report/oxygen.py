@@ -45,10 +45,12 @@ def _dimer_headlines(records: Sequence[Record]) -> list[Number]:
     found = [r for r in records if "dimer_energy_eV" in r.values]
     if not found:
         return [Number("Oxygen dimers", "none", "", f"{counted(len(records), 'pair')} driven")] if records else []
-    best = min(found, key=lambda r: r.values["dimer_energy_eV"])
+    bonded = [r for r in found if r.values["dimer_length_A"] < CLASSES["peroxide"][1]]
+    best = min(bonded or found, key=lambda r: r.values["dimer_energy_eV"])
     v = best.values
     remark = f"{v['outcome']}, {v['dimer_length_A']:.2f} Å, {best.label}; barrier {v['barrier_words']}"
-    return [Number("Lowest dimer", f"{v['dimer_energy_eV']:+.2f}", "eV", remark)]
+    name = "Lowest dimer" if bonded else "No dimer; lowest short pair"
+    return [Number(name, f"{v['dimer_energy_eV']:+.2f}", "eV", remark)]
 
 
 def _dimer_notices(step: str, records: Sequence[Record]) -> list[Notice]:
