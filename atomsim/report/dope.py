@@ -129,7 +129,9 @@ def _published(records: Sequence[Record], layers: Sequence[Paired]) -> Table:
                 WORDS[best.what], entry["reading"], best.mean, _finite(best.error), entry["change"], entry["citation"],
                 entry["remark"],
             ])  # fmt: skip
-    caption = "The sublattice with most pairs, all ions in. Whose labels are exchanged was not published: see Remark."
+    caption = (
+        "Of the sublattice with most pairs, all ions in. Where labels contradict lengths, both readings stand."
+    )
     return Table("published-layers", "Change of the layers, computed and published", columns, rows, caption)
 
 

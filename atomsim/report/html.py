@@ -76,7 +76,7 @@ def printed(cell: Cell, column: Column) -> str:
     if isinstance(cell, bool):
         return "yes" if cell else "no"
     if isinstance(cell, str):
-        return cell
+        return signed(cell)
     form = column.format or ("d" if isinstance(cell, int) else ".4g")
     return format(cell if form != "d" else int(cell), form).replace("-", "−")
 
