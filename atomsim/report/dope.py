@@ -129,9 +129,7 @@ def _published(records: Sequence[Record], layers: Sequence[Paired]) -> Table:
                 WORDS[best.what], entry["reading"], best.mean, _finite(best.error), entry["change"], entry["citation"],
                 entry["remark"],
             ])  # fmt: skip
-    caption = (
-        "Of the sublattice with most pairs, all ions in. Where labels contradict lengths, both readings stand."
-    )
+    caption = "Of the sublattice with most pairs, all ions in. Where labels contradict lengths, both readings stand."
     return Table("published-layers", "Change of the layers, computed and published", columns, rows, caption)
 
 
