@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student_t
 
 from atomsim.store.records import Record
 from atomsim.types import FloatArray
@@ -47,7 +49,7 @@ class Paired:
     """Mean over the hosts."""
     mean: float
     error: float
-    """Standard error over the pairs; over hosts where several pairs share one, their means count once."""
+    """Standard error: deviation of the resampled means; of two or three pairs, their deviation over √n."""
     low: float
     high: float
 
@@ -132,25 +134,34 @@ def paired_layers(records: Sequence[Record]) -> list[Paired]:
 
 
 def paired_of(what: str, site: str, x: float, undoped: float, differences: FloatArray, hosts: Sequence[str]) -> Paired:
-    """Return the mean of differences, with its standard error and interval."""
-    n = len(differences)
+    """Return the mean of differences, with its standard error and interval.
+
+    Plain percentiles of few values are too narrow (four values: a nominal 95 % holds in 80 %); they are expanded as in
+    Hesterberg 2015, Am. Stat. 69, 371.
+    """
+    n, mean = len(differences), float(differences.mean())
     error = float(differences.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
-    low, high = bootstrap(differences, hosts)
-    return Paired(what, site, x, n, undoped, float(differences.mean()), error, low, high)
+    low = high = float("nan")
+    if n >= FEWEST:
+        means = resampled_means(differences, hosts)
+        unbiased = np.sqrt(n / (n - 1))
+        wide = unbiased * student_t.ppf(0.975, n - 1) / norm.ppf(0.975)
+        error = float(unbiased * means.std())
+        low, high = (mean + wide * (q - mean) for q in np.quantile(means, [0.025, 0.975]))
+    return Paired(what, site, x, n, undoped, mean, error, float(low), float(high))
 
 
-def bootstrap(differences: FloatArray, hosts: Sequence[str]) -> tuple[float, float]:
-    """95 % interval of a mean by resampling hosts, and pairs within them (Efron & Tibshirani 1993, ch. 8); seeded."""
-    if len(differences) < FEWEST:
-        return float("nan"), float("nan")
+def resampled_means(differences: FloatArray, hosts: Sequence[str]) -> FloatArray:
+    """Means of hosts drawn anew, and of pairs within them (Efron & Tibshirani 1993, ch. 8); seeded."""
     generator = np.random.default_rng(0)
-    by_host = [differences[[n for n, h in enumerate(hosts) if h == name]] for name in dict.fromkeys(hosts)]
-    means = np.empty(RESAMPLES)
-    for k in range(RESAMPLES):
-        drawn = [by_host[i] for i in generator.integers(len(by_host), size=len(by_host))]
-        means[k] = np.concatenate([generator.choice(d, len(d)) for d in drawn]).mean()
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+    by_host = [differences[[h == name for h in hosts]] for name in dict.fromkeys(hosts)]
+    sizes = np.array([len(d) for d in by_host])
+    padded = np.array([np.pad(d, (0, sizes.max() - len(d))) for d in by_host])
+    drawn = generator.integers(len(by_host), size=(RESAMPLES, len(by_host), 1))
+    within = (generator.random((RESAMPLES, len(by_host), sizes.max())) * sizes[drawn]).astype(int)
+    counted = np.arange(sizes.max()) < sizes[drawn]
+    means: FloatArray = (padded[drawn, within] * counted).sum(axis=(1, 2)) / counted.sum(axis=(1, 2))
+    return means
 
 
 def voltage_shifts(records: Sequence[Record], charge: int = 1) -> list[VoltageShift]:

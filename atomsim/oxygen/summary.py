@@ -197,5 +197,7 @@ def _phase(record: Record, x: float | None, ion: str) -> Phase:
     counts = Counter(record.atoms.symbols)
     metals = sum(n for e, n in counts.items() if e not in (ion, "O")) or counts[ion]
     per = {e: n / metals for e, n in counts.items()}
-    name = record.label if x is None else f"x = {x:g}"
+    order = [ion, *sorted(set(per) - {ion, "O"}), "O"]
+    formula = "".join(f"{e}{per[e]:.3g}" if abs(per[e] - 1) > 1e-6 else e for e in order if e in per)
+    name = record.label if x is None else formula
     return Phase(name.removeprefix("phase "), per, record.values["energy_eV"] / metals, x)

@@ -37,19 +37,20 @@ def dope_part(step: str, records: Sequence[Record]) -> Part:
     bad = [f"{r.label}: {r.status}: {r.message}" for r in records if not r.good]
     notices = [Notice("warning", f"{step}: {counted(len(bad), 'cell')} did not converge", "", bad)] if bad else []
     blocks = [b for b in blocks if not (isinstance(b, Table) and not b.rows)]
-    return Part(tuple(_headlines(found, layers)), tuple(notices), (Section(step, "Doping", blocks, LEAD),))
+    return Part(tuple(_headlines(found, layers)), tuple(notices), (Section(step, f"Doping · {step}", blocks, LEAD),))
 
 
 def _headlines(found: Sequence[Preference], layers: Sequence[Paired]) -> list[Number]:
     numbers = []
-    if len(found) > 1:
-        best, second = found[0], found[1]
-        text = f"{second.site} lies next, {best.formula}"
-        numbers.append(Number(f"Dopant on {best.site}", f"{second.above_eV:+.2f}", "eV", text))
-    sums = [p for p in layers if p.what == "spacing_A"]
+    best = next((p for p in found if p.above_eV == 0.0), None)
+    others = [p for p in found if best is not None and p.formula == best.formula and p.site != best.site]
+    if best is not None and others:
+        text = f"{others[0].site} lies next, by so much; {best.formula}"
+        numbers.append(Number(f"Dopant on {best.site}", f"{others[0].above_eV:+.2f}", "eV", text))
+    sums = [p for p in layers if p.what == "spacing_A" and np.isfinite(p.low)]
     if sums:
         p = max(sums, key=lambda q: q.n)
-        words = f"± {p.error:.3f} over {counted(p.n, 'pair')}, on {p.site}, x = {p.x:g}"
+        words = f"± {p.error:.4f} over {counted(p.n, 'pair')}, on {p.site}, x = {p.x:.3g}"
         numbers.append(Number("Layer spacing with the dopant", f"{p.mean:+.4f}", "Å", words))
     return numbers
 
@@ -75,9 +76,9 @@ def _preference_table(found: Sequence[Preference]) -> Table:
 
 def _layer_table(layers: Sequence[Paired]) -> Table:
     columns = [
-        Column("Sublattice"), Column("x", "g"), Column("Length"), Column("Pairs", "d"), Column("Undoped (Å)", ".4f"),
-        Column("Change (Å)", "+.4f"), Column("Standard error (Å)", ".4f"), Column("95 % from", "+.4f"),
-        Column("to", "+.4f"), Column("Resolved"),
+        Column("Sublattice"), Column("x", ".3g"), Column("Length"), Column("Pairs", "d"), Column("Undoped (Å)", ".4f"),
+        Column("Change (Å)", "+.4f"), Column("Standard error (Å)", ".4f"), Column("95 % from (Å)", "+.4f"),
+        Column("to (Å)", "+.4f"), Column("Resolved"),
     ]  # fmt: skip
     rows: list[list[Cell]] = [
         [
@@ -106,7 +107,9 @@ def _layer_chart(layers: Sequence[Paired]) -> Chart | None:
         series.append(Series(WORDS[what], x, y, "line+points", color, hover=hover))
     panel = Panel("doped − undoped (Å)", series, [Line("y", 0.0)])
     xs = [p.x for p in own]
-    return Chart("layers-x", "Layers on charge", "x", [panel], x_range=(max(xs) + 0.05, min(xs) - 0.05))
+    span = (max(xs) + 0.05, min(xs) - 0.05)
+    caption = f"Mean over the pairs at each x, dopant on {site}; how many, and how sure, is in the table."
+    return Chart("layers-x", "Layers on charge", "x (ions per two anions)", [panel], caption, x_range=span)
 
 
 def _published(records: Sequence[Record], layers: Sequence[Paired]) -> Table:
@@ -126,20 +129,22 @@ def _published(records: Sequence[Record], layers: Sequence[Paired]) -> Table:
                 WORDS[best.what], entry["reading"], best.mean, _finite(best.error), entry["change"], entry["citation"],
                 entry["remark"],
             ])  # fmt: skip
-    return Table("published-layers", "Change of the layers, computed and published", columns, rows)
+    caption = "Of the sublattice with most pairs, all ions in. Where labels contradict lengths, both readings stand."
+    return Table("published-layers", "Change of the layers, computed and published", columns, rows, caption)
 
 
 def _voltages(records: Sequence[Record]) -> Table:
     columns = [
-        Column("From x", "g"), Column("to x", "g"), Column("Pairs", "d"), Column("Shift (V)", "+.3f"),
-        Column("95 % from", "+.3f"), Column("to", "+.3f"), Column("Resolved"),
+        Column("From x", ".3g"), Column("to x", ".3g"), Column("Pairs", "d"), Column("Shift (V)", "+.3f"),
+        Column("95 % from (V)", "+.3f"), Column("to (V)", "+.3f"), Column("Resolved"),
     ]  # fmt: skip
     rows: list[list[Cell]] = [
         [v.x_high, v.x_low, v.n, v.mean_V, _finite(v.low_V), _finite(v.high_V), _resolved(v.low_V, v.high_V)]
         for v in voltage_shifts(records)
     ]
     caption = (
-        "Doped minus undoped with the same arrangements of ions: the metal's energy drops out. No hull is implied."
+        "Doped minus undoped with the same arrangements of ions: the metal's energy drops out. No hull is implied. "
+        "Pairs: each arrangement at one x with each at the other; an interval wants four arrangements at an end."
     )
     return Table("voltage-shifts", "Voltage with and without the dopant", columns, rows, caption)
 
@@ -147,7 +152,7 @@ def _voltages(records: Sequence[Record]) -> Table:
 def _states(records: Sequence[Record]) -> Table:
     columns = [
         Column("Cell"),
-        Column("x", "g"),
+        Column("x", ".3g"),
         Column("Element"),
         Column("Mean moment (μB)", ".2f"),
         Column("Atoms by state"),
@@ -177,9 +182,10 @@ def _counts(by_state: dict[int, int]) -> str:
 def _cells(records: Sequence[Record]) -> Table:
     hosts = {r.tags.get("host"): r for r in records if r.tags.get("role") == "host" and r.good}
     columns = [
-        Column("Cell"), Column("Role"), Column("x", "g"), Column("Sublattice"), Column("Of"), Column("Paid by"),
-        Column("Status"), Column("Energy (eV)", ".4f"), Column("Slab (Å)", ".4f"), Column("Ion layer (Å)", ".4f"),
-        Column("c (Å)", ".3f"), Column("O–O across (Å)", ".3f"), Column("Volume change (%)", "+.2f"),
+        Column("Cell"), Column("Role"), Column("x", ".3g"), Column("Sublattice"), Column("Configurations"),
+        Column("Paid by"), Column("Status"), Column("Energy (eV)", ".4f"), Column("Slab (Å)", ".4f"),
+        Column("Ion layer (Å)", ".4f"), Column("c (Å)", ".3f"), Column("O–O across (Å)", ".3f"),
+        Column("Volume change (%)", "+.2f"),
         Column("Force calls", "d"),
     ]  # fmt: skip
     rows: list[list[Cell]] = []
@@ -197,7 +203,11 @@ def _cells(records: Sequence[Record]) -> Table:
             v.get("force_calls"),
         ])  # fmt: skip
     bad = frozenset(n for n, r in enumerate(records) if not r.good)
-    return Table("doped-cells", "Cells", columns, rows, flagged=bad)
+    caption = (
+        "Configurations: symmetry-distinct ways to dope the sublattice, of which these were computed. Volume change: "
+        "against the undoped cell."
+    )
+    return Table("doped-cells", "Cells", columns, rows, caption, flagged=bad)
 
 
 def _resolved(low: float, high: float) -> str:

@@ -31,7 +31,8 @@ NAMES = {"hop": "Hops", "vacancy": "Vacancies", "migration": "Migrations"}
 LEAD = (
     "Each event is computed with the same atoms in the crystal without the dopant and in that with it. The kinetically "
     "resolved barrier is that of the saddle above the mean of both ends, so that it has no direction. Barriers count "
-    "with a proven saddle on both sides only; of vacancies the gas drops out of the difference."
+    "with a proven saddle on both sides only; of vacancies, E(without O) − E(intact), the gas drops out of the "
+    "difference. Li3>Li5: atom 3 goes to the place of atom 5, counted from 0 in the crystal without the dopant."
 )
 
 
@@ -50,7 +51,7 @@ def effects_part(step: str, records: Sequence[Record]) -> Part:
     return Part(
         tuple(_headlines(records, differences)),
         tuple(notices),
-        (Section(step, "With and without the dopant", blocks, LEAD),),
+        (Section(step, f"With and without the dopant · {step}", blocks, LEAD),),
     )
 
 
@@ -61,16 +62,21 @@ def _headlines(records: Sequence[Record], differences: Sequence[Paired]) -> list
         what = {"hop": "hop resolved_eV", "vacancy": "vacancy removal_eV", "migration": "migration reaction_eV"}[event]
         if what in known:
             p = known[what]
-            text = f"{p.site}, x = {p.x:g}, {p.n} pairs: {_resolved(p)}; {complete} of {of} pairs in all"
-            numbers.append(Number(f"{NAMES[event]}, with − without", f"{p.mean:+.2f}", "eV", text))
+            name = f"{NAMES[event]}, with − without"
+            whole = f"{complete} of {of} pairs are complete"
+            if np.isfinite(p.low):
+                text = f"{p.low:+.2f} to {p.high:+.2f}, {p.site}, x = {p.x:.3g}, {p.n} pairs: {_resolved(p)}; {whole}"
+                numbers.append(Number(name, f"{p.mean:+.2f}", "eV", text))
+            else:
+                numbers.append(Number(name, "too few pairs", "", whole))
     return numbers
 
 
 def _difference_table(differences: Sequence[Paired]) -> Table:
     columns = [
-        Column("Quantity"), Column("Where"), Column("x", "g"), Column("Pairs", "d"), Column("Without (eV)", ".3f"),
-        Column("Change (eV)", "+.3f"), Column("Standard error (eV)", ".3f"), Column("95 % from", "+.3f"),
-        Column("to", "+.3f"), Column("Resolved"),
+        Column("Quantity"), Column("Where"), Column("x", ".3g"), Column("Pairs", "d"), Column("Without (eV)", ".3f"),
+        Column("Change (eV)", "+.3f"), Column("Standard error (eV)", ".3f"), Column("95 % from (eV)", "+.3f"),
+        Column("to (eV)", "+.3f"), Column("Resolved"),
     ]  # fmt: skip
     rows: list[list[Cell]] = [
         [
@@ -96,7 +102,9 @@ def _chart(pairs: Sequence[EventPair]) -> Chart | None:
             series.append(Series(name, [v[0] for _, v in own], [v[1] for _, v in own], "points", color, hover=hover))
     ends = [min(min(v) for _, v in known), max(max(v) for _, v in known)]
     series.append(Series("no change", ends, ends, "line", GREY, dashed=True))
-    return Chart("event-barriers", "Barriers of hops", "without the dopant (eV)", [Panel("with it (eV)", series)])
+    caption = "Kinetically resolved, of hops whose saddles are proven on both sides."
+    panel = Panel("with it (eV)", series)
+    return Chart("event-barriers", "Barriers of hops", "without the dopant (eV)", [panel], caption)
 
 
 def _surroundings_table(records: Sequence[Record]) -> Table:
@@ -107,12 +115,13 @@ def _surroundings_table(records: Sequence[Record]) -> Table:
     rows: list[list[Cell]] = [
         [b.around, b.side, b.n, b.mean_eV, b.low_eV, b.high_eV] for b in barriers_by_surroundings(records)
     ]
-    return Table("surroundings", "Kinetically resolved barriers by surroundings", columns, rows)
+    caption = "Proven saddles, also of hops that are proven on one side alone."
+    return Table("surroundings", "Kinetically resolved barriers by surroundings", columns, rows, caption)
 
 
 def _pair_table(pairs: Sequence[EventPair]) -> Table:
     columns = [
-        Column("Crystal"), Column("x", "g"), Column("Event"), Column("Dopant at (Å)", ".2f"),
+        Column("Crystal"), Column("x", ".3g"), Column("Event"), Column("Dopant at (Å)", ".2f"),
         Column("Metals there, with the dopant"), Column("Quantity"), Column("Without (eV)", ".3f"),
         Column("With (eV)", ".3f"), Column("Change (eV)", "+.3f"), Column("Status"), Column("Force calls", "d"),
     ]  # fmt: skip

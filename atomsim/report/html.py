@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ def page(
     )
     environment.filters.update(
         printed=printed, numeric=numeric, numeric_column=numeric_column, wordy_column=wordy_column,
-        printed_parts=printed_parts,
+        printed_parts=printed_parts, signed=signed,
     )  # fmt: skip
     environment.tests.update(shown=_shown)
     charts = {f"{s.key}-{b.key}": plotly_json(b) for s in sections for b in s.blocks if isinstance(b, Chart)}
@@ -43,9 +45,9 @@ def page(
     return environment.get_template("page.html.j2").render(
         title=title,
         subtitle=subtitle,
-        headlines=headlines,
-        notices=notices,
-        sections=[s for s in sections if any(_shown(b) for b in s.blocks)],
+        headlines=[replace(n, value=signed(n.value), remark=signed(n.remark)) for n in headlines],
+        notices=[replace(n, text=signed(n.text), details=[signed(line) for line in n.details]) for n in notices],
+        sections=[replace(s, lead=signed(s.lead)) for s in sections if any(_shown(b) for b in s.blocks)],
         files=files,
         version=__version__,
         style=(HERE / "page.css").read_text(encoding="utf-8"),
@@ -74,9 +76,14 @@ def printed(cell: Cell, column: Column) -> str:
     if isinstance(cell, bool):
         return "yes" if cell else "no"
     if isinstance(cell, str):
-        return cell
+        return signed(cell)
     form = column.format or ("d" if isinstance(cell, int) else ".4g")
     return format(cell if form != "d" else int(cell), form).replace("-", "−")
+
+
+def signed(text: str) -> str:
+    """Return text whose negative numbers have a true minus sign; names such as ``x=0.50-00 2-4(-1,0,0)`` stay."""
+    return re.sub(r"(?<!\S)-(?=\d)", "−", text)
 
 
 def numeric(cell: Cell) -> bool:

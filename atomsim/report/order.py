@@ -34,7 +34,7 @@ def order_part(step: str, records: Sequence[Record]) -> Part:
     bad = [f"{r.label}: {r.status}: {r.message}" for r in records if not r.good]
     if bad:
         notices.append(Notice("warning", f"{step}: {len(bad)} searches failed", "", bad))
-    return Part(tuple(_headlines(known)), tuple(notices), (Section(step, "Cation order", blocks, LEAD),))
+    return Part(tuple(_headlines(known)), tuple(notices), (Section(step, f"Cation order · {step}", blocks, LEAD),))
 
 
 def _headlines(records: Sequence[Record]) -> list[Number]:
@@ -64,7 +64,10 @@ def _searches(records: Sequence[Record]) -> Table:
         for r in records
     ]  # fmt: skip
     bad = frozenset(n for n, r in enumerate(records) if not r.good)
-    caption = "Distinct by symmetry, where all were enumerated; else replica exchange proposes what is relaxed."
+    caption = (
+        "Distinct by symmetry, where all were enumerated; else replica exchange proposes what is relaxed. Penalty: of "
+        "the ridge regression, the one of least leave-one-out error."
+    )
     return Table("searches", "Searches", columns, rows, caption, flagged=bad)
 
 
@@ -106,7 +109,10 @@ def _order_chart(record: Record) -> Chart | None:
             for (a, b), color in zip(pairs, _colors(len(pairs)), strict=True)
         ]
         panels.append(Panel(f"α at {distance:.2f} Å", series, [Line("y", 0.0)]))
-    caption = "Warren–Cowley α = 1 − P(b around a)/c(b): 0 is random, negative prefers the pair, positive avoids it."
+    caption = (
+        "Warren–Cowley α = 1 − P(b around a)/c(b): 0 is random, negative prefers the pair, positive avoids it. The two "
+        "nearest shells; the table has all."
+    )
     name = f"Short-range order, {record.label}"
     return Chart(f"sro-{record.label}", name, "temperature (K)", panels, caption, wide=True, height=560)
 
@@ -124,9 +130,7 @@ def _rank_table(records: Sequence[Record]) -> Table:
         if key in r.values.get("rank_correlations", {})
     ]
     columns = [Column("Structure"), Column("Ranked by"), Column("Rank correlation", ".3f")]
-    caption = (
-        "Spearman's, with the relaxed energies of the arrangements that were relaxed: low ones are many among them."
-    )
+    caption = "Spearman's, with the relaxed energies of those that were relaxed, most of them chosen for a low energy."
     return Table("ranks", "What ranks arrangements", columns, rows, caption)
 
 

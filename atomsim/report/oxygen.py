@@ -17,12 +17,15 @@ from atomsim.store.records import Record
 DIMER_LEAD = (
     "Each pair stands for all that symmetry makes of it. It was driven together at an exactly kept length, everything "
     "else relaxed, and let apart again; released next to every minimum of the profile; and put into a void as O2. "
-    "Energies count from the intact cell."
+    "Energies count from the intact cell. Pair 3-5(1,0,0): atoms 3 and 5, the latter one cell further along a; atoms "
+    "count from 0."
 )
 OXYGEN_LEAD = (
     "Vacancies are neutral and count from half an O2 of the same potential. Release is the reaction of least energy to "
-    "more lithiated hosts, the other phases given, and O2; negative is downhill, how fast is not said."
+    "more lithiated hosts, the other phases given, and O2; negative is downhill, how fast is not said. Vacancy V3: "
+    "atom 3 is missing, counted from 0."
 )
+X_LABEL = "x (ions per metal)"
 
 
 def dimer_part(step: str, records: Sequence[Record]) -> Part:
@@ -42,10 +45,12 @@ def _dimer_headlines(records: Sequence[Record]) -> list[Number]:
     found = [r for r in records if "dimer_energy_eV" in r.values]
     if not found:
         return [Number("Oxygen dimers", "none", "", f"{counted(len(records), 'pair')} driven")] if records else []
-    best = min(found, key=lambda r: r.values["dimer_energy_eV"])
+    bonded = [r for r in found if r.values["dimer_length_A"] < CLASSES["peroxide"][1]]
+    best = min(bonded or found, key=lambda r: r.values["dimer_energy_eV"])
     v = best.values
     remark = f"{v['outcome']}, {v['dimer_length_A']:.2f} Å, {best.label}; barrier {v['barrier_words']}"
-    return [Number("Lowest dimer", f"{v['dimer_energy_eV']:+.2f}", "eV", remark)]
+    name = "Lowest dimer" if bonded else "No dimer; lowest short pair"
+    return [Number(name, f"{v['dimer_energy_eV']:+.2f}", "eV", remark)]
 
 
 def _dimer_notices(step: str, records: Sequence[Record]) -> list[Notice]:
@@ -111,9 +116,14 @@ def _species_chart(records: Sequence[Record]) -> Chart | None:
         lengths.append(Series(name, xs, [m["length_A"] for _, m in own], "points", color))
         energies.append(Series("", xs, [m["energy_eV"] for _, m in own], "points", color))
     borders = [Line("y", high, label) for label, (_, high) in CLASSES.items() if label != "lattice"]
-    panels = [Panel("shortest O–O (Å)", lengths, borders), Panel("energy (eV)", energies, [Line("y", 0.0)])]
+    panels = [
+        Panel("shortest O–O (Å)", lengths, borders),
+        Panel("above the intact cell (eV)", energies, [Line("y", 0.0)]),
+    ]
     xs = [x for x, _ in known]
-    return Chart("species", "Species on charge", "x", panels, x_range=(max(xs) + 0.1, min(xs) - 0.1), height=560)
+    span = (max(xs) + 0.1, min(xs) - 0.1)
+    caption = "All minima of all pairs. Dashed: the longest O–O that is called so."
+    return Chart("species", "Species on charge", X_LABEL, panels, caption, x_range=span, height=560)
 
 
 def _minima_table(records: Sequence[Record]) -> Table:
@@ -123,12 +133,17 @@ def _minima_table(records: Sequence[Record]) -> Table:
         "fmax_eV_per_A": ("Largest force (eV/Å)", ".4f"), "spread_eV": ("Spread (eV)", ".2f"),
     }  # fmt: skip
     rows: list[list[Cell]] = [
-        [r.label, *(m.get(k) for k in keys), str(m["metal_bonds"]), ", ".join(m["reached_from"])]
+        [r.label, *(m.get(k) for k in keys), ", ".join(map(str, m["metal_bonds"])), ", ".join(m["reached_from"])]
         for r in records
         for m in r.values["minima"]
     ]
     columns = [Column("Pair"), *(Column(*v) for v in keys.values()), Column("Metals bonded"), Column("Reached from")]
-    return Table("minima", "Minima", columns, rows, "Minima that are one are merged; each with all that led there.")
+    caption = (
+        "Minima that are one are merged; each with all that led there: a release at that length on the way in or out, "
+        "or O2 put into the void. Metals bonded: to each of the two oxygens. Spread: between the potentials, at this "
+        "geometry."
+    )
+    return Table("minima", "Minima", columns, rows, caption)
 
 
 def _profile_table(records: Sequence[Record]) -> Table:
@@ -168,19 +183,20 @@ def _headlines(found: Summary) -> list[Number]:
         (v for v in found.vacancies if v.relaxed_eV is not None), key=lambda v: v.relaxed_eV or 0.0, default=None
     )
     if lowest is not None:
-        numbers.append(Number("Lowest O vacancy", f"{lowest.relaxed_eV:+.2f}", "eV", lowest.label))
+        remark = f"{lowest.label}; against half an O2, 0 K, uncorrected"
+        numbers.append(Number("Lowest O vacancy", f"{lowest.relaxed_eV:+.2f}", "eV", remark))
     known = [level for level in LEVELS if (level, True) in found.releases]
     return numbers + [
-        Number(f"O2 release, {level}", _onset_words(found, level, gas=True), "", _gas(found)) for level in known
+        Number(f"O2 release begins, {level}", _onset_words(found, level, gas=True), "", _gas(found)) for level in known
     ]
 
 
 def _onset_words(found: Summary, level: str, *, gas: bool) -> str:
     between = found.onset(level, gas=gas)
     if between is None:
-        return "none"
+        return "nowhere"
     high, low = between
-    return f"x ≥ {low:g}" if high == low else f"x {high:g} … {low:g}"
+    return f"at x ≥ {low:g}" if high == low else f"x = {high:g} … {low:g}"
 
 
 def _vacancy_table(found: Summary) -> Table:
@@ -219,7 +235,9 @@ def _vacancy_chart(found: Summary) -> Chart | None:
     ]
     panel = Panel("formation energy (eV)", series, [Line("y", 0.0)])
     xs = [v.x or 0.0 for v in known]
-    return Chart("vacancy-x", "Oxygen vacancies on charge", "x", [panel], x_range=(max(xs) + 0.1, min(xs) - 0.1))
+    span = (max(xs) + 0.1, min(xs) - 0.1)
+    caption = "Single vacancies, each symmetry-distinct oxygen; against half an O2 at 0 K, uncorrected."
+    return Chart("vacancy-x", "Oxygen vacancies on charge", X_LABEL, [panel], caption, x_range=span)
 
 
 def _release_chart(found: Summary) -> Chart | None:
@@ -231,20 +249,25 @@ def _release_chart(found: Summary) -> Chart | None:
         Series(
             f"{level}, {_gas(found) if gas else '0 K'}",
             [r.x for r in rs], [r.energy_eV for r in rs], "line+points", colors[level], dashed=not gas, hollow=not gas,
-            hover=[" + ".join(f"{n:.2f} {name}" for name, n in r.products.items()) for r in rs],
+            hover=[" + ".join(f"{n:.3g} {name}" for name, n in r.products.items()) for r in rs],
         )
         for (level, gas), rs in found.releases.items()
     ]  # fmt: skip
     panel = Panel("release of O2 (eV per formula unit)", series, [Line("y", 0.0, "downhill below")])
     xs = [r.x for rs in found.releases.values() for r in rs]
-    caption = "Two scales that are never mixed: the potential as it is, and O2 shifted by what calibration oxides say."
-    return Chart("onset", "Onset of O2 release", "x", [panel], caption, x_range=(max(xs) + 0.1, min(xs) - 0.1))
+    caption = "O2 as the potential has it: no oxide was given to calibrate it with."
+    if found.calibration is not None:
+        caption = (
+            "Two scales that are never mixed: the potential as it is, and O2 shifted by what calibration oxides say."
+        )
+    span = (max(xs) + 0.1, min(xs) - 0.1)
+    return Chart("onset", "Onset of O2 release", X_LABEL, [panel], caption, x_range=span)
 
 
 def _release_table(found: Summary) -> Table:
     rows: list[list[Cell]] = [
         [level, _gas(found) if gas else "0 K", r.x, r.energy_eV, r.oxygen,
-         " + ".join(f"{n:.3f} {name}" for name, n in r.products.items())]
+         " + ".join(f"{n:.3g} {name}" for name, n in r.products.items())]
         for (level, gas), rs in found.releases.items()
         for r in rs
     ]  # fmt: skip
@@ -252,7 +275,8 @@ def _release_table(found: Summary) -> Table:
         Column("Energies"), Column("O2 at"), Column("x", "g"), Column("Energy (eV per formula unit)", "+.3f"),
         Column("O set free", ".3f"), Column("Products"),
     ]  # fmt: skip
-    return Table("release", "Release of O2", columns, rows)
+    caption = "Per formula unit: one metal other than the ion. The most lithiated host has no other to go to."
+    return Table("release", "Release of O2", columns, rows, caption)
 
 
 def _calibration_table(found: Summary) -> Table:

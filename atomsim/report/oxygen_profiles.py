@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from atomsim.analysis.oxygen import CLASSES
 from atomsim.report.blocks import Chart, Line, Panel, Series
@@ -14,11 +14,11 @@ PER_CHART = 4
 
 
 def profile_charts(records: Sequence[Record]) -> list[Chart]:
-    """Energy against the length of each pair, a few pairs to a chart."""
-    charts = []
-    for first in range(0, len(records), PER_CHART):
+    """Energy against the length of each pair, a few pairs of one structure to a chart."""
+    charts: list[Chart] = []
+    for host, chosen in _chunks(records):
         series: list[Series] = []
-        for record, color in zip(records[first : first + PER_CHART], COLORS, strict=False):
+        for record, color in zip(chosen, COLORS, strict=False):
             for inward in (True, False):
                 part = [p for p in record.values["profile"] if p["inward"] is inward]
                 x, y = [p["length_A"] for p in part], [p["energy_eV"] for p in part]
@@ -31,14 +31,22 @@ def profile_charts(records: Sequence[Record]) -> list[Chart]:
             series.append(Series("", lengths, energies, "points", color, width=4.0, hover=hover))
         borders = [Line("x", high, name) for name, (_, high) in CLASSES.items() if name != "lattice"]
         panel = Panel("energy above the intact cell (eV)", series, [*borders, Line("y", 0.0)])
-        number = first // PER_CHART + 1
-        title = "Driving pairs together" + (f" ({number})" if len(records) > PER_CHART else "")
+        number = len(charts) + 1
         caption = (
             "Lines: in (full) and out again (dashed), everything else relaxed. Single points: minima after release. "
             "Vertical lines part the species by length. Thin: the same points, on the way in, by other potentials."
         )
+        title = f"Driving pairs together, {host}"
         charts.append(Chart(f"profile-{number}", title, "O–O length (Å)", [panel], caption, wide=True))
     return charts
+
+
+def _chunks(records: Sequence[Record]) -> Iterator[tuple[str, Sequence[Record]]]:
+    """Pairs of one structure, at most as many as a chart has colors for."""
+    for host in dict.fromkeys(str(r.tags.get("host", "")) for r in records):
+        own = [r for r in records if str(r.tags.get("host", "")) == host]
+        for first in range(0, len(own), PER_CHART):
+            yield host, own[first : first + PER_CHART]
 
 
 def _second_opinions(record: Record, color: str) -> list[Series]:

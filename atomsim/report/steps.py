@@ -14,6 +14,7 @@ from ase.data import chemical_symbols, covalent_radii
 from ase.neighborlist import neighbor_list
 
 from atomsim.errors import InputError, counted
+from atomsim.io.atoms_json import atoms_from_json
 from atomsim.report.blocks import Block, Cell, Column, Listing, Notice, Number, Section, Table
 from atomsim.report.opinions import opinion_columns
 from atomsim.report.parts import Part
@@ -22,6 +23,8 @@ from atomsim.tasks import find_kind
 
 TOO_CLOSE = 0.6
 """Atoms nearer than this part of the sum of their covalent radii are no chemistry."""
+CAME_APART = 4 / 3
+"""Growth in volume beyond what charging does to a crystal that holds together."""
 LEFT_OVER_GPA = 1.0
 """A converged cell under more pressure than this, beyond the target, is worth a look."""
 
@@ -260,6 +263,27 @@ def _geometry_notices(step: str, good: Sequence[Record]) -> list[Notice]:
             "up to which its errors hold. Expect more than twice these; check them with its teacher."
         )
         found.append(Notice("warning", f"{step}: unfamiliar structures", text, unlike))
+    return found
+
+
+def came_apart_notices(
+    records: Mapping[str, Sequence[Record]], starts: Mapping[str, Mapping[str, Any]]
+) -> list[Notice]:
+    """Warn of relaxations whose cell grew so much that the crystal cannot have stayed one."""
+    found = []
+    for step, own in records.items():
+        grown = []
+        for r in own:
+            if r.kind == "relax" and r.good and r.structure is not None and r.task in starts and all(r.atoms.pbc):
+                before = atoms_from_json(dict(starts[r.task])).get_volume()
+                if r.atoms.get_volume() > CAME_APART * before:
+                    grown.append(f"{r.label}: {before:.0f} to {r.atoms.get_volume():.0f} Å³")
+        if grown:
+            text = (
+                "The volume grew by more than a third: layers without ions between them may have come apart, as most "
+                "potentials know no dispersion. Energies that count from such a cell are not those of the dense one."
+            )
+            found.append(Notice("warning", f"{step}: cells that came apart", text, grown))
     return found
 
 

@@ -15,6 +15,7 @@ from atomsim.report.mpl_chart import save_figures
 from atomsim.report.scene_records import starts_of, with_views
 from atomsim.report.species import with_species
 from atomsim.report.steps import (
+    came_apart_notices,
     convergence_headline,
     order_of,
     part_of,
@@ -56,6 +57,7 @@ def write_report(run_dir: Path, campaign_info: Mapping[str, Any], records: Mappi
     sections = [s for part in parts for s in part.sections]
     sections += [timing_section(records), provenance_section(campaign_info, records)]
     notices = [n for part in parts for n in part.notices]
+    notices += came_apart_notices(records, starts)
     notices += potential_notices(campaign_info, records)
     files = [*_write_figures(run_dir, sections), *_write_tables(run_dir, sections)]
     text = page(

@@ -9,12 +9,13 @@ import pytest
 
 from atomsim.analysis.published import doping_values
 from atomsim.analysis.stacking import find_stacking, layer_statistics
-from atomsim.cations.doped import paired_layers, preferences, voltage_shifts
+from atomsim.cations.doped import paired_layers, paired_of, preferences, voltage_shifts
 from atomsim.cations.doping import dopings
 from atomsim.cations.settings import DopingSettings
 from atomsim.cations.states import metal_moments, nearest_states
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_to_json
+from atomsim.report.dope import dope_part
 from atomsim.store.records import Record
 from atomsim.structures.charges import formal_charges
 from atomsim.structures.prototypes import load_prototype
@@ -135,6 +136,34 @@ def test_layers_are_compared_pair_by_pair():
     assert found["slab_A"].n == 16
     assert found["slab_A"].low < found["slab_A"].mean < found["slab_A"].high
     assert not found["gap_A"].resolved
+
+
+def test_cells_of_one_host_are_no_independent_values():
+    records = []
+    changes = (0.01, 0.02, 0.03)
+    for host, change in zip("abc", changes, strict=True):
+        records.append(record(host, 0.0, "host", host, 1.2, {"slab_A": 2.1}))
+        records += [record(f"{host}{n}", 0.0, "doped", host, 1.2, {"slab_A": 2.1 + change}) for n in range(6)]
+    (found,) = paired_layers(records)
+    assert (found.n, found.mean) == (18, pytest.approx(0.02))
+    assert found.error == pytest.approx(np.std(changes) / np.sqrt(3), rel=0.1)  # three hosts, not eighteen cells
+    assert (found.high - found.low) / 3.92 == pytest.approx(found.error, rel=0.2)
+
+
+def test_intervals_of_few_pairs_hold_as_often_as_they_say():
+    generator = np.random.default_rng(3)
+    found = [paired_of("w", "s", 1.0, 0.0, generator.normal(size=4), ["h"] * 4) for _ in range(150)]
+    assert np.mean([p.low < 0 < p.high for p in found]) > 0.88  # plain percentiles: 0.8
+
+
+def test_headlines_compare_what_can_be_compared():
+    full, half = ({"slab_A": 2.1 + d, "gap_A": 2.6, "spacing_A": 4.7 + d} for d in (0.0, 0.1))
+    lone = [record("h", 0.0, "host", "h", 0.6, full), record("d", -1.0, "doped", "h", 0.6, half)]
+    lone += [record("g", 0.0, "host", "g", 0.3, full), record("e", -2.0, "doped", "g", 0.3, half, formula="g")]
+    assert dope_part("lone", lone).headlines == ()  # one sublattice, one pair at each x
+    other = record("c", -0.6, "doped", "h", 0.6, site="Co", donors=[3])
+    (headline,) = dope_part("two", [*lone, other]).headlines
+    assert (headline.label, headline.value) == ("Dopant on Mn", "+0.40")
 
 
 def test_voltage_shifts_need_no_reference():
