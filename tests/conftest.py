@@ -34,6 +34,7 @@ TOGETHER = {
             "test_mace_fast.py",
             "test_mace_loops.py",
             "test_potential_contract.py",
+            "test_replay.py",
             "test_students.py",
         ),
         "mace",
@@ -47,6 +48,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name in TOGETHER:
             item.add_marker(pytest.mark.xdist_group(TOGETHER[item.path.name]))
+    # begun last, a slow one would be waited for alone; groups keep their order, and begin early by themselves
+    items.sort(key=lambda item: "slow" not in item.keywords or item.get_closest_marker("xdist_group") is not None)
     if torch.cuda.is_available():
         return
     for item in items:

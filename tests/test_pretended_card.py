@@ -9,9 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CASES = Path(__file__).parent / "helpers" / "card_cases.py"
 
 
+@pytest.mark.slow
 def test_a_pretended_card_gives_the_cpus_numbers_with_few_questions() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(CASES)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CASES.parents[2])

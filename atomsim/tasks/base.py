@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
+from atomsim import catalog
 from atomsim.errors import InputError, nearest
 from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.io.files import write_atomically
@@ -162,7 +163,10 @@ def sources(settings: BaseModel) -> list[tuple[str, Source, list[str]]]:
 
 
 def find_files(word: str, base_dir: Path) -> list[Path]:
-    """Return the files that a word names, a pattern's in sorted order; empty if there is none."""
+    """Return the files that a word names, a pattern's in sorted order; empty if there is none.
+
+    A name without a folder may also be that of a file which is shipped beside the workflows: a copy of one finds it.
+    """
     path = Path(word)
     if not path.is_absolute():
         path = base_dir / path
@@ -171,7 +175,8 @@ def find_files(word: str, base_dir: Path) -> list[Path]:
     if any(mark in word for mark in "*?["):
         folder = Path(path.anchor) if Path(word).is_absolute() else base_dir  # whose own name may hold marks
         return sorted(p for p in folder.glob(str(path.relative_to(folder))) if p.is_file())
-    return []
+    shipped = catalog.folder("workflows") / word
+    return [shipped] if Path(word).name == word and Path(word).suffix and shipped.is_file() else []
 
 
 def unknown_word(word: str, steps: Iterable[str], base_dir: Path) -> str:

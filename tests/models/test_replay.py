@@ -76,9 +76,9 @@ def moving(seed: int) -> Iterator[Batch]:
     rng = np.random.default_rng(seed)
     oxide, metal, gas = bulk("LiO", "rocksalt", 4.2), bulk("Li", "bcc", 3.4), molecule("O2")
     gas.center(vacuum=3.0)
-    for systems in ([oxide, metal, oxide], [oxide, metal], [metal], [gas, oxide, metal]):
+    for systems in ([oxide, metal, oxide], [metal], [gas, oxide, metal]):
         batch = Batch.pack(systems)
-        for size in (0.0, 0.02, 0.02, 0.3, 0.02):
+        for size in (0.0, 0.02, 0.3, 0.02):
             noise = torch.from_numpy(rng.normal(0, size, batch.positions.shape))
             strain = torch.eye(3, dtype=torch.float64) + torch.from_numpy(rng.normal(0, 0.05 * size, (3, 3)))
             batch = batch.moved((batch.positions + noise) @ strain, batch.cell @ strain)
