@@ -163,10 +163,7 @@ def sources(settings: BaseModel) -> list[tuple[str, Source, list[str]]]:
 
 
 def find_files(word: str, base_dir: Path) -> list[Path]:
-    """Return the files that a word names, a pattern's in sorted order; empty if there is none.
-
-    A name without a folder may also be that of a file which is shipped beside the workflows: a copy of one finds it.
-    """
+    """Return the files that a word names, a pattern's sorted; of bare names, also those shipped beside workflows."""
     path = Path(word)
     if not path.is_absolute():
         path = base_dir / path
