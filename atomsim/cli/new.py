@@ -87,7 +87,8 @@ def _list_questions(as_json: bool) -> None:
 def _stem(words: list[str]) -> str:
     from atomsim.questions.written import campaign_name
 
-    return campaign_name("-".join(Path(word).stem if Path(word).suffix else word for word in words[:2]))
+    names = [word.partition(":")[0] for word in words[:2]]  # of a formula, without its share
+    return campaign_name("-".join(n if Path(n).suffix[1:].isdigit() else Path(n).stem for n in names))
 
 
 def _require_free(file: Path, force: bool) -> None:
