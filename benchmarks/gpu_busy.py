@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from atomsim.batch import Batch
+from atomsim.batching.capacity import Capacity
 from atomsim.models.load import load_potential
 from atomsim.relaxation import RelaxSettings, iter_relax
 from benchmarks.cells import rattled
@@ -53,12 +54,13 @@ def on_gpu(name: str, cells: int) -> list[Row]:
     potential = load_potential(name, "cuda")
     batch = Batch.pack(rattled(cells), "cuda")
     full = busy(lambda: [potential(batch) for _ in range(5)])
-    systems = [atoms for lithium in (8, 6, 4) for atoms in rattled(cells, lithium=lithium, seed=lithium)]
-    settings = RelaxSettings(fmax_eV_per_A=0.05, check_minimum=False)
-    refilled = busy(lambda: dict(iter_relax(systems, potential, settings)))
+    systems = [atoms for lithium in range(1, 9) for atoms in rattled(cells, lithium=lithium, seed=lithium)]
+    settings, room = RelaxSettings(fmax_eV_per_A=0.05, check_minimum=False), Capacity(systems=cells)
+    refilled = busy(lambda: dict(iter_relax(systems, potential, settings, capacity=room)))
+    what = f"{name}, GPU busy, {len(systems)} relaxations, {cells} at a time"
     return [
         Row("G3", f"{name}, GPU busy, {cells} × 24 atoms", 100 * full, "≥ 90 %", full >= 0.9, ""),
-        Row("G3", f"{name}, GPU busy, {len(systems)} relaxations", 100 * refilled, "≥ 80 %", refilled >= 0.8, ""),
+        Row("G3", what, 100 * refilled, "≥ 80 %", refilled >= 0.8, ""),
     ]
 
 

@@ -28,7 +28,8 @@ from atomsim.batching.capacity import Capacity
 from atomsim.mep.proof import Proof, prove
 from atomsim.models.interface import EnergyModel, Potential
 from atomsim.models.load import load_potential
-from atomsim.optimize.drive import Group, drive
+from atomsim.optimize.drive import drive
+from atomsim.optimize.entering import Group
 from atomsim.optimize.minima import NEGATIVE
 from atomsim.optimize.modes import lowest_modes
 from atomsim.optimize.newton import Newton

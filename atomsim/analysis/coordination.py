@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 from ase.neighborlist import neighbor_list
+from matscipy.neighbours import neighbour_list
 
 from atomsim.structures.charges import held_charges
 
@@ -83,13 +85,24 @@ def bond_valence_sums(atoms: Atoms, element: str, cutoff: float = 3.2) -> np.nda
     """
     from pymatgen.analysis.bond_valence import BV_PARAMS, calculate_bv_sum
     from pymatgen.core import Element
-    from pymatgen.io.ase import AseAtomsAdaptor
 
-    if any(Element(chemical_symbols[z]) not in BV_PARAMS for z in set(atoms.numbers.tolist())):
+    elements = {z: Element(chemical_symbols[z]) for z in set(atoms.numbers.tolist())}
+    if any(e not in BV_PARAMS for e in elements.values()):
         return None
-    structure = AseAtomsAdaptor.get_structure(_bare(atoms))
-    sites = [site for site in structure if site.specie.symbol == element]
-    return np.array([calculate_bv_sum(s, structure.get_neighbors(s, cutoff)) for s in sites])
+    # a bond's valence falls as exp(−length / 0.31 Å): of one without length pymatgen says it, for each element
+    bare = {z: calculate_bv_sum(_Bonded(Element(element)), [_Bonded(e)]) for z, e in elements.items()}
+    i, j, d = neighbour_list("ijd", _bare(atoms), cutoff)
+    valences = np.array([bare[z] for z in atoms.numbers[j].tolist()]) * np.exp(-d / 0.31)
+    here = atoms.numbers == atomic_numbers[element]
+    return np.asarray(np.bincount(i, weights=valences, minlength=len(atoms))[here])
+
+
+@dataclass(frozen=True)
+class _Bonded:
+    """An atom as pymatgen's bond valence asks for it."""
+
+    specie: Any
+    nn_distance: float = 0.0
 
 
 def _bare(atoms: Atoms) -> Atoms:

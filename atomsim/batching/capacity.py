@@ -54,9 +54,9 @@ class Capacity:
 def device_capacity(potential: EnergyModel, sample: Batch, *, share: float = 0.8) -> Capacity:
     """Return how much may be evaluated at once on the device of ``sample``.
 
-    On a GPU a memory model is calibrated with copies of the sample; on a CPU, where larger
-    batches gain nothing, it is one system at a time, so that results never depend on neighbours;
-    so it is on a GPU where the sample cannot be evaluated.
+    On a GPU a memory model is calibrated with copies of the sample, once for a potential: it costs some twenty
+    evaluations. On a CPU, where larger batches gain nothing, it is one system at a time, so that results never
+    depend on neighbours; so it is on a GPU where the sample cannot be evaluated.
 
     Args:
         potential: model to be evaluated; its ``cutoff`` and, if it has angles, ``short`` are read.
@@ -66,17 +66,23 @@ def device_capacity(potential: EnergyModel, sample: Batch, *, share: float = 0.8
     """
     if sample.device.type == "cpu":
         return Capacity(systems=1)
-    cutoff, short = float(getattr(potential, "cutoff", 6.0)), float(getattr(potential, "short", 0.0))
     try:
-        potential(sample)  # what is allocated once and kept must not count
-        memory = calibrate(potential, probe_batches(sample), device_peak, cutoff, short)
+        if potential not in _learned:
+            potential(sample)  # what is allocated once and kept must not count
+            reach = float(getattr(potential, "cutoff", 6.0)), float(getattr(potential, "short", 0.0))
+            _learned[potential] = calibrate(potential, probe_batches(sample), device_peak, *reach)
     except StorageError:  # no fault of the system
         raise
     except Exception as error:  # ``evaluate`` will name the system at fault
         _log.warning("one system at a time on %s: %s", sample.device, in_one_line(error))
         _free_memory(sample.device)
         return Capacity(systems=1)
-    return Capacity(systems=4096, atoms=1_000_000, memory=memory, limit_bytes=share * device_free(sample.device))
+    limit = share * device_free(sample.device)
+    return Capacity(systems=4096, atoms=1_000_000, memory=_learned[potential], limit_bytes=limit)
+
+
+_learned: WeakKeyDictionary[EnergyModel, MemoryModel] = WeakKeyDictionary()
+"""Memory models by potential."""
 
 
 def evaluate_all(
@@ -130,14 +136,8 @@ def capacity_for(potential: EnergyModel, systems: Sequence[Atoms]) -> Capacity:
     device = device_of(potential)
     if device.type == "cpu" or not systems:
         return Capacity(systems=1)
-    if potential not in _learned:  # what was learned of a potential's memory is worth some twenty evaluations
-        by_size = sorted(systems, key=len)
-        sample = Batch.pack([by_size[-1], by_size[len(by_size) // 2]], device)
-        _learned[potential] = device_capacity(potential, sample)
-    return _learned[potential]
-
-
-_learned: WeakKeyDictionary[EnergyModel, Capacity] = WeakKeyDictionary()
+    by_size = sorted(systems, key=len)
+    return device_capacity(potential, Batch.pack([by_size[-1], by_size[len(by_size) // 2]], device))
 
 
 @dataclass(frozen=True)

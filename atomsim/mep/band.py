@@ -15,7 +15,7 @@ from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
 from atomsim.constraints.projectors import confined
-from atomsim.optimize.drive import Group
+from atomsim.optimize.entering import Group
 from atomsim.optimize.springs import FLOOR
 
 

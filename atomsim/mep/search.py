@@ -28,7 +28,8 @@ from atomsim.mep.proof import prove
 from atomsim.mep.sides import to_paths
 from atomsim.mep.state import KICK_A, Key, SaddleSearch, Watched, band_between, begin_search
 from atomsim.models.interface import EnergyModel, device_of
-from atomsim.optimize.drive import Group, Outcome, drive
+from atomsim.optimize.drive import Outcome, drive
+from atomsim.optimize.entering import Group
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.space import Space
 from atomsim.optimize.stop import Stop

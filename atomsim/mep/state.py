@@ -14,7 +14,8 @@ from atomsim.batch import Batch, Evaluation
 from atomsim.mep.band import Band, ElasticBand, band_inverse
 from atomsim.mep.path import Endpoints, ReactionPath, at_positions, path_tangents
 from atomsim.mep.proof import Proof
-from atomsim.optimize.drive import Group, Outcome
+from atomsim.optimize.drive import Outcome
+from atomsim.optimize.entering import Group
 from atomsim.types import FloatArray
 
 Key = tuple[Hashable, int]

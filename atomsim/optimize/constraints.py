@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation
-from atomsim.optimize.drive import Group
+from atomsim.optimize.entering import Group
 
 
 @dataclass(frozen=True)

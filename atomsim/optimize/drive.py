@@ -15,27 +15,13 @@ from torch import Tensor
 
 from atomsim.batch import Batch, Evaluation, on_host
 from atomsim.batching.capacity import Capacity, Fault, evaluate
-from atomsim.batching.memory import Load
 from atomsim.models.interface import EnergyModel, device_of
 from atomsim.optimize.apart import fallen_apart
+from atomsim.optimize.entering import Entering, Group, Member, joined
 from atomsim.optimize.rows import Method, Rows, join_states, take_state
 from atomsim.optimize.space import Layout, Space
 from atomsim.optimize.sparse import Springs
 from atomsim.optimize.stop import Stop, growth_factor, largest, verdict
-
-
-@dataclass(frozen=True)
-class Group:
-    """Systems moved by one optimizer state: a single system, or all images of a band."""
-
-    key: Hashable
-    """The caller's name for it."""
-    batch: Batch
-    """Its systems."""
-    inverse_hessian: Tensor | Springs | None = None
-    """Initial inverse Hessian, Å²/eV, (3 rows, 3 rows), in the coordinates of ``Space``, or the springs of a large
-    system; None if nothing is known."""
-
 
 Projection = Callable[[Batch, Evaluation, Tensor, list[Group]], Evaluation]
 """(systems in flight, their evaluation, group of each system, the groups) to what moves them."""
@@ -97,17 +83,18 @@ def drive(
     """
     flight: _Flight | None = None
     device = device_of(potential)
-    waiting = _Lookahead(g if g.batch.device == device else replace(g, batch=g.batch.to(device)) for g in groups)
+    waiting = Entering(iter(groups), capacity, device)
     while True:
-        entering = waiting.take(capacity, [m.load for m in flight.members] if flight else [])
+        entering = waiting.take([m.load for m in flight.members] if flight else [])
         if not entering and flight is None:
             return
-        flight = _Flight.join(flight, entering, space)
+        flight = _Flight.join(flight, entering, space, device)
         if settle:
             flight = replace(flight, batch=settle(flight.batch, flight.group, [m.group for m in flight.members]))
         evaluation, faults = evaluate(potential, flight.batch, flight.group)
         if on_evaluation:
             on_evaluation(flight.batch.n_systems)
+        waiting.prepare(len(flight.members))
         if project:
             evaluation = project(flight.batch, evaluation, flight.group, [m.group for m in flight.members])
         seen = flight.seen(space, evaluation)
@@ -116,45 +103,6 @@ def drive(
         yield from flight.outcomes(evaluation, verdicts, method.inverse_hessians(flight.state))
         staying = [n for n, v in enumerate(verdicts) if v is None]
         flight = flight.moved(method, space, seen, staying) if staying else None
-
-
-@dataclass
-class _Member:
-    """Bookkeeping of one group in flight."""
-
-    group: Group
-    load: Load
-    steps: int = 0
-    first_energy: float = float("nan")
-    first_enthalpy: float = float("nan")
-    first_volumes: list[float] = field(default_factory=list)
-    """Volumes of its systems when it entered, Å³."""
-    residual: float = float("inf")
-    started: bool = False
-
-
-class _Lookahead:
-    """Hands out groups while they fit; one that does not fit waits."""
-
-    def __init__(self, groups: Iterator[Group]) -> None:
-        self.groups = groups
-        self.waiting: _Member | None = None
-
-    def take(self, capacity: Capacity, flying: list[Load]) -> list[_Member]:
-        load = sum(flying, Load())
-        taken: list[_Member] = []
-        while (member := self._peek(capacity)) is not None:
-            load = load + member.load
-            if not capacity.admits(load) and (taken or flying):
-                break
-            taken.append(member)
-            self.waiting = None
-        return taken
-
-    def _peek(self, capacity: Capacity) -> _Member | None:
-        if self.waiting is None and (group := next(self.groups, None)) is not None:
-            self.waiting = _Member(group, capacity.load(group.batch))
-        return self.waiting
 
 
 @dataclass(frozen=True)
@@ -174,7 +122,7 @@ class _Seen:
 class _Flight:
     """All groups in flight, and the optimizer's state of those that have started."""
 
-    members: list[_Member]
+    members: list[Member]
     batch: Batch
     group: Tensor
     """Group of each system, (n_systems,), int64."""
@@ -183,16 +131,17 @@ class _Flight:
     state: Any = field(default=None, repr=False)
 
     @classmethod
-    def join(cls, flight: _Flight | None, entering: list[_Member], space: Space) -> _Flight:
+    def join(cls, flight: _Flight | None, entering: list[Member], space: Space, device: torch.device) -> _Flight:
         if not entering:
             assert flight is not None
             return flight
         members = (flight.members if flight else []) + entering
-        batch = Batch.join(([flight.batch] if flight else []) + [m.group.batch for m in entering])
+        batch = joined([m.group.batch for m in entering], device)
+        batch = Batch.join([flight.batch, batch]) if flight else batch
         return cls._of(members, batch, space, flight.state if flight else None)
 
     @classmethod
-    def _of(cls, members: list[_Member], batch: Batch, space: Space, state: Any) -> _Flight:
+    def _of(cls, members: list[Member], batch: Batch, space: Space, state: Any) -> _Flight:
         layout = space.layout(batch)
         owners = np.repeat(np.arange(len(members)), [m.group.batch.n_systems for m in members])
         sizes = np.bincount(owners, weights=layout.row_sizes, minlength=len(members)).astype(int).tolist()

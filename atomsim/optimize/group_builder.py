@@ -12,7 +12,7 @@ from ase import Atoms
 from atomsim.batch import Batch
 from atomsim.constraints.rules import require_supported
 from atomsim.errors import InputError
-from atomsim.optimize.drive import Group
+from atomsim.optimize.entering import Group
 from atomsim.optimize.hessian import Hessian
 from atomsim.optimize.noise import seeded_noise
 from atomsim.optimize.space import Space
@@ -59,16 +59,16 @@ class GroupBuilder:
     def _group(self, key: Hashable, atoms: Atoms, known: Hessian | None) -> Group:
         batch = Batch.pack([atoms])
         if not self.guess:
-            return Group(key, batch.to(self.device))
+            return Group(key, batch)
         if is_large(len(atoms)):
-            return Group(key, batch.to(self.device), sparse_springs(batch, self.space).to(self.device))
+            return Group(key, batch, sparse_springs(batch, self.space).to(self.device))
         # small matrices, one by one: an eigensolver on a GPU would stall it
         matrix = None if known is None else known.matrix(self.space.cell)
         if matrix is None or not bool(torch.isfinite(matrix).all()):
             guess = spring_guess(batch, self.space)
         else:
             guess = invert(matrix, batch, self.space)
-        return Group(key, batch.to(self.device), guess.to(self.device))
+        return Group(key, batch, guess)  # on the host: the driver copies all that enter together
 
 
 def noisy(atoms: Atoms, noise: float, seed: int, start: int = 0) -> Atoms:

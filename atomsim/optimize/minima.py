@@ -11,7 +11,8 @@ from atomsim.batch import Batch, Evaluation, to_host
 from atomsim.batching.capacity import Capacity
 from atomsim.batching.memory import Load
 from atomsim.models.interface import EnergyModel, device_of
-from atomsim.optimize.drive import Group, Outcome
+from atomsim.optimize.drive import Outcome
+from atomsim.optimize.entering import Group
 from atomsim.optimize.modes import lowest_modes
 from atomsim.optimize.products import Products
 from atomsim.optimize.rows import Rows

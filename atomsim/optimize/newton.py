@@ -89,11 +89,15 @@ class Newton:
     def start(self, rows: Rows, force: Tensor, energy: Tensor, guesses: Sequence[Tensor | None]) -> NewtonState:
         """Start from the guesses, or from the inverse stiffness where there is none."""
         width = 3 * rows.width
-        inverse = force.new_zeros(rows.n_groups, width, width)
+        known = [g for g in guesses if g is not None]
+        at = known[0].device if known else force.device  # fresh guesses are on the host: one copy for all
+        inverse = torch.zeros(rows.n_groups, width, width, dtype=force.dtype, device=at)
         for n, (guess, count) in enumerate(zip(guesses, rows.sizes, strict=True)):
             size = 3 * count
-            start = torch.eye(size, dtype=force.dtype, device=force.device) / self.stiffness if guess is None else guess
-            inverse[n, :size, :size] = start
+            inverse[n, :size, :size] = (
+                torch.eye(size, dtype=force.dtype, device=at) / self.stiffness if guess is None else guess
+            )
+        inverse = inverse.to(force.device)
         zeros = torch.zeros_like(energy)
         return NewtonState(inverse, force, energy, torch.zeros_like(force), zeros, zeros + self.radius)
 

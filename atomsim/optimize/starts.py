@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from atomsim.optimize.drive import Group, Outcome
+from atomsim.optimize.drive import Outcome
+from atomsim.optimize.entering import Group
 from atomsim.optimize.space import Space
 
 SCREEN_FMAX = 0.1

@@ -16,7 +16,8 @@ from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity, evaluate_all
 from atomsim.models.interface import EnergyModel, device_of
 from atomsim.optimize.constraints import FixedDistance, FixedDistances
-from atomsim.optimize.drive import Group, Outcome, drive
+from atomsim.optimize.drive import Outcome, drive
+from atomsim.optimize.entering import Group
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.noise import seeded_noise
 from atomsim.optimize.space import Space

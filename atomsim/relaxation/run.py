@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from ase import Atoms
 
-from atomsim.batch import Batch
-from atomsim.batching.capacity import Capacity, device_capacity, in_one_line
+from atomsim.batching.capacity import Capacity, capacity_for, in_one_line
 from atomsim.constraints.rules import symmetry_of, without_symmetry
 from atomsim.errors import InputError
 from atomsim.models.interface import EnergyModel, device_of
 from atomsim.models.precision import finishing
-from atomsim.optimize.drive import Group, Outcome, drive
+from atomsim.optimize.drive import Outcome, drive
+from atomsim.optimize.entering import Group
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.group_builder import GroupBuilder, packs
 from atomsim.optimize.hessian import Hessian
@@ -144,12 +144,9 @@ def _iter_alike(
 
 def default_capacity(potential: EnergyModel, systems: Sequence[Atoms], device: torch.device) -> Capacity:
     """One system at a time on a CPU, so that results never depend on their neighbours; what fits on a GPU."""
-    if device.type == "cpu" or not systems:
+    if device.type == "cpu":
         return Capacity(systems=1)
-    by_size = sorted((s for s in systems if _is_sound(s, potential) and packs(s)), key=len)
-    if not by_size:
-        return Capacity(systems=1)
-    return device_capacity(potential, Batch.pack([by_size[-1], by_size[len(by_size) // 2]], device))
+    return capacity_for(potential, [s for s in systems if _is_sound(s, potential) and packs(s)])
 
 
 def _is_sound(atoms: Atoms, potential: EnergyModel) -> bool:

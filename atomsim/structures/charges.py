@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
-from ase.neighborlist import neighbor_list
+from matscipy.neighbours import neighbour_list
 
 HELD: dict[str, int] = {
     **dict.fromkeys(("H", "Li", "Na", "K", "Rb", "Cs", "Ag"), 1),
@@ -195,7 +195,7 @@ def _pairs(symbol: str, atoms: Atoms) -> np.ndarray:
 
 def _neighbours(symbol: str, other: str, atoms: Atoms, reach_A: float) -> np.ndarray:
     """Number of atoms of another element within reach of each atom of an element."""
-    i, j = neighbor_list("ij", Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc), reach_A)
+    i, j = neighbour_list("ij", Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc), reach_A)
     bonded = np.bincount(i[atoms.numbers[j] == atomic_numbers[other]], minlength=len(atoms))
     return np.asarray(bonded[atoms.numbers == atomic_numbers[symbol]])
 

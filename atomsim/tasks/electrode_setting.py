@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,6 +100,7 @@ def setting_of(tags: Mapping[str, Any], atoms: Atoms, reflection: Sequence[int] 
     return ParentSetting(cell_map, hkl) if abs(abs(np.linalg.det(cell_map)) * hosts[1] - hosts[0]) < 1e-3 else None
 
 
+@lru_cache(maxsize=8)
 def _prototype(name: str) -> Atoms | None:
     from atomsim.structures.prototypes import load_prototype
 

@@ -16,7 +16,8 @@ from atomsim.batching.capacity import Capacity, device_capacity
 from atomsim.batching.memory import Load, MemoryModel, calibrate, count_load, device_peak, probe_batches
 from atomsim.errors import AtomsimError, InputError
 from atomsim.models.pair import LennardJones
-from atomsim.optimize.drive import Group, drive
+from atomsim.optimize.drive import drive
+from atomsim.optimize.entering import Group
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.space import Space
 from atomsim.optimize.stop import Stop

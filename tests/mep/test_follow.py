@@ -14,7 +14,8 @@ from atomsim.batching.capacity import Capacity
 from atomsim.mep.find import find_paths
 from atomsim.mep.follow import Follow, held, informed, with_lowest
 from atomsim.mep.path import Endpoints, PathSettings
-from atomsim.optimize.drive import Group, drive
+from atomsim.optimize.drive import drive
+from atomsim.optimize.entering import Group
 from atomsim.optimize.hessian import partial_hessian
 from atomsim.optimize.space import Space
 from atomsim.optimize.stop import Stop

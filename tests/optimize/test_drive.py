@@ -15,7 +15,8 @@ from atomsim.batch import Batch, Evaluation
 from atomsim.batching.capacity import Capacity
 from atomsim.errors import InputError
 from atomsim.models.pair import LennardJones
-from atomsim.optimize.drive import Group, Outcome, drive
+from atomsim.optimize.drive import Outcome, drive
+from atomsim.optimize.entering import Group
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.lbfgs import Lbfgs
 from atomsim.optimize.newton import Newton

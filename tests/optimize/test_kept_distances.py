@@ -12,7 +12,8 @@ from atomsim.batch import Batch
 from atomsim.batching.capacity import Capacity
 from atomsim.models.pair import LennardJones
 from atomsim.optimize.constraints import FixedDistance, FixedDistances
-from atomsim.optimize.drive import Group, drive
+from atomsim.optimize.drive import drive
+from atomsim.optimize.entering import Group
 from atomsim.optimize.newton import Newton
 from atomsim.optimize.space import Space
 from atomsim.optimize.stop import Stop

@@ -18,7 +18,8 @@ from atomsim.batching.capacity import Capacity
 from atomsim.models.ase import AsePotential
 from atomsim.models.load import load_potential
 from atomsim.models.pair import LennardJones, Morse
-from atomsim.optimize.drive import Group, drive
+from atomsim.optimize.drive import drive
+from atomsim.optimize.entering import Group
 from atomsim.optimize.fire import Fire
 from atomsim.optimize.lbfgs import Lbfgs
 from atomsim.optimize.newton import Newton
