@@ -106,5 +106,5 @@ class _Bonded:
 
 
 def _bare(atoms: Atoms) -> Atoms:
-    """Species, positions and cell alone: the converter stumbles over arrays and constraints it does not know."""
-    return Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    """Species, positions and cell alone, with a vector where a direction that is not periodic has none."""
+    return Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.complete(), pbc=atoms.pbc)

@@ -195,7 +195,8 @@ def _pairs(symbol: str, atoms: Atoms) -> np.ndarray:
 
 def _neighbours(symbol: str, other: str, atoms: Atoms, reach_A: float) -> np.ndarray:
     """Number of atoms of another element within reach of each atom of an element."""
-    i, j = neighbour_list("ij", Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc), reach_A)
+    bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell.complete(), pbc=atoms.pbc)
+    i, j = neighbour_list("ij", bare, reach_A)
     bonded = np.bincount(i[atoms.numbers[j] == atomic_numbers[other]], minlength=len(atoms))
     return np.asarray(bonded[atoms.numbers == atomic_numbers[symbol]])
 

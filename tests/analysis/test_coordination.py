@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from pymatgen.analysis.bond_valence import calculate_bv_sum
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from atomsim.analysis.coordination import bond_valence_sums, metal_shell
 from atomsim.analysis.describe import describe
+from atomsim.structures.prototypes import load_prototype
 
 
 def octahedron(lengths):
@@ -73,3 +76,11 @@ def test_all_anions_of_an_oxyfluoride_count():
 
 def test_a_shell_that_cannot_be_seen_has_no_number():
     assert describe(bulk("Fe", "bcc", a=2.87), 1, None)["shells"]["Fe"]["coordination"] is None
+
+
+def test_bond_valence_sums_are_those_of_pymatgen_site_by_site():
+    atoms = load_prototype("LRMO").primitive
+    atoms.rattle(0.05, seed=3)
+    structure = AseAtomsAdaptor.get_structure(atoms)
+    expected = [calculate_bv_sum(s, structure.get_neighbors(s, 3.2)) for s in structure if s.specie.symbol == "Mn"]
+    assert bond_valence_sums(atoms, "Mn") == pytest.approx(expected, abs=1e-12)
