@@ -7,6 +7,7 @@ need 22 products of 0.5 ms for four digits, no more than the factor's own solve,
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -189,4 +190,6 @@ def _blocked(parts: Sequence[Blocks], rows: int) -> Any:
 def _to_device(matrix: Any, device: torch.device) -> Tensor:
     rows = matrix.tocsr()
     starts, columns = (torch.from_numpy(a.astype(np.int64)) for a in (rows.indptr, rows.indices))
-    return torch.sparse_csr_tensor(starts, columns, torch.from_numpy(rows.data), rows.shape).to(device)
+    with warnings.catch_warnings():  # torch says with each first one that they are new
+        warnings.filterwarnings("ignore", "Sparse (CSR|invariant)", UserWarning)
+        return torch.sparse_csr_tensor(starts, columns, torch.from_numpy(rows.data), rows.shape).to(device)
