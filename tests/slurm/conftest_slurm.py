@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,12 +68,23 @@ def outcomes(run: Path) -> dict[str, list[dict]]:
     return {step: [r.outcome() for r in records] for step, records in read_run(run)[1].items()}
 
 
+_RUN_HERE: dict[str, Path] = {}
+"""Runs of campaigns, by all that decides their results: many tests ask for the same."""
+
+
 @pytest.fixture
-def reference(tmp_path: Path) -> Callable[[Campaign], dict[str, list[dict]]]:
-    """What ``atomsim run`` on one machine gives."""
+def reference(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Campaign], dict[str, list[dict]]]:
+    """What ``atomsim run`` on one machine gives; the run is in the folder ``local``."""
 
     def run(campaign: Campaign) -> dict[str, list[dict]]:
-        run_campaign(campaign, tmp_path / "local", Engine(campaign.header.potential, processes=0))
+        key = json.dumps([campaign.header.potential, campaign.content()], sort_keys=True)
+        if key not in _RUN_HERE:
+            folder = tmp_path_factory.mktemp("reference") / "local"
+            run_campaign(campaign, folder, Engine(campaign.header.potential, processes=0))
+            _RUN_HERE[key] = folder
+        shutil.copytree(_RUN_HERE[key], tmp_path / "local")
         return outcomes(tmp_path / "local")
 
     return run
