@@ -73,9 +73,7 @@ _RUN_HERE: dict[str, Path] = {}
 
 
 @pytest.fixture
-def reference(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Campaign], dict[str, list[dict]]]:
+def reference(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Campaign], dict[str, list[dict]]]:
     """What ``atomsim run`` on one machine gives; the run is in the folder ``local``."""
 
     def run(campaign: Campaign) -> dict[str, list[dict]]:
