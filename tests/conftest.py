@@ -21,6 +21,7 @@ TOGETHER = {
     "test_api_numbers.py": "numbers",
     "test_electrode.py": "electrode",
     "test_history.py": "history",
+    "test_prototypes.py": "prototypes",
     "test_report.py": "report",
     # importing mace takes eight seconds of a processor, and each architecture that e3nn compiles takes two
     **dict.fromkeys(
