@@ -9,9 +9,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by OpenMP when torch is fi
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import pytest
-import torch
-
-torch.set_num_threads(1)  # two busy processes with two threads each run several times slower
 
 # pytest's ``pythonpath`` is for this process; those that tests start find the helpers, too
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).with_name("helpers")), os.environ.get("PYTHONPATH", "")])
@@ -21,21 +18,28 @@ TOGETHER = {
     "test_api_numbers.py": "numbers",
     "test_electrode.py": "electrode",
     "test_history.py": "history",
-    "test_relaxation.py": "relaxation",
+    "test_prototypes.py": "prototypes",
     "test_report.py": "report",
-    # importing mace takes seconds, and so does each architecture that e3nn compiles
+    # importing mace takes eight seconds of a processor, and each architecture that e3nn compiles takes two
     **dict.fromkeys(
         (
             "test_adopt.py",
+            "test_api_opinions.py",
             "test_barriers_checks.py",
+            "test_barriers_step.py",
+            "test_distill_run.py",
             "test_familiarity.py",
+            "test_flat_top.py",
             "test_load_potential.py",
             "test_mace.py",
             "test_mace_fast.py",
             "test_mace_loops.py",
             "test_potential_contract.py",
+            "test_relaxation.py",
             "test_replay.py",
             "test_students.py",
+            "test_training.py",
+            "test_two_precisions.py",
         ),
         "mace",
     ),
@@ -48,8 +52,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name in TOGETHER:
             item.add_marker(pytest.mark.xdist_group(TOGETHER[item.path.name]))
-    # begun last, as its name would have it, it would be waited for alone; it is a process of its own
-    items.sort(key=lambda item: item.path.name != "test_pretended_card.py")
+    # begun last, as its name would have it, a slow one would be waited for alone; groups keep their order
+    items.sort(key=lambda item: "slow" not in item.keywords or "xdist_group" in item.keywords)
+    import torch  # not where pytest-xdist only hands out tests
+
+    torch.set_num_threads(1)  # two busy processes with two threads each run several times slower
     if torch.cuda.is_available():
         return
     for item in items:

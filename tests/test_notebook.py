@@ -18,7 +18,7 @@ CELLS = (
 def test_a_figure_is_shown_once_and_a_table_as_a_table(tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))  # nobody's own settings
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    nbclient.NotebookClient(notebook, timeout=900, kernel_name="python3").execute()
     outputs = [[set(output.get("data", {})) for output in cell["outputs"]] for cell in notebook.cells]
     assert outputs[0] == []
     assert sum("image/png" in kinds for kinds in outputs[1]) == 1

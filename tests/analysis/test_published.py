@@ -12,9 +12,9 @@ from atomsim.analysis.published_quantities import LATTICE, Electrode, _line_angl
 from atomsim.analysis.redox import redox_metals
 from atomsim.analysis.voltage import voltage_steps
 from atomsim.analysis.xrd import bragg_angle
-from atomsim.structures.prototypes import list_prototypes, load_prototype
+from atomsim.structures.prototypes import load_prototype, prototype_names
 
-LAYERED = [p.name for p in list_prototypes() if layer_reflection(p.name)]
+LAYERED = [name for name in prototype_names() if layer_reflection(name)]  # no prototype is built here
 
 
 def electrode(d_spacings=None, energies=None, metal=-1.9, formula="Li2RuO3", x_max=None):

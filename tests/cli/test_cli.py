@@ -218,6 +218,7 @@ def test_keys_of_a_card_are_not_broken(columns: int, monkeypatch: pytest.MonkeyP
         assert card["weights"]["sha256"] in shown
 
 
+@pytest.mark.xdist_group("prototypes")  # it builds them all
 def test_structures(folder: Path) -> None:
     assert "Li2RuO3" in {row["name"] for row in answer("structures", "list")}
     facts = answer("structures", "show", "Li2RuO3")

@@ -57,7 +57,13 @@ POTENTIALS |= {name: partial(load_potential, name, "cpu", "float64") for name in
 ELEMENTS = {"ase": METALS, **STUDENTS}
 
 
-@pytest.mark.parametrize("name", POTENTIALS)
+# one architecture with two sets of weights: both precisions of one, one of the other
+REPEATED = "chgnet-r2scan float64"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.soak if name == REPEATED else ()) for name in POTENTIALS]
+)
 def test_potential_keeps_the_contract(name):
     potential = POTENTIALS[name]()
     assert isinstance(potential, Potential)

@@ -158,6 +158,7 @@ def dilated(student) -> Atoms:
     return host.atoms
 
 
+@pytest.mark.xdist_group("mace")
 @pytest.mark.parametrize(("start", "lower"), [(half_way, 0.1), (dilated, 0.005)])
 def test_an_oxide_does_not_end_on_a_saddle_that_springs_take_for_stiff(start, lower):
     student = load_potential("mace-li-mn-co-ni-w-o", device="cpu")

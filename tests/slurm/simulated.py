@@ -262,7 +262,7 @@ class Cluster:
         deadline = time.monotonic() + limit_s
         while self.tick():
             assert time.monotonic() < deadline, "the simulated cluster does not come to an end"
-            time.sleep(0.01)
+            time.sleep(0.02)  # each round costs, while others compute
 
     def _others_can_start(self, watch: dict) -> bool:
         jobs = [json.loads(path.read_text()) for path in self.root.glob("jobs/*.json")]

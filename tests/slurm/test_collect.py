@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 from ase.build import bulk
-from conftest_slurm import CAMPAIGN
-from test_faults import Submitted
+from conftest_slurm import CAMPAIGN, make_campaign
 
 from atomsim.campaign.file import Campaign, load_campaign
 from atomsim.campaign.run import run_campaign
@@ -28,11 +27,6 @@ from atomsim.store.records import Record, to_line
 from atomsim.store.run_folder import read_run
 
 Reference = Callable[[Campaign], dict[str, list[dict]]]
-
-
-@pytest.fixture
-def submitted(tmp_path: Path) -> Submitted:
-    return Submitted(tmp_path, structures=3, worker={"chunk_s": 100.0})
 
 
 def test_labels_and_ids_that_look_like_numbers_are_collected(tmp_path: Path) -> None:
@@ -55,13 +49,11 @@ def test_labels_and_ids_that_look_like_numbers_are_collected(tmp_path: Path) -> 
         assert database.count("step=s-relaxed") == 3
 
 
-@pytest.mark.parametrize("task", ["1234567890123456", "12345678901234e5", "0" * 16])
-def test_every_task_id_can_be_collected(tmp_path: Path, task: str, submitted: Submitted) -> None:
-    from atomsim.slurm.collect import _write_db
-
-    submitted.finish()
-    record = replace(read_run(submitted.out)[1]["relaxed"][0], task=task)
-    _write_db(tmp_path / "x.db", [record])
+def test_every_task_id_can_be_collected(tmp_path: Path, reference: Reference) -> None:
+    reference(make_campaign(tmp_path / "in", 3))
+    record = read_run(tmp_path / "local")[1]["relaxed"][0]
+    for task in ("1234567890123456", "12345678901234e5", "0" * 16):
+        _write_db(tmp_path / f"{task}.db", [replace(record, task=task)])
 
 
 def delithiated(tmp_path: Path) -> Path:

@@ -125,10 +125,11 @@ def test_where_the_last_job_of_all_is_held_a_watch_continues(tmp_path: Path, ref
     path = slurm.root / "jobs" / f"{array.job}.json"
     while len(json.loads(path.read_text())["pending"]) > 1:
         cluster.tick()
+        time.sleep(0.02)
     cluster.failing_starts = 1
     while not any(line.launch_failed for line in slurm.queue()) or cluster.processes:
         cluster.tick()
-        time.sleep(0.003)
+        time.sleep(0.02)
     status = read_cluster_status(here.out, slurm)
     assert status.state == "waits for its watch job; 'atomsim resume' is faster"
     assert "launch failed requeued held; a node could not start it" in status.stuck[0]
@@ -154,7 +155,7 @@ def test_workers_plan_where_planners_never_start(
     while not Journal(out).closed() or cluster.processes:
         assert time.monotonic() < deadline
         cluster.tick()
-        time.sleep(0.003)
+        time.sleep(0.02)
     assert Journal(out).closed()["why"] == "finished"
     assert outcomes(out) == reference(campaign)
     assert slurm.queue() == []  # no planner is left waiting

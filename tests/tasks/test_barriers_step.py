@@ -27,8 +27,6 @@ from atomsim.tasks import barriers
 from atomsim.tasks.barriers_record import path_record
 from atomsim.tasks.base import Context
 
-pytestmark = pytest.mark.xdist_group("barriers step")  # what they share is computed in one process
-
 A = 3.59
 ENGINE = Engine("emt", "cpu", processes=0, loader="emt_potential:load")
 CAMPAIGN = """
