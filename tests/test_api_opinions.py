@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import atomsim
 from atomsim.analysis.opinions import Judged, electrode_opinions
 from atomsim.api.opinions import Opinion, Opinions
 from atomsim.cli import app
-from atomsim.errors import InputError
+from atomsim.errors import AtomsimError, InputError
 from atomsim.io.dft_list import write_dft_list
 from atomsim.structures.prototypes import load_prototype
 
@@ -37,6 +39,21 @@ def test_each_potential_relaxes_by_itself_and_one_that_fails_costs_no_other():
 def test_opinions_want_different_potentials_that_are_there(names):
     with pytest.raises(InputError, match=r"two or more|unknown potential"):
         atomsim.opinions(bulk("Ar"), names, "Ar", quantities=["lattice"], **CPU)
+
+
+def test_a_process_of_its_own_gives_the_same_answer():
+    names, how = ["lj-test", "lennard-jones"], {"quantities": ["lattice"], **CPU}
+    here = atomsim.opinions(bulk("Ar", cubic=True), names, "Ar", **how)
+    there = atomsim.opinions(bulk("Ar", cubic=True), names, "Ar", **how, pythons={names[1]: sys.executable})
+    assert there.to_dict() == here.to_dict()
+    assert there.ranking() == here.ranking()
+    for python, why in (("/no/such/python", "cannot run"), (shutil.which("true"), "gave no answer")):
+        with pytest.raises(AtomsimError, match=why) as error:
+            atomsim.opinions(bulk("Ar"), names, "Ar", **how, pythons={names[1]: python})
+        assert len(str(error.value).splitlines()) == 1
+    with pytest.raises(InputError, match="wanted some of lj-test"):
+        atomsim.opinions(bulk("Ar"), names, "Ar", **how, pythons={"morse": sys.executable})
+    assert CliRunner().invoke(app, ["opinions", "Li", "--python", "sevennet-0"]).exit_code == 2
 
 
 def test_a_shift_of_energies_is_no_disagreement():
