@@ -75,7 +75,7 @@ def test_arrangements_are_judged_by_another():
 
 
 def test_vacancies_by_another_count_from_its_own_oxygen():
-    names = [STUDENT, "mace-na-ru-o"]  # the second lacks Li: named, and the rest goes on
+    names = [STUDENT, "mace-na-ru-o"]  # the second lacks Li: named, and the rest continues
     found = atomsim.vacancies("Li2O", "mace-li-ru-s-o", check_with=names, check_relax=True, **CPU)
     (row,) = found.opinions["vacancies"]
     alone = atomsim.vacancies("Li2O", names[0], **CPU).summary.vacancies[0].relaxed_eV

@@ -32,7 +32,7 @@ HOST_FMAX_EV_PER_A = 0.01
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of each potential; JSON throughout."""
+    """A question to each potential; JSON throughout."""
 
     label: str
     host: str | dict[str, Any]
