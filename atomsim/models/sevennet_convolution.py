@@ -19,11 +19,10 @@ from torch import Tensor
 class _Path:
     """One coupling of a block of the neighbour's features with a block of the filter."""
 
-    source: slice
-    shape: tuple[int, int]
-    """Channels and components of the source."""
-    filter: slice
-    weights: slice
+    source: int
+    """Number of the block."""
+    channels: int
+    filter: int
     target: int
     coupling: Tensor
     """(2 l₂ + 1, (2 l₁ + 1)(2 l₃ + 1)), with the path's normalisation, float64."""
@@ -42,24 +41,29 @@ class Convolution(torch.nn.Module):
         self.weight_nn, self.denominator = layer.weight_nn, layer.denominator
         self._keys = (layer.key_x, layer.key_filter, layer.key_weight_input, layer.key_edge_idx)
         self._paths = _paths(layer.convolution)
+        product = layer.convolution
+        self._sources = [mul * ir.dim for mul, ir in product.irreps_in1]
+        self._filters = [mul * ir.dim for mul, ir in product.irreps_in2]
         self._cast: dict[Any, list[Tensor]] = {}
 
     def forward(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
         """Replace the features of all atoms by the sum of their neighbours' messages."""
         key_x, key_filter, key_weight, key_edges = self._keys
         x, filters, (to, start) = data[key_x], data[key_filter], data[key_edges]
-        weights, gathered = self.weight_nn(data[key_weight]), data[key_x][start]
+        # split, not cut out: the derivative of a cut fills an array as large as the whole, that of a split none
+        gathered = x.index_select(0, start).split(self._sources, dim=1)
+        parts = filters.split(self._filters, dim=1)
+        weights = self.weight_nn(data[key_weight]).split([path.channels for path in self._paths], dim=1)
         blocks = []
-        for path, coupling in zip(self._paths, self._couplings(x), strict=True):
-            channels, components = path.shape
-            left = gathered[:, path.source].unflatten(1, (channels, components))
-            matrix = (filters[:, path.filter] @ coupling).unflatten(1, (components, -1))
-            weight = weights[:, path.weights, None]
+        for path, coupling, factors in zip(self._paths, self._couplings(x), weights, strict=True):
+            left = gathered[path.source].unflatten(1, (path.channels, -1))
+            components, weight = left.shape[2], factors[:, :, None]
+            matrix = (parts[path.filter] @ coupling).unflatten(1, (components, -1))
             if components <= matrix.shape[2]:
                 message = _product(left * weight, matrix)
             else:
                 message = _product(left, matrix) * weight
-            summed = x.new_zeros(len(x), channels * matrix.shape[2])
+            summed = x.new_zeros(len(x), path.channels * matrix.shape[2])
             blocks.append((path.target, summed.index_add(0, to, message.flatten(1))))
         data[key_x] = torch.cat([b for _, b in sorted(blocks, key=lambda pair: pair[0])], dim=1) / self.denominator
         return data
@@ -92,20 +96,10 @@ def fits(layer: Any) -> bool:
 def _paths(product: Any) -> list[_Path]:
     from e3nn import o3
 
-    sources, filters = product.irreps_in1.slices(), product.irreps_in2.slices()
-    found, start = [], 0
+    found = []
     for ins in product.instructions:
         left, right, out = product.irreps_in1[ins.i_in1], product.irreps_in2[ins.i_in2], product.irreps_out[ins.i_out]
         coupling = ins.path_weight * o3.wigner_3j(left.ir.l, right.ir.l, out.ir.l, dtype=torch.float64)
-        found.append(
-            _Path(
-                source=sources[ins.i_in1],
-                shape=(left.mul, left.ir.dim),
-                filter=filters[ins.i_in2],
-                weights=slice(start, start + left.mul),
-                target=ins.i_out,
-                coupling=coupling.transpose(0, 1).flatten(1).contiguous(),
-            )
-        )
-        start += left.mul
+        coupling = coupling.transpose(0, 1).flatten(1).contiguous()
+        found.append(_Path(ins.i_in1, left.mul, ins.i_in2, ins.i_out, coupling))
     return found
