@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,6 +86,8 @@ def answers(
 
     if unknown := [n for n in pythons if n not in names]:
         raise InputError(f"pythons: found {', '.join(unknown)}, wanted some of {', '.join(names)}")
+    if lost := [f"{p} for {n}" for n, p in pythons.items() if which(p) is None]:
+        raise InputError(f"pythons: found {', '.join(lost)}, which cannot be run; give that environment's Python")
     many = (processes or 1) > 1 and resolve_device(device).type == "cpu"
     here = [n for n in names if n not in pythons and not (many and _there(n))]
     loaded = {n: load_potential(n, device=device) for n in here}  # all are there, before one computes
@@ -98,7 +101,7 @@ def answers(
         }
         answered = {n: Asked(question, n, how).opinion(loaded[n].sha256) for n in here}
         found = [answered[n] if n in answered else asked[n].result() for n in names]
-    _require_different([o.sha256 for o in found], names)
+    _require_different([o.sha256 for o in found if o.sha256], names)
     return found
 
 
@@ -118,30 +121,22 @@ def _require_different(hashes: Sequence[str], names: Sequence[str]) -> None:
 
 
 def _elsewhere(question: Question, name: str, python: str, device: str) -> Opinion:
-    """Ask in a process of its own.
-
-    Raises:
-        InputError: if the potential is not there.
-        AtomsimError: if the process could not be started, or ended without an answer.
-    """
+    """Ask in a process of its own; one that ends without an answer says so, and costs no other potential."""
     from atomsim.execution.machine import ending
     from atomsim.execution.pool import ONE_THREAD
 
     text = json.dumps(asdict(question) | {"potential": name, "device": device, "parent": os.getpid()})
     command = [python, "-P", "-m", "atomsim.api.asked"]
-    try:
-        done = subprocess.run(  # noqa: S603 - a Python that the user names, or this one
-            command, input=text, capture_output=True, text=True, env=os.environ | ONE_THREAD, check=False
-        )
-    except OSError as error:
-        raise InputError(f"cannot run {python} for {name}: {error.strerror}; give that environment's Python") from error
+    done = subprocess.run(  # noqa: S603 - a Python that the user names, or this one
+        command, input=text, capture_output=True, text=True, env=os.environ | ONE_THREAD, check=False
+    )
     try:
         answer = json.loads(done.stdout)
-    except ValueError as error:
+    except ValueError:
         last = done.stderr.strip().splitlines()[-1:] or [ending(done.returncode)]
-        raise AtomsimError(f"{python} gave no answer for {name}: {last[0]}; is atomsim installed there?") from error
+        answer = {"error": f"{python} gave no answer: {last[0]}; is atomsim installed there?"}
     if "error" in answer:
-        raise InputError(answer["error"])
+        return Opinion(name, "", {}, (answer["error"],))
     structures = {label: atoms_from_json(each) for label, each in answer["structures"].items()}
     return Opinion(name, answer["sha256"], answer["values"], tuple(answer["messages"]), structures)
 
