@@ -52,9 +52,10 @@ class IrrepsConvolution:
         paths = [p for p in paths if p[2].l <= degree]
         target, order, _ = o3.Irreps([(source[i].mul, ir) for i, _, ir in paths]).sort()
         instructions = [(i, j, order[k], "uvu", True) for k, (i, j, _) in enumerate(paths)]
-        self.convolution = o3.TensorProduct(
-            source, filters, target, instructions, shared_weights=False, internal_weights=False
-        )
+        with quiet_mace():
+            self.convolution = o3.TensorProduct(
+                source, filters, target, instructions, shared_weights=False, internal_weights=False
+            )
         self.weight_nn, self.denominator = torch.nn.Identity(), torch.nn.Parameter(torch.tensor([3.5]))
 
     def __call__(self, data):
