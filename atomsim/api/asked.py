@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atomsim.api.opinions import Opinion
 from atomsim.errors import AtomsimError, InputError
 from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 
@@ -29,6 +28,19 @@ if TYPE_CHECKING:
 
 HOST_FMAX_EV_PER_A = 0.01
 """Largest force of the relaxed crystal in which barriers are computed, eV/Å."""
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """Results of one potential; a quantity that it could not give is absent, and ``messages`` say why."""
+
+    potential: str
+    sha256: str
+    values: Mapping[str, float]
+    """Numbers by name, units in the names."""
+    messages: tuple[str, ...] = ()
+    structures: Mapping[str, Atoms] = field(default_factory=dict, repr=False)
+    """Relaxed crystals by label."""
 
 
 @dataclass(frozen=True)

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from atomsim.api.arguments import verb
+from atomsim.api.asked import Opinion
 from atomsim.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from ase import Atoms
 
 QUANTITIES = ("lattice", "voltage", "barrier")
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """Results of one potential; a quantity that it could not give is absent, and ``messages`` say why."""
-
-    potential: str
-    sha256: str
-    values: Mapping[str, float]
-    """Numbers by name, units in the names."""
-    messages: tuple[str, ...] = ()
-    structures: Mapping[str, Atoms] = field(default_factory=dict, repr=False)
-    """Relaxed crystals by label."""
 
 
 @dataclass(frozen=True)
