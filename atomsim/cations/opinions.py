@@ -35,7 +35,7 @@ def dopant_opinions(records: Sequence[Record]) -> dict[str, Any]:
         for formula, site in next(iter(found.values()))
         for by in [{name: above[formula, site] for name, above in found.items()}]
     ]
-    ranking = []
+    ranking: list[dict[str, Any]] = []
     for formula in dict.fromkeys(r.tags["formula"] for r in doped):
         own = [n for n, r in enumerate(doped) if r.tags["formula"] == formula and r.good]
         if len(own) > 1:

@@ -33,7 +33,7 @@ def oxygen_opinions(records: Sequence[Record]) -> dict[str, Any]:
         for v in summary.vacancies:
             if v.relaxed_eV is not None:
                 energies.setdefault(v.label, {})[name] = v.relaxed_eV
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"label": label, "by": by, "spread_eV": float(np.ptp(list(by.values())))}
         for label, by in energies.items()
         if len(by) > 1
