@@ -82,7 +82,7 @@ def _product(left: Tensor, matrix: Tensor) -> Tensor:
 
 def fits(layer: Any) -> bool:
     """True for a convolution of ``sevenn`` that is computed by e3nn, channel by channel, on one device."""
-    product = getattr(layer, "convolution", None)
+    product: Any = getattr(layer, "convolution", None)
     return (
         type(layer).__name__ == "IrrepsConvolution"
         and type(product).__name__ == "TensorProduct"
