@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from atomsim.api.asked import Opinion
     from atomsim.api.cations import CationOrder, Doping, dope, order
     from atomsim.api.coherent import CoherentInterface, coherent_interface
     from atomsim.api.compare import Comparison, compare
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from atomsim.api.md import md
     from atomsim.api.migrated import Migration
     from atomsim.api.migration import migration
-    from atomsim.api.opinions import Opinion, Opinions, opinions
+    from atomsim.api.opinions import Opinions, opinions
     from atomsim.api.orderings import Orderings, delithiate
     from atomsim.api.oxygen import Dimers, DimerSearch, Vacancies, dimerize, vacancies
     from atomsim.api.path_results import MinimumEnergyPath
@@ -58,7 +59,8 @@ _HOMES = {
     "api.isotherm": ("Isotherm", "isotherm"),
     "api.md": ("md",),
     "api.migration": ("Migration", "migration"),
-    "api.opinions": ("Opinion", "Opinions", "opinions"),
+    "api.asked": ("Opinion",),
+    "api.opinions": ("Opinions", "opinions"),
     "api.orderings": ("Orderings", "delithiate"),
     "api.oxygen": ("DimerSearch", "Dimers", "Vacancies", "dimerize", "vacancies"),
     "api.path_results": ("MinimumEnergyPath",),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -37,6 +39,23 @@ def test_each_potential_relaxes_by_itself_and_one_that_fails_costs_no_other():
 def test_opinions_want_different_potentials_that_are_there(names):
     with pytest.raises(InputError, match=r"two or more|unknown potential"):
         atomsim.opinions(bulk("Ar"), names, "Ar", quantities=["lattice"], **CPU)
+
+
+def test_a_process_of_its_own_gives_the_same_answer():
+    names, how = ["lj-test", "lennard-jones"], {"quantities": ["lattice"], **CPU}
+    here = atomsim.opinions(bulk("Ar", cubic=True), names, "Ar", **how)
+    there = atomsim.opinions(bulk("Ar", cubic=True), names, "Ar", **how, pythons={names[1]: sys.executable})
+    assert there.to_dict() == here.to_dict()
+    assert there.ranking() == here.ranking()
+    silent = atomsim.opinions(bulk("Ar"), names, "Ar", **how, pythons={names[1]: shutil.which("true")})
+    assert silent.opinions[0].values["a_A"] == pytest.approx(here.opinions[0].values["a_A"])
+    assert "gave no answer" in silent.messages[0]
+    wrong = {names[1]: "/no/such/python"}, {"morse": sys.executable}
+    for pythons, why in zip(wrong, ("cannot be run", "wanted some of lj-test"), strict=True):
+        with pytest.raises(InputError, match=why) as error:
+            atomsim.opinions(bulk("Ar"), names, "Ar", **how, pythons=pythons)
+        assert len(str(error.value).splitlines()) == 1
+    assert CliRunner().invoke(app, ["opinions", "Li", "--python", "sevennet-0"]).exit_code == 2
 
 
 def test_a_shift_of_energies_is_no_disagreement():

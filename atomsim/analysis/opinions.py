@@ -54,6 +54,24 @@ def electrode_opinions(judged: Judged) -> dict[str, Any]:
     }
 
 
+def relative_opinions(labels: Sequence[str], energies: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+    """Energies of structures of one composition above the one that the first potential puts lowest.
+
+    Args:
+        labels: of the structures.
+        energies: by potential, the first one first, eV.
+
+    Returns:
+        A row for each structure, ``by`` potential with ``spread_eV``, the largest spread first: there DFT decides most.
+    """
+    lowest = int(np.argmin(next(iter(energies.values()))))
+    rows = [
+        {"label": label, **_spread({n: float(e[k] - e[lowest]) for n, e in energies.items()}, "eV")}
+        for k, label in enumerate(labels)
+    ]
+    return sorted(rows, key=lambda row: (-row["spread_eV"], row["label"]))
+
+
 def _voltages(judged: Judged, at: Sequence[float]) -> list[dict[str, Any]]:
     """Each potential's voltage between the same compositions, its own lowest structures there."""
     by_name = {}

@@ -21,28 +21,14 @@ if TYPE_CHECKING:
     from atomsim.cations.doped import Paired, Preference, VoltageShift
 
 ORDER_KEYS = (
-    "sublattices",
-    "ion",
-    "charges",
-    "shells",
-    "relaxations",
-    "batch",
-    "lowest",
-    "target_meV_per_site",
-    "temperature_K",
-    "chains",
-    "sweeps",
-    "enumerate_limit",
-    "fmax_eV_per_A",
-    "final_fmax_eV_per_A",
-    "max_steps",
-    "noise_A",
-    "cell",
+    *("sublattices", "ion", "charges", "shells", "relaxations", "batch", "lowest", "target_meV_per_site"),
+    *("temperature_K", "chains", "sweeps", "enumerate_limit", "fmax_eV_per_A", "final_fmax_eV_per_A", "max_steps"),
+    *("noise_A", "cell", "check_with", "check_relax"),
 )
 """Keywords of ``order`` that are keys of its step."""
 DOPE_KEYS = (
     *("dopant", "sites", "count", "fraction", "per_site", "compensation", "ion", "charges"),
-    *("fmax_eV_per_A", "max_steps", "noise_A", "cell", "check_minimum"),
+    *("fmax_eV_per_A", "max_steps", "noise_A", "cell", "check_minimum", "check_with", "check_relax"),
 )
 """Keywords of ``dope`` that are keys of its step."""
 
@@ -74,6 +60,11 @@ class CationOrder(Result):
         """Mean energy, R̂ of the chains and Warren–Cowley parameters (shells × species × species) by temperature."""
         return list(self.record.values.get("temperatures", ()))
 
+    @property
+    def opinions(self) -> list[dict[str, Any]]:
+        """The lowest arrangements by each potential that was asked, with their spread, the largest first."""
+        return list(self.record.values.get("opinions", ()))
+
     def short_range_order(self, one: str, other: str, shell: int = 0) -> dict[float, float]:
         """Return α of a pair of elements in a shell by temperature: 0 is random, negative prefers the pair.
 
@@ -96,8 +87,7 @@ class CationOrder(Result):
 
         drawn = axes(ax)
         known = sorted(self.arrangements, key=lambda a: a["relaxed_as"])
-        lowest = self.value("energy_eV")
-        predicted = [e - lowest for e in self.record.values.get("left_out_eV", ())]
+        predicted = [e - self.value("energy_eV") for e in self.record.values.get("left_out_eV", ())]
         drawn.plot([a["above_lowest_eV"] for a in known][: len(predicted)], predicted, "o", ms=4)
         drawn.set_xlabel("relaxed, eV above the lowest")
         drawn.set_ylabel("model without it, eV")
@@ -128,6 +118,13 @@ class Doping(Results[Result]):
 
         return voltage_shifts([r.record for r in self])
 
+    @property
+    def opinions(self) -> dict[str, Any]:
+        """Preferences and cells by each potential that was asked, with their spread, the largest first."""
+        from atomsim.cations.opinions import dopant_opinions
+
+        return dopant_opinions([r.record for r in self])
+
 
 @verb
 def order(
@@ -151,6 +148,8 @@ def order(
     max_steps: int = 300,
     noise_A: float = 0.02,
     cell: bool = True,
+    check_with: Sequence[str] = (),
+    check_relax: bool = False,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -183,6 +182,8 @@ def order(
         max_steps: of one relaxation.
         noise_A: seeded noise at the start of a relaxation.
         cell: relax the cell too.
+        check_with: names of further potentials that judge the lowest arrangements; see ``.opinions``.
+        check_relax: each relaxes them again, instead of evaluating only.
         settings: all of these at once; keywords take their place.
         seed: of sampling and noise.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -203,9 +204,9 @@ def order(
         >>> found = atomsim.order("LRMO", relaxations=40)  # doctest: +SKIP
         >>> found.lowest[0], found.short_range_order("Li", "Mn")  # doctest: +SKIP
     """
-    given = [temperature_K] if isinstance(temperature_K, int | float) else list(temperature_K)
     keys = {key: value for key, value in locals().items() if key in ORDER_KEYS}
-    keys |= {"sublattices": _listed(sublattices), "charges": dict(charges or {}), "temperature_K": given}
+    keys["temperature_K"] = [temperature_K] if isinstance(temperature_K, int | float) else list(temperature_K)
+    keys |= {"sublattices": _listed(sublattices), "charges": dict(charges or {}), "check_with": _listed(check_with)}
     how = How(remember(resolve(potential, device)), check_processes(processes), run_path(run), progress)
     items, single = items_of(structures)
     found = execute_step("order", items, keys, how, seed, lambda records: [CationOrder(r) for r in records])
@@ -230,6 +231,8 @@ def dope(
     noise_A: float = 0.02,
     cell: bool = True,
     check_minimum: bool = False,
+    check_with: Sequence[str] = (),
+    check_relax: bool = False,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -258,6 +261,8 @@ def dope(
         noise_A: seeded noise at the start.
         cell: relax the cell too.
         check_minimum: look for a mode of negative curvature at the end.
+        check_with: names of further potentials that judge each relaxed cell; see ``.opinions``.
+        check_relax: each relaxes it again, instead of evaluating only.
         settings: all of these at once; keywords take their place.
         seed: of the choice and the noise.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -279,7 +284,7 @@ def dope(
         >>> [(p.site, p.above_eV) for p in found.preferences]  # doctest: +SKIP
     """
     keys = {key: value for key, value in locals().items() if key in DOPE_KEYS}
-    keys |= {"sites": _listed(sites), "charges": dict(charges or {})}
+    keys |= {"sites": _listed(sites), "charges": dict(charges or {}), "check_with": _listed(check_with)}
     if count is None and fraction is None:
         keys["count"] = 1
     how = How(remember(resolve(potential, device)), check_processes(processes), run_path(run), progress)

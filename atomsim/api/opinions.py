@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from atomsim.api.arguments import verb
-from atomsim.errors import AtomsimError, InputError
+from atomsim.api.asked import Opinion
+from atomsim.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from ase import Atoms
 
 QUANTITIES = ("lattice", "voltage", "barrier")
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """Results of one potential; a quantity that it could not give is absent, and ``messages`` say why."""
-
-    potential: str
-    sha256: str
-    values: Mapping[str, float]
-    """Numbers by name, units in the names."""
-    messages: tuple[str, ...] = ()
-    structures: Mapping[str, Atoms] = field(default_factory=dict, repr=False)
-    """Relaxed crystals by label."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +126,7 @@ def opinions(
     seed: int = 0,
     device: str = "auto",
     processes: int | None = None,
+    pythons: Mapping[str, str] | None = None,
     progress: Any = None,
 ) -> Opinions:
     """Ask several potentials for lattice, average voltage and lowest barrier of one crystal; each relaxes it by itself.
@@ -154,7 +142,9 @@ def opinions(
         max_atoms: largest such cell.
         seed: of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        processes: on a CPU, how many to use; this one alone if not given.
+        processes: on a CPU, how many potentials are asked at once, each in a process of its own; one after the other
+            in this one if not given.
+        pythons: by potential, the Python of another environment, with atomsim, that asks it: SevenNet's beside MACE's.
         progress: None (a bar where a person looks), True, False or a ``Progress``.
 
     Returns:
@@ -170,90 +160,14 @@ def opinions(
         >>> [o.potential for o in found.opinions], sorted(found.spread)[0]
         (['lj-test', 'lennard-jones'], 'a_A')
     """
-    from atomsim.api.inputs import one_item
-    from atomsim.models.load import load_potential
+    from atomsim.api.asked import Question, answers
 
     wanted = [str(p) for p in potentials]
     if len(set(wanted)) < 2 or len(set(wanted)) < len(wanted):
         raise InputError(f"potentials: found {', '.join(wanted) or 'none'}, wanted two or more that differ")
     if unknown := set(quantities) - set(QUANTITIES):
         raise InputError(f"quantities: found {', '.join(sorted(unknown))}, wanted some of {', '.join(QUANTITIES)}")
-    label = one_item(host, "host").label
-    how = {"seed": seed, "device": device, "processes": processes, "progress": progress}
     hop = {"max_length_A": max_length_A, "supercell_min_A": supercell_min_A, "max_atoms": max_atoms}
-    loaded = {name: load_potential(name, device=device) for name in wanted}  # all are there, before one computes
-    if len({p.sha256 for p in loaded.values()}) < len(loaded):
-        raise InputError(f"potentials: {' and '.join(wanted)} are not all different weights; leave the same one out")
-    found = [
-        _Asked(host, name, ion, fmax_eV_per_A, hop, how).opinion(loaded[name].sha256, quantities) for name in wanted
-    ]
-    return Opinions(label, tuple(found))
-
-
-@dataclass
-class _Asked:
-    """A potential that is asked, and what it has said so far."""
-
-    host: Any
-    name: str
-    ion: str
-    fmax: float
-    hop: Mapping[str, Any]
-    how: Mapping[str, Any]
-    values: dict[str, float] = field(default_factory=dict)
-    messages: list[str] = field(default_factory=list)
-    structures: dict[str, Atoms] = field(default_factory=dict)
-
-    def opinion(self, sha256: str, quantities: Sequence[str]) -> Opinion:
-        """Ask for each quantity; what fails costs no other."""
-        for quantity in QUANTITIES:
-            if quantity in quantities:
-                try:
-                    getattr(self, quantity)()
-                except AtomsimError as error:
-                    self.messages.append(f"{quantity}: {error}")
-        return Opinion(self.name, sha256, self.values, tuple(self.messages), self.structures)
-
-    def lattice(self) -> None:
-        """Axes of the conventional cell, and the volume."""
-        from spglib import get_symmetry_dataset
-
-        from atomsim.api.relax import relax
-
-        found: Any = relax(self.host, self.name, fmax_eV_per_A=self.fmax, standard_cell=True, **self.how)
-        if not found.ok:
-            self.messages.append(f"lattice: {found.status}: {found.message}")
-            return
-        atoms = found.atoms
-        data = get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=0.01)
-        lengths = atoms.cell.lengths() if data is None else np.linalg.norm(data.std_lattice, axis=1)
-        self.values |= {f"{axis}_A": float(x) for axis, x in zip("abc", lengths, strict=True)}
-        self.values["volume_A3_per_atom"] = float(atoms.cell.volume) / len(atoms)
-        self.structures[found.label] = atoms
-
-    def voltage(self) -> None:
-        """Average voltage between the host and the host without its ions, each relaxed."""
-        from atomsim.api.electrode import electrode
-        from atomsim.api.orderings import delithiate
-        from atomsim.api.relax import relax
-
-        empty: Any = delithiate(self.host, [0.0], ion=self.ion, orderings=1)
-        settings: Any = {"fmax_eV_per_A": self.fmax, "noise_A": 0.02, **self.how}
-        relaxed: Any = relax([self.host, *empty], self.name, **settings)
-        found = electrode(relaxed)
-        if found.voltages:
-            self.values["average_voltage_V"] = float(found.average_voltage_V)
-        else:
-            self.messages.append(f"voltage: {found.message or '; '.join(found.notes) or found.status}")
-        self.structures |= {r.label: r.atoms for r in relaxed if r.ok and r.label not in self.structures}
-
-    def barrier(self) -> None:
-        """Lowest proven barrier."""
-        from atomsim.api.migration import migration
-
-        found = migration(self.host, self.ion, self.name, **self.hop, **self.how)
-        proven = [p.barrier_eV for p in found.hops if p.ok and p.barrier_eV is not None]
-        if proven:
-            self.values["lowest_barrier_eV"] = float(min(proven))
-        else:
-            self.messages.append(f"barrier: {found.message or found.status}")
+    question = Question.of(host, ion, [q for q in QUANTITIES if q in quantities], fmax_eV_per_A, hop, seed)
+    found = answers(question, wanted, device, processes, pythons or {}, progress)
+    return Opinions(question.label, tuple(found))

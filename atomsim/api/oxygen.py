@@ -48,6 +48,7 @@ VACANCY_KEYS = (
     "max_steps",
     "supercell_min_A",
     "max_atoms",
+    "check_relax",
 )
 """Keys of an ``oxygen`` step that ``vacancies`` sets."""
 
@@ -127,6 +128,13 @@ class Vacancies(Results[Result]):
         from atomsim.oxygen.summary import summary_of_step
 
         return summary_of_step([r.record for r in self])
+
+    @property
+    def opinions(self) -> dict[str, Any]:
+        """Formation energies by each potential that was asked, each against its own O2, the largest spread first."""
+        from atomsim.oxygen.opinions import oxygen_opinions
+
+        return oxygen_opinions([r.record for r in self])
 
 
 @verb
@@ -225,6 +233,8 @@ def vacancies(
     max_steps: int = 500,
     supercell_min_A: float = 0.0,
     max_atoms: int = 120,
+    check_with: Sequence[str] = (),
+    check_relax: bool = False,
     seed: int = 0,
     device: str = "auto",
     processes: int | None = None,
@@ -244,6 +254,8 @@ def vacancies(
         max_steps: of one relaxation.
         supercell_min_A: distance wanted between a vacancy and its image; 0 keeps the cell given.
         max_atoms: largest supercell that may be used for it.
+        check_with: names of further potentials that judge each relaxed cell; see ``.opinions``.
+        check_relax: each relaxes it again, instead of evaluating only.
         seed: of the search for soft modes.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         processes: on a CPU, how many to use; this one alone if not given.
@@ -265,6 +277,7 @@ def vacancies(
     """
     which: Literal["single", "pairs"] = "pairs" if pairs else "single"
     keys = {key: value for key, value in locals().items() if key in VACANCY_KEYS} | {"vacancies": which}
+    keys["check_with"] = [check_with] if isinstance(check_with, str) else list(check_with)
     how = How(remember(resolve(potential, device)), check_processes(processes), run_path(run), progress)
     result: Vacancies = _execute(
         "oxygen", structures, keys, how, seed, lambda records: Vacancies(Result(r) for r in records)

@@ -56,6 +56,12 @@ def find_order(atoms: Atoms, potential: EnergyModel, settings: OrderSettings) ->
     return search.result()
 
 
+def final_settings(settings: OrderSettings) -> RelaxSettings:
+    """Return how the lowest arrangements are relaxed to the end."""
+    s = settings
+    return RelaxSettings(fmax_eV_per_A=s.final_fmax_eV_per_A, max_steps=s.max_steps, cell=s.cell, seed=s.seed)
+
+
 class _Search:
     """State of a search, all of it a function of the seed and of what the potential says."""
 
@@ -201,8 +207,7 @@ class _Search:
     def _finished(self) -> list[Arrangement]:
         s = self.settings
         ordered = sorted(self.relaxed, key=lambda a: (a.relaxation.energy, a.number))
-        how = RelaxSettings(fmax_eV_per_A=s.final_fmax_eV_per_A, max_steps=s.max_steps, cell=s.cell, seed=s.seed)
-        final = self._relaxations([a.relaxation.atoms for a in ordered[: s.lowest]], how)
+        final = self._relaxations([a.relaxation.atoms for a in ordered[: s.lowest]], final_settings(s))
         done = [replace(a, final=r) for a, r in zip(ordered, final, strict=False)]
         return sorted(done, key=lambda a: (a.energy, a.number)) + ordered[s.lowest :]
 

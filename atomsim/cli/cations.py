@@ -12,7 +12,22 @@ from atomsim.cli import show
 from atomsim.cli.neb import PotentialOption
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
-from atomsim.cli.steps import Hosts, Out, engine_of, names_of, numbers_of, print_run, run_steps, sources_of, step_lines
+from atomsim.cli.steps import (
+    CheckRelax,
+    CheckWith,
+    Hosts,
+    Out,
+    engine_of,
+    further_of,
+    names_of,
+    numbers_of,
+    print_opinions,
+    print_run,
+    print_unchecked,
+    run_steps,
+    sources_of,
+    step_lines,
+)
 from atomsim.errors import counted
 
 if TYPE_CHECKING:
@@ -46,6 +61,8 @@ def order(
     seed: Seed = 0,
     out: Out = None,
     potential: PotentialOption = "chgnet-0.3.0",
+    check_with: CheckWith = "",
+    check_relax: CheckRelax = False,
     device: Device = None,
     processes: Processes = None,
     trust_file: TrustFile = False,
@@ -72,6 +89,8 @@ def order(
         "temperature_K": numbers_of("--temperature", temperature),
         "fmax_eV_per_A": fmax,
         "cell": cell,
+        "check_with": further_of(check_with),
+        "check_relax": check_relax,
     }
     engine = engine_of(potential, device, processes, loader, trust=trust_file)
     lines = step_lines("order", "order", structures=sources_of(structures), **keys)
@@ -96,6 +115,8 @@ def dope(
     seed: Seed = 0,
     out: Out = None,
     potential: PotentialOption = "chgnet-0.3.0",
+    check_with: CheckWith = "",
+    check_relax: CheckRelax = False,
     device: Device = None,
     processes: Processes = None,
     trust_file: TrustFile = False,
@@ -119,6 +140,8 @@ def dope(
         "ion": ion,
         "fmax_eV_per_A": fmax,
         "cell": cell,
+        "check_with": further_of(check_with),
+        "check_relax": check_relax,
     }
     if count is not None:
         keys["count"] = count
@@ -144,14 +167,19 @@ def _print_order(records: list[Record]) -> None:
             "; ".join(v.get("flags", [])) or r.message,
         ))  # fmt: skip
     show.print_table(columns, rows)
+    for r in records:
+        print_opinions(r.values.get("opinions", []))
 
 
 def _print_doping(records: list[Record]) -> None:
     from atomsim.cations.doped import paired_layers, preferences
+    from atomsim.cations.opinions import dopant_opinions
 
     columns = ("composition", "sublattice", "above the lowest, eV", "cells")
     rows = [(p.formula, p.site, f"{p.above_eV:+.3f}", f"{p.cells} of {p.of}") for p in preferences(records)]
     show.print_table(columns, rows)
+    print_opinions([{**s, "label": f"{s['site']}, {s['formula']}"} for s in dopant_opinions(records)["sites"]])
+    print_unchecked(records)
     for p in paired_layers(records):
         if p.what in ("slab_A", "gap_A", "spacing_A"):
             words = f"{p.mean:+.4f} Å over {counted(p.n, 'pair')}" + (

@@ -41,6 +41,10 @@ def opinions(
     dft_list: Annotated[
         Path | None, typer.Option("--dft-list", metavar="DIR", help="Write VASP inputs of the least certain crystals.")
     ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PYTHON", help="Ask this potential by the Python of another environment; repeat it."),
+    ] = None,
     device: Device = None,
     processes: Processes = None,
     as_json: Json = False,
@@ -52,11 +56,13 @@ def opinions(
     \b
     Examples:
       atomsim opinions LiCoO2 -p chgnet-0.3.0,chgnet-r2scan,mace-mp-0-small --dft-list dft
+      atomsim opinions LiCoO2 -p mace-mp-0-small,sevennet-0 --python sevennet-0=sevennet/bin/python
       atomsim opinions LiCoO2 -p sevennet-0,sevennet-l3i5 --with others.json
     """  # noqa: D301 - click's mark for lines that must not be joined
     from atomsim.api.opinions import Opinions
     from atomsim.api.opinions import opinions as ask
     from atomsim.execution.machine import tune_process
+    from atomsim.execution.pool import available_cores
 
     tune_process()
     earlier = None if join is None else Opinions.from_dict(_content(join))
@@ -71,7 +77,8 @@ def opinions(
         supercell_min_A=supercell_min,
         max_atoms=max_atoms,
         device=device or "auto",
-        processes=processes,
+        processes=(available_cores() or None) if processes is None else processes,
+        pythons=_pythons(python or []),
     )
     found = found if earlier is None else found.joined(earlier)
     written = found.write_dft_list(dft_list) if dft_list is not None else []
@@ -81,6 +88,14 @@ def opinions(
         _print(found, written)
     if found.messages:
         raise typer.Exit(1)
+
+
+def _pythons(given: list[str]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in given]
+    for word, (name, _, python) in zip(given, pairs, strict=True):
+        if not (name and python):
+            raise InputError(f"--python: found {word}, wanted NAME=PYTHON, such as sevennet-0=sevennet/bin/python")
+    return {name.strip(): python.strip() for name, _, python in pairs}
 
 
 def _content(path: Path) -> dict[str, object]:

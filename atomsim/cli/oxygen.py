@@ -12,7 +12,20 @@ from atomsim.cli import show
 from atomsim.cli.neb import PotentialOption
 from atomsim.cli.options import speaks_options
 from atomsim.cli.show import Device, Json, Loader, Processes, TrustFile
-from atomsim.cli.steps import Hosts, Out, engine_of, names_of, print_run, relax_then, run_steps
+from atomsim.cli.steps import (
+    CheckRelax,
+    CheckWith,
+    Hosts,
+    Out,
+    engine_of,
+    further_of,
+    names_of,
+    print_opinions,
+    print_run,
+    print_unchecked,
+    relax_then,
+    run_steps,
+)
 
 if TYPE_CHECKING:
     from atomsim.store.records import Record
@@ -99,6 +112,8 @@ def oxygen(
     seed: Seed = 0,
     out: Out = None,
     potential: PotentialOption = "chgnet-0.3.0",
+    check_with: CheckWith = "",
+    check_relax: CheckRelax = False,
     device: Device = None,
     processes: Processes = None,
     trust_file: TrustFile = False,
@@ -126,6 +141,8 @@ def oxygen(
         "calibrate": names_of(calibrate),
         "temperature_K": temperature,
         "pressure_bar": pressure,
+        "check_with": further_of(check_with),
+        "check_relax": check_relax,
     }
     lines = relax_then("oxygen", structures, keys, relax_first=relax_first, noise_A=NOISE_A)
     engine = engine_of(potential, device, processes, loader, trust=trust_file)
@@ -145,6 +162,7 @@ def _print_dimers(records: list[Record]) -> None:
 
 
 def _print_energies(records: list[Record]) -> None:
+    from atomsim.oxygen.opinions import oxygen_opinions
     from atomsim.oxygen.summary import summary_of_step
 
     found = summary_of_step(records)
@@ -161,6 +179,8 @@ def _print_energies(records: list[Record]) -> None:
         for v in found.vacancies
     ]
     show.print_table(columns, rows)
+    print_opinions(oxygen_opinions(records)["vacancies"])
+    print_unchecked(records)
     for (level, gas), releases in found.releases.items():
         where = f"{found.temperature_K:g} K, {found.pressure_bar:g} bar" if gas else "0 K"
         text = ", ".join(f"x = {r.x:g}: {r.energy_eV:+.2f} eV" for r in releases)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 Hosts = Annotated[list[str], typer.Argument(metavar="STRUCTURE…", help="Structure files or prototypes.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/… if not given.")]
+CheckWith = Annotated[
+    str, typer.Option(metavar="NAME,NAME", help="Further potentials that judge each relaxed cell; the spread is shown.")
+]
+CheckRelax = Annotated[bool, typer.Option("--check-relax", help="They relax it again, instead of evaluating only.")]
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,35 @@ class StepRun:
 def names_of(words: str) -> list[str]:
     """Return words between commas."""
     return [w.strip() for w in words.split(",") if w.strip()]
+
+
+def further_of(words: str) -> list[str]:
+    """Return the potentials of ``--check-with``; paths count from here."""
+    from atomsim.registry.cards import from_folder
+
+    return [from_folder(name, Path.cwd()) for name in names_of(words)]
+
+
+def print_opinions(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print energies by potential with their spread, the largest first; nothing where one alone was asked."""
+    if rows:
+        names = list(dict.fromkeys(name for row in rows for name in row["by"]))
+        cells = [
+            (
+                row["label"],
+                *(f"{row['by'][n]:+.3f}" if n in row["by"] else "–" for n in names),
+                f"{row['spread_eV']:.3f}",
+            )
+            for row in rows
+        ]
+        show.print_table(("by potential, eV", *names, "spread"), cells)
+
+
+def print_unchecked(records: Sequence[Record]) -> None:
+    """Name the further potentials that could not judge, each once with its reason."""
+    failed = {n: why for r in records for n, why in r.values.get("checks_failed", {}).items()}
+    for name, why in failed.items():
+        sys.stdout.write(f"not checked with {name}: {why}\n")
 
 
 def numbers_of(option: str, words: str) -> list[float]:

@@ -33,7 +33,7 @@ def main() -> None:
     if not first:
         return
     spec = json.loads(first)
-    threading.Thread(target=_follow, args=(spec["parent"],), daemon=True).start()
+    threading.Thread(target=follow, args=(spec["parent"],), daemon=True).start()
     _serve(spec, replies)
 
 
@@ -91,7 +91,7 @@ def _reply(replies: IO[str], content: dict[str, Any]) -> None:
     replies.flush()
 
 
-def _follow(parent: int) -> None:
+def follow(parent: int) -> None:
     """End with the parent, also when it was killed without a chance to say so."""
     while os.getppid() == parent:
         time.sleep(POLL_S)

@@ -1,9 +1,10 @@
 """SevenNet on batches: checkpoints of the package ``sevenn``, of one or several modalities.
 
-The batch's pair vectors go to the model's own modules, all but the last, which would take forces one crystal at a
-time; forces and stress come from one derivative with respect to these vectors (``edges``). Vectors are made in float64
-and then cast. Clebsch–Gordan coefficients are made in single precision by the package, so that in float64 forces follow
-a rotation to 4e-8 eV/Å. A checkpoint is a pickle: it is unpickled from the bytes whose SHA-256 a card pins.
+The batch's pair vectors go to the model's own modules, but for the convolutions, which are computed with fewer
+operations (``sevennet_convolution``), and the last, which would take forces one crystal at a time; forces and stress
+come from one derivative with respect to these vectors (``edges``). Vectors are made in float64 and then cast.
+Clebsch–Gordan coefficients are made in single precision by the package, so that in float64 forces follow a rotation to
+4e-8 eV/Å. A checkpoint is a pickle: it is unpickled from the bytes whose SHA-256 a card pins.
 
 Park, Kim, Hwang, Han, J. Chem. Theory Comput. 20, 4857 (2024).
 """
@@ -27,6 +28,7 @@ from atomsim.errors import AtomsimError, InputError, nearest
 from atomsim.models.edges import evaluate_pairs
 from atomsim.models.interface import refuse_unknown_elements
 from atomsim.models.neighbors import Neighbors, neighbor_list
+from atomsim.models.sevennet_convolution import Convolution, fits
 
 FORCES = "force_output"
 """Module that takes forces, left out here."""
@@ -74,6 +76,9 @@ class SevenNet:
         self.sha256 = sha256 if self.modality is None else hashlib.sha256(of_modality.encode()).hexdigest()
         self.model = copy.deepcopy(model).to(device=self.device, dtype=dtype).eval().requires_grad_(False)
         self.model.set_is_batch_data(True)
+        for key, module in list(self.model.named_children()):
+            if fits(module):
+                setattr(self.model, key, Convolution(module))
         self._modules = [module for key, module in self.model.named_children() if key != FORCES]
         index = torch.full((120,), -1, dtype=torch.int64)
         for z, n in self._type_map.items():

@@ -93,6 +93,12 @@ def _under(card: PotentialCard, source: Path, digest: str, *, pin: bool) -> Adop
             f"{source.name} is not the file that {card.name} pins: found sha256 {digest[:12]}…, wanted "
             f"{weights.sha256[:12]}…; nothing imported; give the file by path to use it as it is"
         )
+    others = [c for c in list_cards() if c.weights.sha256 == digest and c.weights.file != weights.file]
+    if others:
+        raise InputError(
+            f"{source.name} is the file that {others[0].name} pins, wanted that of {card.name}; nothing imported; "
+            f"use it as {others[0].name}"
+        )
     require_archive(source)
     if not pin:
         raise InputError(

@@ -8,9 +8,11 @@ import numpy as np
 
 from atomsim.analysis.published import doping_values
 from atomsim.cations.doped import Paired, Preference, paired_layers, preferences, voltage_shifts
+from atomsim.cations.opinions import dopant_opinions
 from atomsim.cations.states import nearest_states
 from atomsim.errors import counted
 from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Notice, Number, Panel, Section, Series, Table
+from atomsim.report.opinions import ranking_block, unchecked
 from atomsim.report.parts import Part
 from atomsim.report.style import BLUE, GREEN, VERMILION
 from atomsim.store.records import Record
@@ -31,11 +33,12 @@ WORDS = {
 def dope_part(step: str, records: Sequence[Record]) -> Part:
     """Report the records of one ``dope`` step."""
     found, layers = preferences(records), paired_layers(records)
-    blocks: list[Block] = [_preference_table(found)]
+    blocks: list[Block] = [_preference_table(found), *_opinions(records)]
     blocks += [c for c in (_layer_chart(layers),) if c is not None]
     blocks += [_layer_table(layers), _published(records, layers), _voltages(records), _states(records), _cells(records)]
     bad = [f"{r.label}: {r.status}: {r.message}" for r in records if not r.good]
     notices = [Notice("warning", f"{step}: {counted(len(bad), 'cell')} did not converge", "", bad)] if bad else []
+    notices += unchecked(step, records)
     blocks = [b for b in blocks if not (isinstance(b, Table) and not b.rows)]
     return Part(tuple(_headlines(found, layers)), tuple(notices), (Section(step, f"Doping · {step}", blocks, LEAD),))
 
@@ -72,6 +75,20 @@ def _preference_table(found: Sequence[Preference]) -> Table:
         "sublattice of the same host. Only equal compositions are compared."
     )
     return Table("preference", "Where the dopant sits", columns, rows, caption)
+
+
+def _opinions(records: Sequence[Record]) -> list[Block]:
+    """Preferences by each potential, and the cells on which they differ most."""
+    found = dopant_opinions(records)
+    names = found["potentials"]
+    sites = [{**s, "label": f"{s['site']}, {s['formula']}"} for s in found["sites"]]
+    above = "Above the best sublattice of the same composition by the same potential, per cell."
+    cells = "Above the cell of the same composition that the first potential puts lowest."
+    title = "Cells by potential, largest disagreement first: what to compute by DFT"
+    return [
+        *ranking_block("preference-by-potential", "Where the dopant sits, by potential", names, sites, above),
+        *ranking_block("disagreement", title, names, found["ranking"], cells),
+    ]
 
 
 def _layer_table(layers: Sequence[Paired]) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from atomsim.report.blocks import Block, Cell, Column, Table, Text
+from atomsim.report.blocks import Block, Cell, Column, Notice, Table, Text
 from atomsim.store.records import Record
 
 SHOWN = 10
@@ -29,6 +29,37 @@ def _cells(values: Mapping[str, Any]) -> list[Cell]:
     volumes = [*volumes, values["volume_A3"]] if volumes and "volume_A3" in values else []
     spread = 100 * (max(volumes) - min(volumes)) * len(volumes) / sum(volumes) if volumes else None
     return [values.get("disagreement_eV_per_A"), spread, ", ".join(values.get("checks_failed", {}))]
+
+
+NEVER = "Potentials that learned from the same calculations share their errors: a small spread proves nothing."
+
+
+def ranking_block(
+    table: str, title: str, names: Sequence[str], rows: Sequence[Mapping[str, Any]], caption: str = ""
+) -> list[Block]:
+    """Energies by potential with their spread, the largest first; nothing where one alone was asked.
+
+    Args:
+        table: its name.
+        title: of the table.
+        names: potentials, the first one first.
+        rows: ``label``, ``by`` and ``spread_eV``.
+        caption: below it.
+    """
+    if not rows:
+        return []
+    columns = [Column("Structure"), *(Column(f"{n} (eV)", "+.3f") for n in names), Column("spread (eV)", ".3f")]
+    cells: list[list[Cell]] = [
+        [row["label"], *(row["by"].get(n) for n in names), row["spread_eV"]] for row in rows[:SHOWN]
+    ]
+    return [Table(table, title, columns, cells, f"{caption} {NEVER}".strip())]
+
+
+def unchecked(step: str, records: Sequence[Record]) -> list[Notice]:
+    """Name the further potentials that could not judge, each once with its reason."""
+    failed = {n: why for r in records for n, why in r.values.get("checks_failed", {}).items()}
+    lines = [f"{name}: {why}" for name, why in failed.items()]
+    return [Notice("warning", f"{step}: not checked with {', '.join(failed)}", "", lines)] if failed else []
 
 
 def electrode_opinions(values: Mapping[str, Any]) -> list[Block]:
@@ -58,8 +89,5 @@ def electrode_opinions(values: Mapping[str, Any]) -> list[Block]:
     return [
         Table("voltages-by-potential", "Voltages by potential", columns, rows),
         Table("disagreement", "Formation energies, largest disagreement first: what to compute by DFT", ranked, order),
-        Text(
-            "",
-            ["Potentials that learned from the same calculations share their errors: a small spread proves nothing."],
-        ),
+        Text("", [NEVER]),
     ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Notice, Number, Panel, Section, Series, Table
+from atomsim.report.opinions import ranking_block
 from atomsim.report.parts import Part
 from atomsim.report.style import BLUE, GREEN, GREY, PURPLE, VERMILION, along
 from atomsim.store.records import Record
@@ -27,6 +28,8 @@ def order_part(step: str, records: Sequence[Record]) -> Part:
     blocks: list[Block] = [_searches(records)]
     for record in known:
         blocks += [c for c in (_fit_chart(record), _order_chart(record)) if c is not None]
+    for record in known:
+        blocks += _opinions(record)
     blocks += [_rank_table(known), _arrangements(known), _temperatures(known)]
     notices = [
         Notice("note", f"{step}: {r.label}", "", list(r.values["flags"])) for r in known if r.values.get("flags")
@@ -151,6 +154,14 @@ def _arrangements(records: Sequence[Record]) -> Table:
     ]  # fmt: skip
     caption = "Weights are among the relaxed ones alone; short-range order counts all that the model ranks."
     return Table("arrangements", "Relaxed arrangements", columns, rows, caption)
+
+
+def _opinions(record: Record) -> list[Block]:
+    """Energies of the lowest arrangements by each potential that was asked, largest disagreement first."""
+    rows = record.values.get("opinions", [])
+    title = f"{record.label} by potential, largest disagreement first: what to compute by DFT"
+    caption = "Above the arrangement that the first potential puts lowest, per cell."
+    return ranking_block(f"disagreement-{record.label}", title, list(rows[0]["by"]) if rows else [], rows, caption)
 
 
 def _temperatures(records: Sequence[Record]) -> Table:

@@ -7,8 +7,10 @@ from typing import Any
 
 from atomsim.analysis.oxygen import CLASSES
 from atomsim.errors import counted
+from atomsim.oxygen.opinions import oxygen_opinions
 from atomsim.oxygen.summary import LEVELS, Summary, summary_of_step
 from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Notice, Number, Panel, Section, Series, Table
+from atomsim.report.opinions import ranking_block, unchecked
 from atomsim.report.oxygen_profiles import profile_charts
 from atomsim.report.parts import Part
 from atomsim.report.style import BLUE, GREY, VERMILION, along
@@ -161,13 +163,14 @@ def _profile_table(records: Sequence[Record]) -> Table:
 def oxygen_part(step: str, records: Sequence[Record]) -> Part:
     """Report the records of one ``oxygen`` step."""
     found = summary_of_step(records)
-    blocks: list[Block] = [_vacancy_table(found)]
+    blocks: list[Block] = [_vacancy_table(found), *_opinions(records)]
     blocks += [c for c in (_vacancy_chart(found), _release_chart(found)) if c is not None]
     blocks += [_release_table(found)] if found.releases else []
     blocks += [_calibration_table(found)] if found.calibration is not None else []
     bad = [f"{r.label}: {r.status}: {r.message}" for r in records if not r.good]
     notices = [Notice("note", f"{step}: what is missing", "", found.notes)] if found.notes else []
     notices += [Notice("warning", f"{step}: {len(bad)} were not computed", "", bad)] if bad else []
+    notices += unchecked(step, records)
     return Part(
         tuple(_headlines(found)), tuple(notices), (Section(step, "Oxygen vacancies and release", blocks, OXYGEN_LEAD),)
     )
@@ -192,7 +195,10 @@ def _headlines(found: Summary) -> list[Number]:
 
 
 def _onset_words(found: Summary, level: str, *, gas: bool) -> str:
-    between = found.onset(level, gas=gas)
+    return _between(found.onset(level, gas=gas))
+
+
+def _between(between: tuple[float, float] | None) -> str:
     if between is None:
         return "nowhere"
     high, low = between
@@ -220,6 +226,16 @@ def _vacancy_table(found: Summary) -> Table:
     ]
     caption = "Per vacancy, all its oxygens together, against half an O2 each at 0 K, uncorrected."
     return Table("vacancies", "Oxygen vacancies", columns, rows, caption)
+
+
+def _opinions(records: Sequence[Record]) -> list[Block]:
+    found = oxygen_opinions(records)
+    title = "Vacancies by potential, largest disagreement first: what to compute by DFT"
+    words = [f"{o['level']} {name}: {_between(span)}" for o in found["onsets"] for name, span in o["by"].items()]
+    caption = "Relaxed, each potential against half its own O2." + (
+        f" Onset of release, {'; '.join(words)}." if words else ""
+    )
+    return ranking_block("disagreement", title, found["potentials"], found["vacancies"], caption)
 
 
 def _vacancy_chart(found: Summary) -> Chart | None:

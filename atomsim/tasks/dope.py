@@ -15,8 +15,10 @@ from pydantic import Field
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.store.records import Record, Task, count_statuses, record_of, total_calls
-from atomsim.tasks.base import Context, Inputs, Origin, Source, StepSettings, Structures, make_task, origins
+from atomsim.tasks.barriers_checks import further_elements
+from atomsim.tasks.base import Context, Inputs, Later, Origin, Source, StepSettings, Structures, make_task, origins
 from atomsim.tasks.kind import cost_per_atom
+from atomsim.tasks.relax_checks import second_opinions
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -76,6 +78,12 @@ class Settings(StepSettings):
     noise_A: float = Field(default=0.02, ge=0, le=0.2, description="seeded noise at the start, Å")
     cell: bool = Field(default=True, description="relax the cell too")
     check_minimum: bool = Field(default=False, description="look for a mode of negative curvature at the end")
+    check_with: Annotated[list[str], Later()] = Field(
+        default_factory=list, description="further potentials that judge each relaxed cell"
+    )
+    check_relax: Annotated[bool, Later()] = Field(
+        default=False, description="relax again by each potential of check_with, instead of evaluating only"
+    )
 
 
 def doping_settings(settings: Settings, seed: int) -> DopingSettings:
@@ -93,12 +101,14 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     Raises:
         InputError: if the dopant is in the host or unknown to the potential, a sublattice matches nothing or holds
             several elements, less than one atom or more than there are would be replaced, the charge cannot be
-            balanced, or ``like`` has no lowest cell in this lattice.
+            balanced, ``like`` has no lowest cell in this lattice, or a potential of ``check_with`` is not at hand
+            or the first one.
     """
     from atomsim.cations.doping import dopings
     from atomsim.constraints.rules import require_unconstrained
     from atomsim.structures.sanity import check_structure
 
+    further_elements(settings, context)
     how = doping_settings(settings, context.seed)
     _require_dopant(settings.dopant, context)
     like = None if settings.like is None else _dopants_of(settings.like, inputs)
@@ -234,14 +244,20 @@ def run(
     how = RelaxSettings(seed=context.seed, **settings.model_dump(include=set(of_both)))
     systems = [atoms_from_json(task.structure or {}) for task in tasks]
     for n, relaxation in iter_relax(systems, potential, how):
-        yield _record(tasks[n], relaxation, settings)
+        again = how if settings.check_relax else None
+        opinions = second_opinions(relaxation, settings.check_with, again, potential, context)
+        yield _record(tasks[n], relaxation, settings, opinions)
 
 
-def _record(task: Task, found: Relaxation, settings: Settings) -> Record:
+def _record(task: Task, found: Relaxation, settings: Settings, opinions: dict[str, Any]) -> Record:
     from atomsim.cations.states import metal_moments
     from atomsim.tasks.order_record import layer_values
 
-    values: dict[str, Any] = {"n_atoms": len(found.atoms), "force_calls": found.force_calls, "steps": found.steps}
+    values: dict[str, Any] = {
+        "n_atoms": len(found.atoms),
+        "force_calls": found.force_calls,
+        "steps": found.steps,
+    } | opinions
     energies = {"energy_eV": found.energy, "fmax_eV_per_A": found.fmax, "unrelaxed_eV": found.initial_energy}
     values |= {k: float(v) for k, v in energies.items() if np.isfinite(v)}
     arrays = {}
@@ -257,9 +273,12 @@ def _record(task: Task, found: Relaxation, settings: Settings) -> Record:
 
 
 def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
-    """Count statuses and force calls; preference of each sublattice."""
+    """Count statuses and force calls; preference of each sublattice, by each potential that was asked."""
     from atomsim.cations.doped import preferences
+    from atomsim.cations.opinions import dopant_opinions
 
     del settings
     found = {p.site: round(p.above_eV, 4) for p in preferences(records)}
-    return {"statuses": count_statuses(records), "force_calls": total_calls(records), "above_lowest_eV": found}
+    counts = {"statuses": count_statuses(records), "force_calls": total_calls(records), "above_lowest_eV": found}
+    opinions = dopant_opinions(records)
+    return counts | ({"opinions": opinions} if opinions["sites"] else {})

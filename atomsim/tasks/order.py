@@ -6,14 +6,17 @@ A task is one structure: its whole search. Evaluations are kept, so an interrupt
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_from_json
 from atomsim.store.records import Record, Task, count_statuses, total_calls
-from atomsim.tasks.base import Context, Inputs, StepSettings, Structures, make_task, origins
+from atomsim.tasks.barriers_checks import further_elements
+from atomsim.tasks.base import Context, Inputs, Later, StepSettings, Structures, make_task, origins
+from atomsim.tasks.relax_checks import second_opinions
 
 if TYPE_CHECKING:
     from atomsim.cations.settings import OrderSettings
@@ -61,6 +64,12 @@ class Settings(StepSettings):
     max_steps: int = Field(default=300, ge=1, description="steps of one relaxation")
     noise_A: float = Field(default=0.02, ge=0, le=0.2, description="seeded noise at the start of a relaxation, Å")
     cell: bool = Field(default=True, description="relax the cell too")
+    check_with: Annotated[list[str], Later()] = Field(
+        default_factory=list, description="further potentials that judge the lowest arrangements"
+    )
+    check_relax: Annotated[bool, Later()] = Field(
+        default=False, description="relax again by each potential of check_with, instead of evaluating only"
+    )
 
 
 def cost(task: Task, settings: Settings) -> float:
@@ -72,7 +81,7 @@ def order_settings(settings: Settings, seed: int) -> OrderSettings:
     """Return the engine's settings."""
     from atomsim.cations.settings import OrderSettings
 
-    values = settings.model_dump(exclude={"structures"})
+    values = settings.model_dump(exclude={"structures", "check_with", "check_relax"})
     values |= {"sublattices": tuple(settings.sublattices), "temperature_K": tuple(settings.temperature_K)}
     return OrderSettings(seed=seed, **values)
 
@@ -83,13 +92,14 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     Raises:
         InputError: if a sublattice matches nothing, holds one element only or shares atoms with another; layers are
             asked of what has none; charges do not balance; a temperature is not above 0; the potential does not
-            know an element.
+            know an element; a potential of ``check_with`` is not at hand or the first one.
     """
     from atomsim.cations.model import make_features
     from atomsim.cations.problem import OrderingProblem
     from atomsim.constraints.rules import require_unconstrained
     from atomsim.structures.sanity import check_structure
 
+    further_elements(settings, context)
     for temperature in settings.temperature_K:
         if temperature <= 0:
             raise InputError(f"step {context.step!r}: temperature_K: found {temperature:g}, wanted above 0 K")
@@ -115,14 +125,21 @@ def run(
     shared: Shared | None = None,
 ) -> Iterator[Record]:
     """Search each structure; on a GPU the relaxations of a batch run together."""
-    from atomsim.cations.search import find_order
+    from atomsim.cations.search import final_settings, find_order
     from atomsim.tasks.order_record import order_record
 
     del inputs, shared
     assert potential is not None
     how = order_settings(settings, context.seed)
+    again = final_settings(how) if settings.check_relax else None
+    judge = partial(second_opinions, check_with=settings.check_with, how=again, potential=potential, context=context)
     for task in tasks:
-        yield order_record(task, find_order(atoms_from_json(task.structure or {}), potential, how))
+        yield order_record(
+            task,
+            find_order(atoms_from_json(task.structure or {}), potential, how),
+            judge,
+            getattr(potential, "name", "first"),
+        )
 
 
 def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:

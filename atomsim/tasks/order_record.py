@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atomsim.analysis.opinions import relative_opinions
 from atomsim.analysis.stacking import layer_statistics
 from atomsim.cations.model import rank_correlation
 from atomsim.io.atoms_json import atoms_to_json
@@ -18,8 +20,19 @@ if TYPE_CHECKING:
     from atomsim.relaxation import Relaxation
 
 
-def order_record(task: Task, found: CationOrder) -> Record:
-    """Return the record of a search; its structure is the lowest arrangement's."""
+Judge = Callable[["Relaxation"], dict[str, Any]]
+"""Answers of further potentials on a relaxed cell, as keys of a record; none where none was asked."""
+
+
+def order_record(task: Task, found: CationOrder, judge: Judge = lambda _: {}, own: str = "first") -> Record:
+    """Return the record of a search; its structure is the lowest arrangement's.
+
+    Args:
+        task: the task.
+        found: what the search has found.
+        judge: asks further potentials.
+        own: name of the potential that searched.
+    """
     lowest = found.lowest
     assert lowest is not None
     problem = found.problem
@@ -48,8 +61,25 @@ def order_record(task: Task, found: CationOrder) -> Record:
         values["distinct"] = found.distinct
     if found.model is not None:
         values |= _model(found)
+    values |= _opinions(handed, judge, own, values)
     ended = lowest.final or lowest.relaxation
     return record_of(task, ended.status, ended.message, values=values, structure=structure_of(lowest))
+
+
+def _opinions(handed: Sequence[Arrangement], judge: Judge, own: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Energies of the arrangements handed on by further potentials, which are written to them too."""
+    found = [judge(a.final) if a.final is not None else {} for a in handed]
+    failed = {name: why for f in found for name, why in f.get("checks_failed", {}).items()}
+    flags = [*values["flags"], *(f"not checked with {name}: {why}" for name, why in failed.items())]
+    judged = [n for n, f in enumerate(found) if f.get("checked_with")]
+    names = [name for name in (found[judged[0]]["checked_with"] if judged else ()) if name not in failed]
+    if not names:
+        return {"flags": flags} if failed else {}
+    for n in judged:
+        values["orderings"][n]["checked_with"] = found[n]["checked_with"]
+    energies = {own: [float(handed[n].energy) for n in judged]}
+    energies |= {name: [found[n]["checked_with"][name]["energy_eV"] for n in judged] for name in names}
+    return {"flags": flags, "opinions": relative_opinions([f"arrangement {n + 1}" for n in judged], energies)}
 
 
 def structure_of(arrangement: Arrangement) -> dict[str, Any]:

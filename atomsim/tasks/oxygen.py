@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -16,8 +16,10 @@ from atomsim.constraints.rules import require_unconstrained
 from atomsim.errors import InputError
 from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 from atomsim.store.records import Record, Task, count_statuses, record_of, total_calls
-from atomsim.tasks.base import Context, Inputs, Origin, StepSettings, Structures, make_task, origins
+from atomsim.tasks.barriers_checks import further_elements
+from atomsim.tasks.base import Context, Inputs, Later, Origin, StepSettings, Structures, make_task, origins
 from atomsim.tasks.kind import cost_per_atom
+from atomsim.tasks.oxygen_checks import Judges
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -67,6 +69,12 @@ class Settings(StepSettings):
     oxygen: Structures = Field(default=["O2"], min_length=1, description="the molecule in a box")
     temperature_K: float = Field(default=300.0, ge=100, le=1500, description="of the O2 that is released into, K")
     pressure_bar: float = Field(default=1.0, gt=0, description="of that O2, bar")
+    check_with: Annotated[list[str], Later()] = Field(
+        default_factory=list, description="further potentials that judge each relaxed cell, and have an O2 of their own"
+    )
+    check_relax: Annotated[bool, Later()] = Field(
+        default=False, description="relax again by each potential of check_with, instead of evaluating only"
+    )
 
 
 def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
@@ -74,10 +82,12 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
 
     Raises:
         InputError: if a structure has no oxygen, nothing would be left of it, O2 is of another potential or no O2,
-            or a calibration oxide has no measured enthalpy or no elements to count from.
+            a calibration oxide has no measured enthalpy or no elements to count from, or a potential of ``check_with``
+            is not at hand or the first one.
     """
     from atomsim.structures.sanity import check_structure
 
+    further_elements(settings, context)
     hosts = origins(settings.structures, inputs, context)
     tasks = []
     for host in hosts:
@@ -180,23 +190,24 @@ def run(
 
     del inputs
     assert potential is not None
+    judges = Judges(settings.check_with, settings.check_relax, potential, context, shared)
     how = RelaxSettings(
         fmax_eV_per_A=settings.fmax_eV_per_A, max_steps=settings.max_steps, cell=settings.cell, seed=context.seed
     )
     for task in tasks:
         role = task.tags["role"]
         if role == "oxygen":
-            yield _of_oxygen(task, potential)
+            yield _of_oxygen(task, potential, judges)
         elif role == "vacancy":
-            yield _of_vacancy(task, settings, how, potential, shared)
+            yield _of_vacancy(task, settings, how, judges)
         else:
             if role == "host":
                 found = _intact(task, settings, how, potential, shared)
-                calls = {"force_calls": 0} | _calls_of(found)
+                calls = {"force_calls": 0} | _calls_of(found) | judges.on(found, how)
             else:
                 tight = replace(how, cell=True, fmax_eV_per_A=min(0.01, how.fmax_eV_per_A))
                 found = _relaxed(atoms_from_json(task.structure or {}), tight, potential)
-                calls = {"force_calls": found.force_calls}
+                calls = {"force_calls": found.force_calls} | judges.on(found, tight)
             values = _energies(found) | calls
             yield record_of(task, found.status, found.message, values=values, structure=atoms_to_json(found.atoms))
 
@@ -212,7 +223,7 @@ def _energies(found: Relaxation) -> dict[str, Any]:
     return {k: v for k, v in values.items() if np.isfinite(v)} | {"n_atoms": len(found.atoms)}
 
 
-def _of_oxygen(task: Task, potential: EnergyModel) -> Record:
+def _of_oxygen(task: Task, potential: EnergyModel, judges: Judges) -> Record:
     from atomsim.errors import AtomsimError
     from atomsim.oxygen.vacancies import as_molecule, relaxed_oxygen
 
@@ -222,7 +233,8 @@ def _of_oxygen(task: Task, potential: EnergyModel) -> Record:
     except AtomsimError as error:
         values = {"force_calls": relaxed.force_calls}
         return record_of(task, "invalid", str(error), values=values, structure=task.structure)
-    return record_of(task, "converged", values=_molecule_values(found), structure=task.structure)
+    values = _molecule_values(found) | judges.on_oxygen(atoms_from_json(task.structure or {}))
+    return record_of(task, "converged", values=values, structure=task.structure)
 
 
 def _molecule_values(found: Oxygen) -> dict[str, Any]:
@@ -235,22 +247,21 @@ def _molecule_values(found: Oxygen) -> dict[str, Any]:
     return values if found.moment is None else values | {"moment_muB": found.moment}
 
 
-def _of_vacancy(
-    task: Task, settings: Settings, how: RelaxSettings, potential: EnergyModel, shared: Shared | None
-) -> Record:
+def _of_vacancy(task: Task, settings: Settings, how: RelaxSettings, judges: Judges) -> Record:
     """Energies without the gas: against ½E(O2) they are counted in the summary, from one record of O2."""
-    intact = _intact(task, settings, how, potential, shared)
+    intact = _intact(task, settings, how, judges.potential, judges.shared)
     of_host = _calls_of(intact)
     if not intact.converged:
         why = f"the intact cell did not relax ({intact.status}: {intact.message})"
         return record_of(task, intact.status, why, values=of_host | {"force_calls": 0}, structure=task.structure)
     vacancy = _vacancy_of(task)
-    found = _relaxed(vacancy.made_in(intact.atoms), how, potential)
+    found = _relaxed(vacancy.made_in(intact.atoms), how, judges.potential)
     values: dict[str, Any] = _energies(found) | of_host | {"force_calls": found.force_calls}
     if np.isfinite(found.initial_energy):
         values["unrelaxed_without_gas_eV"] = float(found.initial_energy - intact.energy)
     if found.converged:
         values["relaxed_without_gas_eV"] = float(found.energy - intact.energy)
+    values |= judges.on_vacancy(intact, found, how)
     return record_of(task, found.status, found.message, values=values, structure=atoms_to_json(found.atoms))
 
 
@@ -278,8 +289,11 @@ def _vacancy_of(task: Task) -> Vacancy:
 
 
 def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
-    """Count statuses and force calls; vacancies, release and its onset."""
+    """Count statuses and force calls; vacancies, release and its onset, by each potential that was asked."""
+    from atomsim.oxygen.opinions import oxygen_opinions
     from atomsim.oxygen.summary import summary_of
 
     found = summary_of(records, settings.ion, settings.temperature_K, settings.pressure_bar)
-    return {"statuses": count_statuses(records), "force_calls": total_calls(records)} | found.to_json()
+    counts = {"statuses": count_statuses(records), "force_calls": total_calls(records)} | found.to_json()
+    opinions = oxygen_opinions(records)
+    return counts | ({"opinions": opinions} if opinions["potentials"] else {})

@@ -205,3 +205,13 @@ def test_loading_changes_no_global_state():
     assert torch.get_default_dtype() == torch.float32
     assert torch.equal(torch.get_rng_state(), random_state)
     assert dict(os.environ) == environment
+
+
+def test_mace_beside_another_e3nn_is_refused(monkeypatch):
+    """SevenNet's e3nn has other signs: a model of this one would give plausible, wrong numbers."""
+    from atomsim.models.mace import potential
+
+    monkeypatch.setattr(potential, "version", lambda package: "0.6.0")
+    with pytest.raises(InputError, match=r"found e3nn 0\.6\.0, which SevenNet wants") as error:
+        load_potential("mace-na-ru-o", "cpu")
+    assert len(str(error.value).splitlines()) == 1

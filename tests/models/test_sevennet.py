@@ -13,6 +13,8 @@ from atomsim.batch import Batch
 from atomsim.errors import AtomsimError, InputError
 from atomsim.models.checks import check_contract
 from atomsim.models.load import load_potential
+from atomsim.models.mace.potential import quiet_mace
+from atomsim.models.sevennet_convolution import Convolution, fits
 from atomsim.registry.cards import list_cards, load_card
 
 CARDS = ("sevennet-0", "sevennet-l3i5", "sevennet-mf-0-pbe", "sevennet-mf-0-r2scan")
@@ -32,6 +34,53 @@ def crystals() -> list[Atoms]:
     salt.rattle(0.05, seed=1)
     oxide = Atoms("LiRuO2", positions=[[0, 0, 0], [2, 2, 2], [2, 0, 2], [2, 2, 0.1]], cell=[4, 4.1, 4.2], pbc=True)
     return [salt, oxide, oxide.repeat((1, 1, 2))]
+
+
+class IrrepsConvolution:
+    """What the package calls so, as far as its convolution goes: random weights, and lengths of pairs unseen."""
+
+    key_x, key_filter, key_weight_input, key_edge_idx = "x", "filter", "weight", "edges"
+    is_parallel = False
+
+    def __init__(self, degree: int) -> None:
+        with quiet_mace():
+            import mace.modules  # noqa: F401  before e3nn, which loads its constants the old way
+            from e3nn import o3
+
+        source, filters = o3.Irreps("4x0e+3x1o+2x2e"), o3.Irreps.spherical_harmonics(degree)
+        paths = [(i, j, ir) for i, (_, a) in enumerate(source) for j, (_, b) in enumerate(filters) for ir in a * b]
+        paths = [p for p in paths if p[2].l <= degree]
+        target, order, _ = o3.Irreps([(source[i].mul, ir) for i, _, ir in paths]).sort()
+        instructions = [(i, j, order[k], "uvu", True) for k, (i, j, _) in enumerate(paths)]
+        with quiet_mace():
+            self.convolution = o3.TensorProduct(
+                source, filters, target, instructions, shared_weights=False, internal_weights=False
+            )
+        self.weight_nn, self.denominator = torch.nn.Identity(), torch.nn.Parameter(torch.tensor([3.5]))
+
+    def __call__(self, data):
+        to, start = data["edges"]
+        message = self.convolution(data["x"][start], data["filter"], data["weight"])
+        return torch.zeros(len(data["x"]), message.shape[1]).index_add(0, to, message) / self.denominator
+
+
+def test_a_convolution_with_fewer_operations_is_the_same():
+    layer = IrrepsConvolution(2)
+    assert fits(layer)
+    torch.manual_seed(1)
+    product, atoms, pairs = layer.convolution, 5, 40
+    data = {
+        "x": torch.randn(atoms, product.irreps_in1.dim, requires_grad=True),
+        "filter": torch.randn(pairs, product.irreps_in2.dim, requires_grad=True),
+        "weight": torch.randn(pairs, product.weight_numel, requires_grad=True),
+        "edges": torch.randint(atoms, (2, pairs)),
+    }
+    given = [data["x"], data["filter"], data["weight"]]
+    theirs, ours = layer(data), Convolution(layer)(dict(data))["x"]
+    assert ours.detach().numpy() == pytest.approx(theirs.detach().numpy(), abs=2e-5)
+    direction = torch.randn_like(theirs)
+    for one, other in zip(*(torch.autograd.grad((v * direction).sum(), given) for v in (theirs, ours)), strict=True):
+        assert other.numpy() == pytest.approx(one.numpy(), abs=2e-4)
 
 
 def test_cards_pin_hash_and_size_and_name_the_modality():

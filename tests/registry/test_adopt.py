@@ -86,6 +86,14 @@ def test_a_file_of_another_potential_is_not_pinned(store, model, name, message):
     assert load_card(name).state == "missing"
 
 
+def test_a_file_that_one_card_pins_is_not_another_ones(store, model):
+    assert run(model, "--as", "fits", "--pin").exit_code == 0
+    refused = run(model, "--as", "richer", "--pin")
+    assert refused.exit_code == 2
+    assert "is the file that fits pins" in printed(refused)
+    assert load_card("richer").state == "missing"
+
+
 def test_a_file_that_contradicts_a_card(store, model, tmp_path):
     run(model, "--as", "fits", "--pin")
     other = tmp_path / "other.model"

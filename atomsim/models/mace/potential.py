@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -185,7 +186,16 @@ def quiet_mace() -> Iterator[None]:
 
     Importing mace sets TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD, which would make every later
     ``torch.load`` of the process unsafe, and prints; e3nn's TorchScript warns once per block.
+
+    Raises:
+        InputError: if the e3nn that is here has other signs than the one that MACE's weights count on.
     """
+    found = version("e3nn")
+    if tuple(int(part) for part in found.split(".")[:2] if part.isdecimal()) >= (0, 5):
+        raise InputError(
+            f"MACE's weights count on the signs of e3nn 0.4.4: found e3nn {found}, which SevenNet wants; "
+            "ask MACE in an environment without SevenNet (docs/how-to/potentials.md)"
+        )
     key = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(key)
     try:
