@@ -22,7 +22,7 @@ TRUE_D = SIGMA**2 / 2 / EVERY_FS * 0.1
 """Of a walk of Gaussian steps, cm²/s."""
 
 
-def walk(frames: int = 200, scale: float = 1.0, seed: int = 1, symbols: str = "Li24O24") -> list[Atoms]:
+def walk(frames: int = 260, scale: float = 1.0, seed: int = 1, symbols: str = "Li24O24") -> list[Atoms]:
     """Li that walks among oxygens that vibrate; positions wrapped into the cell."""
     rng = np.random.default_rng(seed)
     atoms = Atoms(symbols, cell=[EDGE] * 3, pbc=True)
