@@ -267,8 +267,8 @@ def _against_crystals(
     }
     if (ratio := found.values["density_ratio"]) < LOOSE:
         found.remarks.append(
-            f"its density is {ratio:.3f} of that of the crystals of the same potential, below {LOOSE:g}: it is loose, as "
-            "fast quenches leave it; compare seeds and slower ones"
+            f"its density is {ratio:.3f} of that of the crystals of the same potential, below {LOOSE:g}: it is loose, "
+            "as fast quenches leave it; compare seeds and slower ones"
         )
     if facts.energy_eV is not None:
         found.values["above_crystals_eV_per_atom"] = (facts.energy_eV - mixture.energy_eV) / len(atoms)
