@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
+from matscipy.neighbours import neighbour_list
 
 from atomsim.analysis.framework import CENTRES
 
@@ -113,7 +114,7 @@ def oxygen_pairs(atoms: Atoms, cutoff: float = PAIR_CUTOFF) -> OxygenPairs:
 def between_units(atoms: Atoms, pairs: OxygenPairs) -> OxygenPairs:
     """Return the pairs that are no edge of one polyanion: the O–O of a sulfate, 2.4 Å, is none; an O–O bond stays."""
     reach = {(centre, "O"): UNIT_BOND_A for centre in CENTRES & set(atoms.symbols)}
-    i, j = neighbor_list("ij", atoms, reach) if reach else (np.zeros(0, int), np.zeros(0, int))
+    i, j = neighbour_list("ij", atoms, reach) if reach else (np.zeros(0, int), np.zeros(0, int))
     centre = atoms.numbers[i] != OXYGEN
     owners: dict[int, set[int]] = {}
     for c, o in zip(i[centre].tolist(), j[centre].tolist(), strict=True):
