@@ -14,7 +14,7 @@ import numpy as np
 from atomsim.analysis.arrhenius import arrhenius
 from atomsim.analysis.diffusion import CM2_PER_S, Diffusion, diffusion
 from atomsim.units import KB
-from benchmarks.walks import INTERVAL_FS, SOUND, UNSOUND, crystal, flowing
+from benchmarks.walks import INTERVAL_FS, INTERVALS_FS, SOUND, UNSOUND, crystal, flowing
 
 
 def measure(name: str, seed: int) -> tuple[Diffusion, float]:
@@ -25,7 +25,8 @@ def measure(name: str, seed: int) -> tuple[Diffusion, float]:
         return diffusion([positions], INTERVAL_FS, mobile), float("nan")
     ions, d = (SOUND | UNSOUND)[name](rng)
     positions, mobile = crystal(rng, ions)
-    return diffusion([positions], INTERVAL_FS, mobile), d * CM2_PER_S / INTERVAL_FS
+    interval_fs = INTERVALS_FS.get(name, INTERVAL_FS)
+    return diffusion([positions], interval_fs, mobile), d * CM2_PER_S / interval_fs
 
 
 def coverage(name: str, trials: int, seed: int) -> dict[str, float]:

@@ -1,6 +1,6 @@
-"""Glasses: verdicts on what is none (G2), time of a verdict (P3), densities, halos and whole units of a run (G1, G3).
+"""Glasses: verdicts on what is none (G2), time of a verdict (P3); densities, units and errors of a run (G1, G3, G4).
 
-python -m benchmarks.glass [--run runs/li2ruo3-li2so4-glass]
+python -m benchmarks.glass [--run runs/li2ruo3-li2so4-glass [--teacher chgnet-0.3.0]]
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from ase import Atoms
 from atomsim.amorphous.composition import composition
 from atomsim.amorphous.starts import Start, make_start
 from atomsim.amorphous.verdict import Known, Moving, judge
+from atomsim.analysis.agreement import label_errors
+from atomsim.batching.labels import label
+from atomsim.models.load import load_potential
+from atomsim.store.artifacts import open_artifact
 from atomsim.store.run_folder import read_run
 from atomsim.structures.prototypes import load_prototype
 from atomsim.units import PER_G_CM3
@@ -116,13 +120,33 @@ def of_run(folder: Path) -> None:
         print(record.label, v["verdict"], v["flags"], {k: round(v[k], 3) for k in keys if v.get(k) is not None})
 
 
+def errors(folder: Path, teacher: str, frames: int) -> None:
+    """Print G4: errors of a run's potential against a teacher on frames of its own quench and anneal."""
+    info, steps = read_run(folder)
+    potentials = [load_potential(name, "cpu") for name in (info["potential"]["name"], teacher)]
+    found: list[Atoms] = []
+    for record in (r for step in steps.values() for r in step if r.kind == "amorphize" and r.good):
+        trajectory = open_artifact(folder, record, "trajectory")
+        about, every = trajectory.about, list(trajectory)
+        moved = [f for f in every if not np.array_equal(f["cell"], every[0]["cell"])]  # the melt has a fixed cell
+        own = [moved[n] for n in np.linspace(0, len(moved) - 1, frames).round().astype(int)]
+        found += [Atoms(about["numbers"], f["positions"], cell=f["cell"], pbc=True) for f in own]
+    ours, theirs = (label(found, p) for p in potentials)
+    values = ", ".join(f"{k} {v:.3g}" for k, v in label_errors(ours, theirs).items())
+    print(f"G4 {len(found)} NPT frames: {values}")
+
+
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path)
-    folder = parser.parse_args().run
-    if folder is not None:
-        of_run(folder)
+    parser.add_argument("--teacher")
+    parser.add_argument("--frames", type=int, default=8, help="of each glass")
+    chosen = parser.parse_args()
+    if chosen.run is not None:
+        of_run(chosen.run)
+        if chosen.teacher is not None:
+            errors(chosen.run, chosen.teacher, chosen.frames)
         return
     verdicts()
     speed()

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 INTERVAL_FS = 50.0
+INTERVALS_FS = {"rattling": 20.0}
+"""Time from frame to frame where it is another."""
 FRAMEWORK = 30
 HOP_A = 3.0
 Paths = NDArray[np.float64]
@@ -61,6 +63,23 @@ def carriers(rng: np.random.Generator, frames: int = 1000, ions: int = 100) -> W
 def caged(rng: np.random.Generator, frames: int = 1000, ions: int = 40) -> Walk:
     """No hop, but slow motion within a cage of 0.4 Å."""
     return _relaxing(rng, frames, ions, 0.4, 20.0), 0.0
+
+
+def rattling(rng: np.random.Generator, frames: int = 351, ions: int = 2, period_fs: float = 1000.0) -> Walk:
+    """Langevin motion of Li at 1000 K in cages so large that a swing looks like a hop, 7 ps of frames each 20 fs."""
+    step, friction, speed, omega = 5.0, 0.025, 0.0112, 2 * np.pi / period_fs
+    kept = np.exp(-friction * step)
+    x, v = rng.normal(size=(2, ions, 3)) * np.array([speed / omega, speed])[:, None, None]
+    path = []
+    for _ in range(frames):
+        path.append(x)
+        for _ in range(round(INTERVALS_FS["rattling"] / step)):  # BAOAB
+            v = v - 0.5 * step * omega**2 * x
+            x = x + 0.5 * step * v
+            v = kept * v + speed * np.sqrt(1 - kept**2) * rng.normal(size=v.shape)
+            x = x + 0.5 * step * v
+            v = v - 0.5 * step * omega**2 * x
+    return np.array(path), 0.0
 
 
 def subdiffusive(rng: np.random.Generator, frames: int = 1000, ions: int = 40) -> Walk:
@@ -137,6 +156,7 @@ SOUND: dict[str, Callable[[np.random.Generator], Walk]] = {
 }
 UNSOUND: dict[str, Callable[[np.random.Generator], Walk]] = {
     "caged": caged,
+    "rattling": rattling,
     "t^0.6": subdiffusive,
     "few hops": few_hops,
     "drifting": drifting,

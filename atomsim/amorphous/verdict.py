@@ -32,6 +32,8 @@ LEAST_GRAIN, MOST_GRAIN = 0.2, 0.9
 """Part of the atoms that a grain has."""
 STRESS_GPA = 1.0
 """Pressure from which on a structure is said to be strained."""
+LOOSE = 0.85
+"""Density, as a part of that of the crystals, below which a structure is said to be loose."""
 FOLLOWED = 2000
 """Frames at most in which units are counted."""
 AVERAGED = 20
@@ -263,6 +265,11 @@ def _against_crystals(
         "crystals": dict(mixture.cells),
         "crystals_density_g_per_cm3": what.mass / mixture.volume_A3 / PER_G_CM3,
     }
+    if (ratio := found.values["density_ratio"]) < LOOSE:
+        found.remarks.append(
+            f"its density is {ratio:.3f} of that of the crystals of the same potential, below {LOOSE:g}: it is loose, "
+            "as fast quenches leave it; compare seeds and slower ones"
+        )
     if facts.energy_eV is not None:
         found.values["above_crystals_eV_per_atom"] = (facts.energy_eV - mixture.energy_eV) / len(atoms)
 

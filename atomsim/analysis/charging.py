@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
 
 from atomsim.analysis.coordination import RADII, SHELL_CUTOFF, anions_of, metal_shell
-from atomsim.analysis.framework import CENTRES
 from atomsim.analysis.hull import SAME_X
-from atomsim.analysis.oxygen import OXYGEN, OxygenPairs, oxygen_pairs
+from atomsim.analysis.oxygen import between_units, oxygen_pairs
 from atomsim.analysis.polyhedra import angles, bonds
 from atomsim.analysis.voltage import average_voltage
 from atomsim.structures.charges import redox_metals
@@ -28,8 +26,6 @@ CIS = 12
 """Angles of 90° in an octahedron; the three others are of 180°."""
 OO = ("O2", "superoxide", "peroxide", "peroxo-like")
 """Species by length that are no lattice oxygen."""
-UNIT_BOND_A = 1.8
-"""Longest bond of an oxygen to the centre of its polyanion, Å: S–O 1.5, P–O 1.5, Si–O 1.6."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +140,7 @@ def charged_structure(label: str, atoms: Atoms, x: float, host_units: float, ene
         host_units: formula units in the cell.
         energy_eV: of the cell.
     """
-    pairs = _between_units(atoms, oxygen_pairs(atoms))
+    pairs = between_units(atoms, oxygen_pairs(atoms))
     counts = pairs.counts()
     return ChargedStructure(
         label,
@@ -154,19 +150,6 @@ def charged_structure(label: str, atoms: Atoms, x: float, host_units: float, ene
         pairs.shortest,
         {name: counts[name] / host_units for name in OO},
     )
-
-
-def _between_units(atoms: Atoms, pairs: OxygenPairs) -> OxygenPairs:
-    """Return the pairs that are no edge of one polyanion: the O–O of a sulfate, 2.4 Å, is no dimer."""
-    reach = {(centre, "O"): UNIT_BOND_A for centre in CENTRES & set(atoms.symbols)}
-    i, j = neighbor_list("ij", atoms, reach) if reach else (np.zeros(0, int), np.zeros(0, int))
-    centre = atoms.numbers[i] != OXYGEN
-    owners: dict[int, set[int]] = {}
-    for c, o in zip(i[centre].tolist(), j[centre].tolist(), strict=True):
-        owners.setdefault(o, set()).add(c)
-    both = zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
-    keep = np.array([not owners.get(a, set()) & owners.get(b, set()) for a, b in both], dtype=bool)
-    return OxygenPairs(pairs.first[keep], pairs.second[keep], pairs.length[keep])
 
 
 def charge_states(structures: Sequence[ChargedStructure], x_max: float) -> list[ChargeState]:

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from atomsim.analysis.displacements import Displacements, displacements, errors_of, students_error
 from atomsim.analysis.hop_count import Hops, count_hops
 from atomsim.analysis.msd import msd_by_atom, without_drift
-from atomsim.analysis.regime import Exponent, exponents, fit_lags, start_of_diffusion
+from atomsim.analysis.regime import (
+    Exponent,
+    exponents,
+    first_lag,
+    fit_lags,
+    shortest_run_fs,
+    start_of_diffusion,
+)
 from atomsim.analysis.slope import covariance_matrix, slope_weights
 from atomsim.errors import InputError, check_number, counted
 from atomsim.types import FloatArray
@@ -113,9 +120,9 @@ def diffusion(
     found = displacements(ions)
     lags = np.arange(1, found.n_lags + 1)
     seen |= {"hops": hops.number, "lags_fs": lags * interval_fs, "msd_A2": found.mean}
-    local = exponents(found)
+    local = exponents(found, first_lag(interval_fs))
     flows = not bool((rest & mobile).any()) and _flows([p[:, rest] for p in paths], found)
-    reason, start = _verdict(hops, found, local, flows=flows)
+    reason, start = _verdict(hops, found, local, interval_fs, flows=flows)
     if reason or start is None:
         return _refused(reason, _upper_bound(hops, found, seen, interval_fs), seen)
     return _measured(found, start, interval_fs, seen)
@@ -137,7 +144,9 @@ def _check(replicas: Sequence[NDArray[Any]], interval_fs: float, mobile: NDArray
         raise InputError("no framework is left: every atom is mobile; name fewer species, or a framework")
 
 
-def _verdict(hops: Hops, found: Displacements, local: list[Exponent], *, flows: bool) -> tuple[str, Exponent | None]:
+def _verdict(
+    hops: Hops, found: Displacements, local: list[Exponent], interval_fs: float, *, flows: bool
+) -> tuple[str, Exponent | None]:
     """Return why there is no number, or where diffusion starts."""
     if flows:
         return "the framework flows: it moves as the ions do, so that this is no diffusion in a solid", None
@@ -148,6 +157,10 @@ def _verdict(hops: Hops, found: Displacements, local: list[Exponent], *, flows: 
             else f"{counted(hops.number, 'hop')}, wanted {MIN_HOPS} or more"
         )
         return f"{kind}; run longer or hotter", None
+    if not local:
+        found_ps, wanted_ps = found.steps * interval_fs / 1000, shortest_run_fs(interval_fs) / 1000
+        kind = f"too short to tell diffusion from vibrations: {found_ps:g} ps, wanted {wanted_ps:g} ps or more"
+        return f"{kind}; run longer", None
     start = start_of_diffusion(local)
     if any(e.surely_above for e in local[len(local) // 2 :]) or (start is not None and _drifts(found, start)):
         return "drifting: the ions move further together than diffusion takes them", None

@@ -14,8 +14,6 @@ BARRIER_ERROR_EV = 0.1
 """Error of a potential's activation energies that intervals of hops are drawn with: assumed, and no bound. CHGNet 0.3.0
 is 0.26 eV below others' DFT for a vacancy in LiCoO2."""
 TWO_SIDED_95 = 1.96
-VIBRATION_FS = 100.0
-"""One vibration of a light ion, 10 THz: a fit that begins earlier may take rattling in a cage for diffusion."""
 
 
 @dataclass(frozen=True)
@@ -49,18 +47,11 @@ def interval_of_hops(host: str, value: float | None, missing: str = "", temperat
     return Interval(host, known, low, high, f"{why}; open above: {missing}" if missing else why)
 
 
-def within_a_vibration(row: Diffusion) -> bool:
-    """True if a diffusivity is fitted from a time on at which ions have not yet vibrated once."""
-    return row.D_cm2_per_s is not None and row.start_fs is not None and row.start_fs < VIBRATION_FS
-
-
 def interval_of_run(host: str, row: Diffusion) -> Interval:
     """Return the interval at 95 % of a diffusivity from dynamics, or below the bound of a refused one."""
     if row.D_cm2_per_s is None or row.error_cm2_per_s is None:
         bound = float("inf") if row.upper_bound_cm2_per_s is None else row.upper_bound_cm2_per_s
         return Interval(host, None, 0.0, bound, f"refused: {row.refused}")
-    if within_a_vibration(row):
-        return Interval(host, row.D_cm2_per_s, 0.0, float("inf"), f"open: fit from {row.start_fs:g} fs, in a vibration")
     half = TWO_SIDED_95 * row.error_cm2_per_s
     return Interval(host, row.D_cm2_per_s, max(row.D_cm2_per_s - half, 0.0), row.D_cm2_per_s + half, "statistics, 95 %")
 

@@ -13,10 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
+from matscipy.neighbours import neighbour_list
+
+from atomsim.analysis.framework import CENTRES
 
 OXYGEN = 8
 PAIR_CUTOFF = 3.2
 """Longest O–O pair counted, Å: the edges of an MO₆ octahedron (2.6–3.0 Å) lie within."""
+
+UNIT_BOND_A = 1.8
+"""Longest bond of an oxygen to the centre of its polyanion, Å: S–O 1.5, P–O 1.5, Si–O 1.6."""
 
 CLASSES: dict[str, tuple[float, float]] = {
     "O2": (0.0, 1.27),
@@ -105,17 +111,33 @@ def oxygen_pairs(atoms: Atoms, cutoff: float = PAIR_CUTOFF) -> OxygenPairs:
     return OxygenPairs(i[order], j[order], d[order])
 
 
+def between_units(atoms: Atoms, pairs: OxygenPairs) -> OxygenPairs:
+    """Return the pairs that are no edge of one polyanion: the O–O of a sulfate, 2.4 Å, is none; an O–O bond stays."""
+    reach = {(centre, "O"): UNIT_BOND_A for centre in CENTRES & set(atoms.symbols)}
+    i, j = neighbour_list("ij", atoms, reach) if reach else (np.zeros(0, int), np.zeros(0, int))
+    centre = atoms.numbers[i] != OXYGEN
+    owners: dict[int, set[int]] = {}
+    for c, o in zip(i[centre].tolist(), j[centre].tolist(), strict=True):
+        owners.setdefault(o, set()).add(c)
+    both = zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
+    apart = np.array([not owners.get(a, set()) & owners.get(b, set()) for a, b in both], dtype=bool)
+    keep = apart | (pairs.length < CLASSES["peroxo-like"][0])
+    return OxygenPairs(pairs.first[keep], pairs.second[keep], pairs.length[keep])
+
+
 @dataclass(frozen=True)
 class SpeciesCounts:
     """Oxygen pairs of one structure, or of the frame of a trajectory that has the shortest."""
 
     shortest_A: float | None
-    """Shortest O–O distance; None without a pair within the cutoff."""
+    """Shortest O–O distance, edges of one polyanion left out; None without a pair within the cutoff."""
     counts: dict[str, int]
     """Pairs of each of ``CLASSES`` per cell; of a trajectory the most in any frame."""
     frames: int
     dimer_frames: int
     """Frames with an O–O bond: O2, superoxide or peroxide by length."""
+    longest: int = 0
+    """Consecutive frames in which one and the same O–O bond was there, the most of any."""
 
 
 BONDS = ("O2", "superoxide", "peroxide")
@@ -125,13 +147,20 @@ def species_counts(frames: Iterable[Atoms], cutoff: float = PAIR_CUTOFF) -> Spec
     """Count oxygen species by length in one structure or along a trajectory, whose frames are held one at a time."""
     shortest: float | None = None
     most = dict.fromkeys(CLASSES, 0)
-    number = bonded = 0
+    number = bonded = longest = 0
+    lived: dict[tuple[int, int], int] = {}
     for atoms in frames:
-        pairs = oxygen_pairs(atoms, cutoff)
+        pairs = between_units(atoms, oxygen_pairs(atoms, cutoff))
+        near = pairs.length < CLASSES["peroxo-like"][0]
+        lived = {
+            pair: lived.get(pair, 0) + 1
+            for pair in zip(pairs.first[near].tolist(), pairs.second[near].tolist(), strict=True)
+        }
+        longest = max([longest, *lived.values()])
         counts = pairs.counts()
         number += 1
         bonded += any(counts[name] for name in BONDS)
         most = {name: max(most[name], counts[name]) for name in most}
         if pairs.shortest is not None:
             shortest = pairs.shortest if shortest is None else min(shortest, pairs.shortest)
-    return SpeciesCounts(shortest, most, number, bonded)
+    return SpeciesCounts(shortest, most, number, bonded, longest)

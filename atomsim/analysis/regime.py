@@ -1,13 +1,19 @@
-"""Where diffusion begins: the local exponent of the mean squared displacement, free of what vibrations add."""
+"""Where diffusion begins: the local exponent of the mean squared displacement, free of what vibrations add.
+
+An ion in a cage first flies, t², and is then held, t⁰. Where one turns into the other the exponent passes 1 with a
+small error, since vibrations are many, and means nothing. So no lag below ``VIBRATION_FS`` counts.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atomsim.analysis.displacements import Displacements, errors_of
+from atomsim.analysis.displacements import LAST_LAG, Displacements, errors_of
+from atomsim.analysis.hop_count import VIBRATION_FS
 from atomsim.analysis.msd import lags_of
 
 LAG_RATIO = 2
@@ -45,9 +51,20 @@ class Exponent:
         return self.value - 3.0 * self.error > HIGHEST
 
 
-def exponents(found: Displacements) -> list[Exponent]:
-    """Local exponents at all lags that leave room for four times as much."""
-    return [exponent_at(found, int(lag)) for lag in lags_of(found.steps + 1, found.n_lags // LAG_RATIO**2)]
+def first_lag(interval_fs: float) -> int:
+    """Return the shortest lag at which vibrations are over, frames."""
+    return max(1, math.ceil(VIBRATION_FS / interval_fs - 1e-9))
+
+
+def shortest_run_fs(interval_fs: float) -> float:
+    """Return the length of the shortest run that has an exponent beyond vibrations, fs."""
+    return LAST_LAG * LAG_RATIO**2 * first_lag(interval_fs) * interval_fs
+
+
+def exponents(found: Displacements, first: int = 1) -> list[Exponent]:
+    """Local exponents from a lag on, at all that leave room for four times as much."""
+    last = found.n_lags // LAG_RATIO**2
+    return [exponent_at(found, int(lag)) for lag in fit_lags(first, last)] if first <= last else []
 
 
 def exponent_at(found: Displacements, lag: int) -> Exponent:
@@ -74,6 +91,6 @@ def start_of_diffusion(found: list[Exponent]) -> Exponent | None:
 
 
 def fit_lags(lag: int, last: int) -> NDArray[np.int64]:
-    """Return the lags of a fit from one lag to the last."""
+    """Return lags from one to the last, equally spaced in their logarithm."""
     lags = lags_of(last + 1, last)
     return np.unique(np.concatenate([[lag], lags[lags > lag]])).astype(np.int64)

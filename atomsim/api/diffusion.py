@@ -117,7 +117,7 @@ def diffusion(
         >>> for _ in range(400):
         ...     crystal.positions[crystal.symbols == "Li"] += rng.normal(scale=0.15, size=(32, 3))
         ...     frames.append(crystal.copy())
-        >>> found = atomsim.diffusion([frames], "Li", temperature_K=600, time_between_frames_fs=50.0)
+        >>> found = atomsim.diffusion([frames], "Li", temperature_K=600, time_between_frames_fs=300.0)
         >>> found.status, found.rows[0].error_cm2_per_s < 0.3 * found.rows[0].D_cm2_per_s
         ('done', True)
     """

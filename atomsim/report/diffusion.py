@@ -9,7 +9,6 @@ import numpy as np
 from atomsim.analysis.arrhenius import ROOM_K
 from atomsim.analysis.diffusion import Diffusion
 from atomsim.analysis.diffusivities import TracerDiffusivities, fitted_line, format_diffusivity
-from atomsim.analysis.diffusivity_order import within_a_vibration
 from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Notice, Number, Panel, Section, Series, Table
 from atomsim.report.diffusivity_order import order_of_runs
 from atomsim.report.parts import Part
@@ -64,19 +63,9 @@ def _notices(step: str, records: Sequence[Record]) -> list[Notice]:
     found = []
     if refused:
         found.append(Notice("warning", f"{step}: diffusivities refused", "Upper bounds stand in their place.", refused))
-    early = [f"{r.label}, {row.temperature_K:g} K: from {row.start_fs:g} fs on" for r, row in _early(records)]
-    if early:
-        text = "Rattling in a cage may count as diffusion there. Run longer, with more ions or replicas."
-        found.append(Notice("warning", f"{step}: fits that begin within a vibration", text, early))
     if excluded:
         found.append(Notice("warning", f"{step}: trajectories left out", "", excluded))
     return found
-
-
-def _early(records: Sequence[Record]) -> list[tuple[Record, Diffusion]]:
-    """Diffusivities that are fitted from less than a vibration on."""
-    rows = [(r, row) for r in records if r.good for row in TracerDiffusivities.from_record(r.values).rows]
-    return [(r, row) for r, row in rows if within_a_vibration(row)]
 
 
 def _table(found: TracerDiffusivities) -> Table:
@@ -124,7 +113,7 @@ def _arrhenius_chart(found: TracerDiffusivities) -> Chart | None:
     upper = [float(np.log10(row.upper_bound_cm2_per_s or 1)) for row in bounds]
     if bounds:
         series.append(Series("upper bound, 95 %", [_inverse(r) for r in bounds], upper, "points", GREY, hollow=True))
-    caption = "Bars: one standard error."
+    caption = "Bars: one standard error." if numbers else "Diffusivities are at most these."
     if found.arrhenius is not None:
         series += _band(found, max(_inverse(row) for row in found.rows))
         caption += " Line: weighted fit; dashed: its prediction band (1σ), down to 298 K."

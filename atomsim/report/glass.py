@@ -8,7 +8,7 @@ from typing import Any
 from atomsim.report.blocks import Block, Cell, Chart, Column, Line, Notice, Number, Panel, Section, Series, Table
 from atomsim.report.parts import Part
 from atomsim.report.style import BLUE, GREEN, GREY, PURPLE, VERMILION
-from atomsim.report.teacher import teacher_flags, teacher_notices, teacher_tables
+from atomsim.report.teacher import other_notices, teacher_notices, teacher_tables
 from atomsim.store.records import Record
 
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, "#E69F00", "#56B4E9")
@@ -44,12 +44,9 @@ def amorphize_part(step: str, records: Sequence[Record]) -> Part:
     if drawn:
         blocks.append(_melt_chart(drawn))
     blocks += teacher_tables(records)
-    own = [(r.label, [f for f in r.values.get("flags", ()) if f not in teacher_flags(r)]) for r in records]
-    flags = [f"{label}: {'; '.join(found)}" for label, found in own if found]
-    notices = (Notice("warning", f"{step}: not neutral", "", flags),) if flags else ()
     return Part(
         (),
-        (*notices, *teacher_notices(step, records)),
+        (*other_notices(step, records), *teacher_notices(step, records)),
         (Section(step, f"Melt and quench · {step}", blocks, MELT_LEAD),),
     )
 

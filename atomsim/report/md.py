@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from atomsim.report.blocks import Block, Cell, Chart, Column, Panel, Section, Series, Table
 from atomsim.report.parts import Part
-from atomsim.report.teacher import teacher_notices, teacher_tables
+from atomsim.report.teacher import other_notices, teacher_notices, teacher_tables
 from atomsim.store.records import Record
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -36,7 +36,8 @@ def md_part(step: str, records: Sequence[Record]) -> Part:
     if drawn:
         blocks.append(_chart(drawn))
     blocks += teacher_tables(records)
-    return Part((), teacher_notices(step, records), (Section(step, f"Molecular dynamics · {step}", blocks),))
+    notices = (*other_notices(step, records), *teacher_notices(step, records))
+    return Part((), notices, (Section(step, f"Molecular dynamics · {step}", blocks),))
 
 
 def _chart(records: Sequence[Record]) -> Chart:

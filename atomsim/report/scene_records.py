@@ -93,9 +93,14 @@ def _before_and_after(record: Record, before: Atoms | None, run: Path | None) ->
     del run
     if record.structure is None:
         return []
-    if before is None or not same_atoms(before, record.atoms):
+    if before is None or not same_atoms(before, record.atoms) or _alike(before, record.atoms):
         return [Scene(record.label, [record.atoms], [record.status])]
     return [Scene(record.label, continuous([before, record.atoms]), ["before", f"after ({record.status})"])]
+
+
+def _alike(a: Atoms, b: Atoms) -> bool:
+    """True if nothing moved, as where structures are only analysed."""
+    return np.array_equal(a.positions, b.positions) and np.array_equal(a.cell.array, b.cell.array)
 
 
 def _path(record: Record, before: Atoms | None, run: Path | None) -> list[Scene]:

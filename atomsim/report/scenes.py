@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols, covalent_radii
+from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 from ase.neighborlist import neighbor_list
 
+from atomsim.analysis.framework import CENTRES
 from atomsim.report.style import BLUE, GREEN, PURPLE, VERMILION
 
 IONS = frozenset({1, 3, 11, 12, 19, 20, 30, 37, 55})
@@ -80,6 +81,7 @@ def scene_json(scene: Scene) -> dict[str, Any]:
         "images": _images(frames, pairs),
         "bonds": _bond_limits(species),
         "dimers": [DIMER_A, PEROXO_A],
+        "centres": sorted({atomic_numbers[s] for s in CENTRES} & set(species)),
         "colors": {"dimer": VERMILION, "pair": PURPLE, "moved": GREEN},
         "pairs": pairs,
         "framework": scene.framework,

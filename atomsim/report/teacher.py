@@ -40,6 +40,13 @@ def teacher_flags(record: Record) -> list[str]:
     return flags_of(record.values["teacher"]) if "teacher" in record.values else []
 
 
+def other_notices(step: str, records: Sequence[Record]) -> tuple[Notice, ...]:
+    """Warn of what else is flagged: compositions that are not neutral, cells that are too small."""
+    own = [(r.label, [f for f in r.values.get("flags", ()) if f not in teacher_flags(r)]) for r in records]
+    lines = [f"{label}: {'; '.join(found)}" for label, found in own if found]
+    return (Notice("warning", f"{step}: before you trust it", "", lines),) if lines else ()
+
+
 def teacher_notices(step: str, records: Sequence[Record]) -> tuple[Notice, ...]:
     """Warn of errors beyond the card's."""
     lines = [f"{r.label}: {flag}" for r in records for flag in teacher_flags(r)]

@@ -64,8 +64,10 @@
       model.setStyle({ elem: symbol }, { sphere: { radius: r * small, color }, stick: { radius: 0.09 * small, color } });
     }
     const labelled = new Set();
+    const centres = (n) => entries[n].bonds.filter((k) => scene.centres.includes(atoms[k].z));
     for (const [n, m, d] of dimers) {
       const bonded = d < scene.dimers[0];
+      if (!bonded && centres(n).some((k) => centres(m).includes(k))) continue; // an edge of one polyanion
       const [start, end] = [vector(atoms[n].at), vector(atoms[m].at)];
       const color = scene.colors.dimer;
       viewer.addCylinder({ start, end, color, radius: bonded ? 0.2 : 0.12, dashed: !bonded, fromCap: 1, toCap: 1 });

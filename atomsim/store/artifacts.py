@@ -92,7 +92,8 @@ class ArtifactWriter:
 
     def snapshot(self) -> tuple[dict[str, Any], Frame]:
         """Return facts and arrays that, with the chunks on disk, bring it back to where it is now."""
-        return {"chunks": [dict(c) for c in self.chunks], "frames": len(self.frames)}, _stacked(self.frames)
+        facts = {"chunks": [dict(c) for c in self.chunks], "frames": len(self.frames), "about": self.about}
+        return facts, _stacked(self.frames)
 
     def restore(self, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Bring it to where a snapshot was taken; what was written after that no longer counts."""

@@ -139,9 +139,13 @@ class TaskStorage:
     def finish_artifacts(self) -> dict[str, Any]:
         """Write what is left of all artifacts; return what belongs into the record's ``values["artifacts"]``.
 
+        Those of the loaded state count, though nothing was added to them since.
+
         Raises:
             StorageError: if it cannot be written.
         """
+        for name, (facts, _) in list(self._restored.items()):
+            self.artifact(name, **facts.get("about", {}))
         return {name: writer.finish() for name, writer in self._artifacts.items()}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from atomsim.io.atoms_json import atoms_to_json
 from atomsim.store.records import Record, record_of
-from atomsim.tasks.md_record import Log, summary
+from atomsim.tasks.md_record import Log, narrow, summary
 from atomsim.tasks.relax import relaxation_values
 from atomsim.units import PER_G_CM3
 
@@ -70,11 +70,13 @@ def relaxed(
         systems.append(atoms)
     for n, found in iter_relax(systems, potential, how):
         log, state = ended[n]
-        yield _finished(log, found, settings, protocol, log.judged(state))
+        charged = log.composition.warning
+        flags = [*([charged] if charged else []), *narrow(found.atoms, potential.cutoff)]
+        yield _finished(log, found, settings, protocol, log.judged(state), flags)
 
 
 def _finished(
-    log: MeltLog, found: Relaxation, settings: Settings, protocol: Protocol, judged: dict[str, Any]
+    log: MeltLog, found: Relaxation, settings: Settings, protocol: Protocol, judged: dict[str, Any], flags: list[str]
 ) -> Record:
     what = log.composition
     relaxation = relaxation_values(found)
@@ -89,7 +91,7 @@ def _finished(
         "phases": _phases(protocol),
         "quench_rate_K_per_ps": protocol.quench_rate_K_per_ps,
         **judged,
-        "flags": [*([what.warning] if what.warning else []), *judged.get("flags", ())],
+        "flags": [*flags, *judged.get("flags", ())],
     }
     if log.keeps_frames:
         values["artifacts"] = log.storage.finish_artifacts()

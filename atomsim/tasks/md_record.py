@@ -100,7 +100,24 @@ class Log:
         return {"teacher": compared} | ({"flags": flags} if flags else {})
 
 
-def finished(log: Log, snapshot: Snapshot, settings: Settings) -> Record:
+def narrow(atoms: Atoms, cutoff_A: float) -> list[str]:
+    """Return a warning of a cell less than two cutoffs wide, in which an atom meets two images of one; else nothing.
+
+    Args:
+        atoms: a structure.
+        cutoff_A: of the potential, Å.
+    """
+    periodic = atoms.pbc & (atoms.cell.lengths() > 0)
+    if not periodic.any():
+        return []
+    width = float(1.0 / atoms.cell.complete().reciprocal().lengths()[periodic].max())
+    if width >= 2.0 * cutoff_A:
+        return []
+    reach = f"two cutoffs of the potential ({2 * cutoff_A:g} Å)"
+    return [f"the cell is {width:.1f} Å wide, less than {reach}: periodic images move alike; take a larger cell"]
+
+
+def finished(log: Log, snapshot: Snapshot, settings: Settings, cutoff_A: float) -> Record:
     """Return the record of a trajectory that has ended."""
     steps = int(snapshot.state.step)
     values: dict[str, Any] = {
@@ -113,6 +130,8 @@ def finished(log: Log, snapshot: Snapshot, settings: Settings) -> Record:
     if log.rows:
         values |= summary(np.array(log.rows), len(log.atoms), settings.timestep_fs)
     values |= log.judged(snapshot.state)
+    if warned := narrow(log.atoms, cutoff_A):
+        values["flags"] = [*warned, *values.get("flags", ())]
     if log.keeps_frames:
         values["artifacts"] = log.storage.finish_artifacts()
     atoms, arrays = _last(log.atoms, snapshot.state)

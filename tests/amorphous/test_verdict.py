@@ -123,10 +123,13 @@ def test_energy_and_density_count_from_the_cheapest_mixture_of_crystals():
     assert mixture.cells == pytest.approx({"Li2RuO3": 16.0, "Li2SO4": 2.0})
     assert cheapest_mixture({"Li": 2, "O": 1}, crystals) is None
     atoms = glass(1)
-    values = judge(atoms, Known(mixture.energy_eV + 12.4, np.eye(3) * 0.01), crystals).values
+    found = judge(atoms, Known(mixture.energy_eV + 12.4, np.eye(3) * 0.01), crystals)
+    values = found.values
     assert values["above_crystals_eV_per_atom"] == pytest.approx(0.1)
     assert values["density_ratio"] == pytest.approx(mixture.volume_A3 / atoms.cell.volume)
     assert values["pressure_GPa"] == pytest.approx(-1.602, abs=1e-3)
+    assert any("0.850 of that of the crystals" in reason and "loose" in reason for reason in found.reasons)
+    assert found.verdict == "glass"
 
 
 def test_what_is_no_solid_is_refused():

@@ -108,6 +108,17 @@ def test_reasons_are_named_with_a_bound():
         assert json.loads(json.dumps(found.to_dict()))["refused"] == found.refused
 
 
+def test_a_run_of_few_vibrations_is_too_short_whatever_its_frames():
+    """12 ps: lags of 0.3, 0.6 and 1.2 ps, a tenth of the run."""
+    rng = np.random.default_rng(8)
+    positions, mobile = crystal(rng, gaussian(rng, 1000)[0])
+    short, long = (diffusion([positions], interval_fs, mobile) for interval_fs in (10.0, 50.0))
+    assert "from vibrations: 9.99 ps, wanted 12 ps" in short.refused
+    assert short.upper_bound_cm2_per_s > 0
+    assert long.refused is None
+    assert long.start_fs >= 300.0
+
+
 def test_replicas_are_averaged_and_tell_of_their_scatter():
     rng = np.random.default_rng(5)
     runs = [crystal(rng, gaussian(rng, 400)[0] * scale) for scale in (0.8, 1.0, 1.2)]
@@ -119,7 +130,9 @@ def test_replicas_are_averaged_and_tell_of_their_scatter():
 
 
 def test_independent_ions_have_a_haven_ratio_of_one_and_few_hops_none():
-    found, _ = sweep.measure("gaussian", 11)
+    rng = np.random.default_rng(11)
+    positions, mobile = crystal(rng, gaussian(rng, 2000)[0])
+    found = diffusion([positions], INTERVAL_FS, mobile)
     assert found.haven_ratio == pytest.approx(1.0, abs=3 * found.haven_error)
     triple, _ = sweep.measure("triples", 11)
     assert triple.haven_ratio is None or triple.haven_ratio < 0.7

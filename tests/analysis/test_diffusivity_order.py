@@ -13,8 +13,8 @@ from atomsim.report.diffusivity_order import order_of_hops
 from atomsim.units import KB
 
 
-def run(d=None, error=None, bound=None, start_fs=500.0):
-    return Diffusion(1000.0, d, error, None if d else "3 hops", bound, start_fs=start_fs)
+def run(d=None, error=None, bound=None):
+    return Diffusion(1000.0, d, error, None if d else "3 hops", bound)
 
 
 def test_hosts_further_apart_than_their_errors_are_ordered():
@@ -31,12 +31,6 @@ def test_a_refused_diffusivity_still_ranks_below_what_exceeds_its_bound():
     fast = interval_of_run("A", run(2e-5, 3e-6))
     assert order([bounded, fast])[0].startswith("A > B: resolved")
     assert "not resolved" in order([unbounded, fast])[0]
-
-
-def test_a_fit_that_begins_within_a_vibration_orders_nothing():
-    fast, slow = interval_of_run("A", run(2e-5, 3e-6, start_fs=20.0)), interval_of_run("B", run(bound=1e-7))
-    assert fast.high == inf
-    assert "not resolved" in order([fast, slow])[0]
 
 
 def test_the_interval_of_hops_is_an_error_of_the_activation_energy():

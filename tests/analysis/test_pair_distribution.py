@@ -78,7 +78,7 @@ def test_structure_factor_is_that_of_the_debye_formula():
         own = (found.faber_ziman[pair] - 1.0) * counts / n + (rows.sum() if same else 0)
         far = found.q > 2.0
         scale = np.sqrt(rows.sum() * columns.sum())
-        assert np.sqrt(np.mean((own[far] - debye[far]) ** 2)) < 0.02 * scale
+        assert np.sqrt(np.mean((own[far] - debye[far]) ** 2)) < 0.005 * scale
 
 
 def test_partials_of_random_points_are_one_and_of_a_crystal_have_peaks():

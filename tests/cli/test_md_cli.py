@@ -27,7 +27,7 @@ def test_a_run_folder_is_made_gone_on_with_and_analysed(tmp_path):
     rows = json.loads(first.stdout)["trajectories"]
     assert [(row["label"], row["status"]) for row in rows] == [("salt-40K", "done"), ("salt-60K", "done")]
     before = [r.run for r in read_run(tmp_path / "run")[1]["moved"]]
-    assert "salt-40K" in call(*words).stdout
+    assert "salt-40K: the cell is 4.2 Å wide, less than two cutoffs of the potential" in call(*words).stdout
     assert [r.run for r in read_run(tmp_path / "run")[1]["moved"]] == before  # nothing was computed twice
     found = call("diffusion", tmp_path / "run", "--json")
     assert found.exit_code == 1, found.output

@@ -44,6 +44,19 @@ def test_a_trajectory_is_counted_frame_by_frame_and_may_be_a_stream():
     assert found.shortest_A == pytest.approx(1.2)
 
 
+def test_the_edge_of_a_sulfate_is_no_pair_and_a_peroxide_on_sulfur_is():
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
+    sulfate = Atoms("SO4", np.concatenate([[[0, 0, 0]], 1.43 * corners]) + 4.0, cell=[9] * 3, pbc=True)
+    assert species_counts([sulfate]).shortest_A is None
+    sulfate.positions[2] = sulfate.positions[1] + [0.0, 1.45, 0.0]
+    assert species_counts([sulfate]).counts["peroxide"] == 1
+
+
+def test_the_life_of_a_bond_is_that_of_one_pair():
+    assert species_counts(oxide(d) for d in (1.3, 1.3, 2.8, 1.3, 1.3, 1.3)).longest == 3
+    assert species_counts([oxide(2.8)]).longest == 0
+
+
 def test_relaxed_structures_paths_and_trajectories_have_a_table_and_a_flag(tmp_path):
     writer = ArtifactWriter(
         tmp_path / "artifacts" / "tmd", "trajectory", {"numbers": [44, 8, 8], "pbc": [True] * 3, "interval_fs": 5.0}
@@ -66,6 +79,7 @@ def test_relaxed_structures_paths_and_trajectories_have_a_table_and_a_flag(tmp_p
     assert [row["peroxo-like"] for row in rows] == ["0", "1"]
     (row,) = table(tmp_path, "moved-oxygen-species.csv")
     assert (row["superoxide"], row["Frames"], row["Frames with a bond"]) == ("1", "3", "1")
+    assert float(row["Longest life of a bond (ps)"]) == 0.005
 
 
 def test_what_has_no_oxygen_has_no_table(tmp_path):

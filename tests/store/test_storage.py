@@ -86,6 +86,14 @@ def test_any_kills_give_the_same_artifact(tmp_path: Path, kills: list[int]) -> N
     assert bool(last.notes.get("continued")) == (max(kills) > 4)
 
 
+def test_a_kill_after_the_last_frame_keeps_them_all(tmp_path: Path) -> None:
+    """As in the relaxation that follows a quench: nothing asks for the artifact again before the record."""
+    whole = walk(opened(tmp_path))
+    after = opened(tmp_path)
+    assert after.load_state().step == STEPS
+    assert after.finish_artifacts() == whole
+
+
 def test_a_kill_costs_the_time_since_the_last_save_and_no_more(tmp_path: Path) -> None:
     walk(opened(tmp_path), until=23, save_every=5)
     state = opened(tmp_path).load_state()
