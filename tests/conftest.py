@@ -34,6 +34,7 @@ TOGETHER = {
             "test_mace.py",
             "test_mace_fast.py",
             "test_mace_loops.py",
+            "test_opinions_of_steps.py",
             "test_potential_contract.py",
             "test_relaxation.py",
             "test_replay.py",

@@ -71,7 +71,7 @@ def relaxed(
     for n, found in iter_relax(systems, potential, how):
         log, state = ended[n]
         charged = log.composition.warning
-        flags = [*([charged] if charged else []), *narrow(found.atoms, potential.cutoff)]
+        flags = [*([charged] if charged else []), *narrow(found.atoms, float(getattr(potential, "cutoff", 0.0)))]
         yield _finished(log, found, settings, protocol, log.judged(state), flags)
 
 

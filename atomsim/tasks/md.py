@@ -199,7 +199,7 @@ def run(
         if snapshot.status in ("running", "done") and step % settings.every == 0:
             log.record(snapshot.state)
         if snapshot.status != "running":
-            yield finished(log, snapshot, settings, model.cutoff)
+            yield finished(log, snapshot, settings, float(getattr(model, "cutoff", 0.0)))
             del logs[str(snapshot.key)]
         elif log.storage.save_due:
             log.save(snapshot.state)
