@@ -19,7 +19,6 @@ from atomsim.analysis.msd import msd_by_atom, without_drift
 from atomsim.analysis.regime import (
     Exponent,
     exponents,
-    first_lag,
     fit_lags,
     shortest_run_fs,
     start_of_diffusion,
@@ -120,7 +119,7 @@ def diffusion(
     found = displacements(ions)
     lags = np.arange(1, found.n_lags + 1)
     seen |= {"hops": hops.number, "lags_fs": lags * interval_fs, "msd_A2": found.mean}
-    local = exponents(found, first_lag(interval_fs))
+    local = exponents(found, interval_fs)
     flows = not bool((rest & mobile).any()) and _flows([p[:, rest] for p in paths], found)
     reason, start = _verdict(hops, found, local, interval_fs, flows=flows)
     if reason or start is None:

@@ -1,7 +1,8 @@
 """Where diffusion begins: the local exponent of the mean squared displacement, free of what vibrations add.
 
 An ion in a cage first flies, t², and is then held, t⁰. Where one turns into the other the exponent passes 1 with a
-small error, since vibrations are many, and means nothing. So no lag below ``VIBRATION_FS`` counts.
+small error, since vibrations are many, and means nothing. So where the motion below ``VIBRATION_FS`` is no
+diffusion, no lag below it counts; hops alone, seen every few picoseconds or made by a model, have none to leave out.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ class Exponent:
         return self.value >= LOWEST and self.value - SURELY * self.error > EXCLUDED and not self.surely_above
 
     @property
+    def outside(self) -> bool:
+        """True if it is more than two standard errors outside that of diffusion."""
+        return self.value - 2.0 * self.error > HIGHEST or self.value + 2.0 * self.error < LOWEST
+
+    @property
     def surely_below(self) -> bool:
         """True if the growth is slower than diffusion beyond doubt."""
         return self.value + 3.0 * self.error < LOWEST
@@ -51,20 +57,19 @@ class Exponent:
         return self.value - 3.0 * self.error > HIGHEST
 
 
-def first_lag(interval_fs: float) -> int:
-    """Return the shortest lag at which vibrations are over, frames."""
-    return max(1, math.ceil(VIBRATION_FS / interval_fs - 1e-9))
+def exponents(found: Displacements, interval_fs: float) -> list[Exponent]:
+    """Local exponents at all lags that count and leave room for four times as much; none in too short a run."""
+    last = found.n_lags // LAG_RATIO**2
+    every = [exponent_at(found, int(lag)) for lag in lags_of(found.steps + 1, last)]
+    first = math.ceil(VIBRATION_FS / interval_fs - 1e-9)
+    if not any(e.outside for e in every if e.lag < first):
+        return every
+    return [exponent_at(found, int(lag)) for lag in fit_lags(first, last)] if first <= last else []
 
 
 def shortest_run_fs(interval_fs: float) -> float:
     """Return the length of the shortest run that has an exponent beyond vibrations, fs."""
-    return LAST_LAG * LAG_RATIO**2 * first_lag(interval_fs) * interval_fs
-
-
-def exponents(found: Displacements, first: int = 1) -> list[Exponent]:
-    """Local exponents from a lag on, at all that leave room for four times as much."""
-    last = found.n_lags // LAG_RATIO**2
-    return [exponent_at(found, int(lag)) for lag in fit_lags(first, last)] if first <= last else []
+    return LAST_LAG * LAG_RATIO**2 * math.ceil(VIBRATION_FS / interval_fs - 1e-9) * interval_fs
 
 
 def exponent_at(found: Displacements, lag: int) -> Exponent:

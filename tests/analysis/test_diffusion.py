@@ -19,7 +19,7 @@ from atomsim.units import KB
 
 sys.path.append(str(Path(__file__).parents[2]))
 from benchmarks import diffusion as sweep
-from benchmarks.walks import INTERVAL_FS, SOUND, UNSOUND, crystal, gaussian
+from benchmarks.walks import INTERVAL_FS, INTERVALS_FS, SOUND, UNSOUND, crystal, gaussian, rattling
 
 
 def naive(positions):
@@ -108,15 +108,27 @@ def test_reasons_are_named_with_a_bound():
         assert json.loads(json.dumps(found.to_dict()))["refused"] == found.refused
 
 
-def test_a_run_of_few_vibrations_is_too_short_whatever_its_frames():
+def test_a_run_of_few_vibrations_is_too_short_and_one_of_hops_alone_is_not():
     """12 ps: lags of 0.3, 0.6 and 1.2 ps, a tenth of the run."""
     rng = np.random.default_rng(8)
-    positions, mobile = crystal(rng, gaussian(rng, 1000)[0])
-    short, long = (diffusion([positions], interval_fs, mobile) for interval_fs in (10.0, 50.0))
-    assert "from vibrations: 9.99 ps, wanted 12 ps" in short.refused
-    assert short.upper_bound_cm2_per_s > 0
-    assert long.refused is None
-    assert long.start_fs >= 300.0
+    positions, mobile = crystal(rng, rattling(rng)[0])
+    held = diffusion([positions], INTERVALS_FS["rattling"], mobile)
+    assert "from vibrations: 7 ps, wanted 12 ps" in held.refused
+    assert held.upper_bound_cm2_per_s > 0
+    positions, mobile = crystal(rng, gaussian(rng, 351)[0])
+    assert diffusion([positions], INTERVALS_FS["rattling"], mobile).refused is None
+
+
+def test_no_fit_begins_among_vibrations():
+    """Swings of 0.4 ps and jumps of 2.5 Å: at lags of less than a swing ions fly, and are held."""
+    rng = np.random.default_rng(9)
+    swings, _ = rattling(rng, 2001, ions=12, period_fs=400.0)
+    jumps = np.where(rng.random(swings.shape) < 0.01, rng.choice([-2.5, 2.5], swings.shape), 0.0).cumsum(axis=0)
+    positions, mobile = crystal(rng, swings + jumps)
+    found = diffusion([positions], INTERVALS_FS["rattling"], mobile)
+    true = 0.01 * 2.5**2 / 2 * CM2_PER_S / INTERVALS_FS["rattling"]
+    assert found.start_fs >= 300.0
+    assert found.D_cm2_per_s == pytest.approx(true, abs=2.5 * found.error_cm2_per_s)
 
 
 def test_replicas_are_averaged_and_tell_of_their_scatter():

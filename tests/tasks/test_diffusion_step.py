@@ -129,7 +129,7 @@ def walks(temperature_K: float, scale: float, seed: int) -> Frames:
     path = np.repeat(rng.random((1, 48, 3)) * 12.0, 300, axis=0) + rng.normal(scale=0.05, size=(300, 48, 3))
     path[1:, :12] += rng.normal(scale=0.15 * scale, size=(299, 12, 3)).cumsum(axis=0)
     cells = np.repeat(12.0 * np.eye(3)[None], 300, axis=0)
-    return Frames("walk", numbers, path, cells, (True, True, True), 300.0, temperature_K, unwrapped=True)
+    return Frames("walk", numbers, path, cells, (True, True, True), 50.0, temperature_K, unwrapped=True)
 
 
 def test_numbers_refusals_and_their_law_go_through_a_record_to_the_page() -> None:
