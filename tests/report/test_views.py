@@ -182,6 +182,7 @@ def test_a_network_has_the_hops_in_the_cell_of_the_sites():
 
 def test_a_vacancy_is_marked_where_the_oxygen_was():
     without = OXIDE[[0, 1, 3]]
+    without.rattle(0.01, seed=1)
     tags = {"role": "vacancy", "sites": [2], "host": "a"}
     (scene,) = scenes_of(record("oxygen", without, tags=tags), atoms_to_json(OXIDE))
     assert scene.markers[0].start == pytest.approx(tuple(OXIDE.positions[2]))

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,22 +67,11 @@ def outcomes(run: Path) -> dict[str, list[dict]]:
 
 
 @pytest.fixture
-def reference(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Campaign], dict[str, list[dict]]]:
-    """What ``atomsim run`` on one machine gives, in the folder ``local``; many tests ask for the same campaign."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent  # of all processes of pytest-xdist
+def reference(tmp_path: Path) -> Callable[[Campaign], dict[str, list[dict]]]:
+    """What ``atomsim run`` on one machine gives."""
 
     def run(campaign: Campaign) -> dict[str, list[dict]]:
-        content = json.dumps([campaign.header.potential, campaign.content()], sort_keys=True)
-        kept = shared / f"reference-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-        if kept.exists():
-            shutil.copytree(kept, tmp_path / "local")
-        else:
-            run_campaign(campaign, tmp_path / "local", Engine(campaign.header.potential, processes=0))
-            shutil.copytree(tmp_path / "local", tmp_path / "kept")
-            with contextlib.suppress(OSError):  # another process was faster
-                (tmp_path / "kept").rename(kept)
+        run_campaign(campaign, tmp_path / "local", Engine(campaign.header.potential, processes=0))
         return outcomes(tmp_path / "local")
 
     return run
