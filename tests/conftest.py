@@ -14,6 +14,8 @@ import pytest
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).with_name("helpers")), os.environ.get("PYTHONPATH", "")])
 
 
+FIRST = ("test_pretended_card.py", "test_distill_run.py")
+"""Begun late, one is waited for alone, and the other forks a process that has grown, which takes twice as long."""
 TOGETHER = {
     "test_api_numbers.py": "numbers",
     "test_electrode.py": "electrode",
@@ -28,7 +30,6 @@ TOGETHER = {
             "test_barriers_checks.py",
             "test_barriers_step.py",
             "test_familiarity.py",
-            "test_flat_top.py",
             "test_load_potential.py",
             "test_mace.py",
             "test_mace_fast.py",
@@ -51,8 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name in TOGETHER:
             item.add_marker(pytest.mark.xdist_group(TOGETHER[item.path.name]))
-    # begun last, as its name would have it, it would be waited for alone; it is a process of its own
-    items.sort(key=lambda item: item.path.name != "test_pretended_card.py")
+    items.sort(key=lambda item: item.path.name not in FIRST)
     import torch  # not where pytest-xdist only hands out tests
 
     torch.set_num_threads(1)  # two busy processes with two threads each run several times slower

@@ -15,6 +15,8 @@ from atomsim.models.load import load_potential
 from atomsim.relaxation import relax
 from atomsim.structures.prototypes import load_prototype
 
+pytestmark = pytest.mark.xdist_group("flat top")  # what they share is computed in one process
+
 
 @pytest.fixture(scope="module")
 def hop() -> Callable[[int], HopResult]:
