@@ -11,7 +11,7 @@ run: .venv/installed
 	$(BIN)/atomsim run workflows/li2ruo3-delithiation.toml
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --durations=60 # on two cores: one of the three mostly waits for Slurm
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations=60 # on two cores: one of the three mostly waits for Slurm
 
 # A thousand random kills: some ten minutes of one core; the last figures are in benchmarks/RESULTS.md.
 soak: .venv/installed

@@ -14,8 +14,19 @@ import pytest
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).with_name("helpers")), os.environ.get("PYTHONPATH", "")])
 
 
-FIRST = ("test_pretended_card.py", "test_distill_run.py")
-"""Begun late, one is waited for alone, and the other forks a process that has grown, which takes twice as long."""
+FIRST = (
+    "test_real_slurm.py",
+    "test_real_strange.py",
+    "test_distill_run.py",
+    "test_kills.py",
+    "test_faults.py",
+    "test_going_on.py",
+    "test_ways_out.py",
+    "test_resume.py",
+    "test_pretended_card.py",
+)
+"""Begun in this order, before all others: those that wait for a real Slurm, as nothing else may take their ports; those
+that fork, while processes are small; and what is longest, as it would be waited for alone."""
 TOGETHER = {
     "test_api_numbers.py": "numbers",
     "test_electrode.py": "electrode",
@@ -44,7 +55,8 @@ TOGETHER = {
         "mace",
     ),
 }
-"""Groups of files whose tests share what one of them computes: pytest-xdist gives each group to one process."""
+"""Groups of files whose tests share what one of them computes: pytest-xdist gives each group to one process, and each
+file that is in none, so that what its tests share is computed once."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -52,7 +64,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name in TOGETHER:
             item.add_marker(pytest.mark.xdist_group(TOGETHER[item.path.name]))
-    items.sort(key=lambda item: item.path.name not in FIRST)
+        elif item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
     import torch  # not where pytest-xdist only hands out tests
 
     torch.set_num_threads(1)  # two busy processes with two threads each run several times slower
