@@ -118,7 +118,7 @@ def _print(found: Opinions, written: list[Path]) -> None:
         )
         for key in dict.fromkeys(key for o in found.opinions for key in o.values)
     ]
-    show.print_table((found.label, *names, "spread"), rows)
+    show.print_table((found.label, *names, "spread"), rows, whole_keys=True)
     for message in found.messages:
         sys.stderr.write(f"note: {message}\n")
     for path in written:
