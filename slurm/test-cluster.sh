@@ -143,9 +143,9 @@ down() {
 
 kill_node() {
   kill -9 "$(cat "$ROOT/run/slurmd.$1.pid")"
-  # everything that ran on the node, down to the workers
+  # everything that ran on the node, down to the workers; another cluster may have a node of this name
   for step in $(pgrep -f "slurmstepd: \[" || true); do
-    if tr '\0' '\n' <"/proc/$step/environ" 2>/dev/null | grep -qx "SLURMD_NODENAME=$1" ||
+    if [ "$(tr '\0' '\n' <"/proc/$step/environ" 2>/dev/null | grep -cx "SLURMD_NODENAME=$1\|SLURM_CONF=$SLURM_CONF")" = 2 ] ||
       grep -qs "$ROOT/spool/$1/" "/proc/$step/maps" || ls -l "/proc/$step/fd" 2>/dev/null | grep -q "$ROOT/spool/$1/\|slurmd.$1.log"; then
       pkill -9 -P "$step" || true
       kill -9 "$step" || true
