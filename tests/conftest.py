@@ -59,14 +59,19 @@ TOGETHER = {
 file that is in none, so that what its tests share is computed once."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def _in_processes(items: list[pytest.Item], root: Path) -> None:
     for item in items:
         if item.path.name in TOGETHER:
             item.add_marker(pytest.mark.xdist_group(TOGETHER[item.path.name]))
         elif item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(root).as_posix()))
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.pluginmanager.hasplugin("xdist"):
+        _in_processes(items, config.rootpath)
     import torch  # not where pytest-xdist only hands out tests
 
     torch.set_num_threads(1)  # two busy processes with two threads each run several times slower
