@@ -138,8 +138,9 @@ def format_diffusivity(row: Diffusion) -> str:
     """Return a diffusivity with its error, or why there is none and what bounds it."""
     if row.D_cm2_per_s is not None and row.error_cm2_per_s is not None:
         power = int(np.floor(np.log10(row.D_cm2_per_s))) if row.D_cm2_per_s > 0 else 0
-        scale = 10.0**-power
-        return f"({row.D_cm2_per_s * scale:.2f} ± {row.error_cm2_per_s * scale:.2g})e{power} cm²/s"
+        value, error = row.D_cm2_per_s * 10.0**-power, row.error_cm2_per_s * 10.0**-power
+        digits = max(0, 1 - int(np.floor(np.log10(error)))) if error > 0 else 2  # two of the error's
+        return f"({value:.{digits}f} ± {error:.{digits}f})e{power} cm²/s"
     bound = row.upper_bound_cm2_per_s
     return f"refused: {row.refused}" + ("" if bound is None else f"; below {bound:.1e} cm²/s at 95 %")
 

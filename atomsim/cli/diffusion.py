@@ -171,10 +171,10 @@ def _print(found: Diffusivities, plot: Path | None) -> None:
         sys.stdout.write(f"activation energy {energy}\n")
         how = "extrapolated to" if room["extrapolated"] else "at"
         line = f"{how} 298 K: D = {room['D_cm2_per_s']:.1e} cm²/s"
-        line += f" ({room['D_low_cm2_per_s']:.1e} to {room['D_high_cm2_per_s']:.1e})"
+        line += f" (1σ: {room['D_low_cm2_per_s']:.1e} to {room['D_high_cm2_per_s']:.1e})"
         if room["conductivity_S_per_cm"] is not None:
             line += f", σ = {room['conductivity_S_per_cm']:.1e} S/cm"
-            line += f" ({room['conductivity_low_S_per_cm']:.1e} to {room['conductivity_high_S_per_cm']:.1e})"
+            line += f" (1σ: {room['conductivity_low_S_per_cm']:.1e} to {room['conductivity_high_S_per_cm']:.1e})"
         sys.stdout.write(f"{line}; independent ions, as the Haven ratio there is undetermined\n")
     elif len(found.rows) > 1:
         sys.stdout.write(f"{found.arrhenius_refused}\n")
