@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,3 +114,31 @@ def test_the_verb_gives_what_the_library_does(heated):
     found = atomsim.phonons(host, METALS, volumes=6, **KEYS)
     assert found.quasi_harmonic.at(300.0) == pytest.approx(heated.at(300.0), rel=1e-3)
     assert atomsim.phonons(host, METALS, **KEYS).quasi_harmonic is None
+
+
+def test_acoustic_modes_at_rest_are_no_part_of_the_free_energy():
+    """On a coarse mesh with Γ: G is E + F of the resting crystal but for its expansion, some meV at 600 K."""
+    crystal = relax([bulk("Cu")], METALS, fmax_eV_per_A=1e-4)[0].atoms
+    found = phonons(crystal, METALS, replace(SMALL, mesh_A=6.0))
+    assert found.mesh.numbers == (3, 3, 3)
+    gibbs, resting = found.heated.found.at(600.0)["gibbs_eV_per_atom"], found.constants.energy_eV
+    assert gibbs == pytest.approx(resting + found.thermal.at(600.0)[0], abs=0.01)
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error(monkeypatch):
+    """A fit that returns the mean of the volumes has the error s/√n."""
+
+    def mean_volume(phonopys, temperatures, *_, **__):
+        n = len(temperatures) - 1
+        volume, zero = np.full(n, np.mean([p.primitive.volume for p in phonopys])), np.zeros(n)
+        capacity = SimpleNamespace(heat_capacities=zero)
+        return SimpleNamespace(
+            temperatures=np.asarray(temperatures)[:n], equilibrium_volumes=volume, thermal_expansion=zero,
+            bulk_moduli=zero + 1.0, heat_capacity_P=capacity, gibbs_free_energies=zero,
+        )  # fmt: skip
+
+    monkeypatch.setattr("phonopy.run_qha", mean_volume)
+    crystal = relax([bulk("Cu")], METALS, fmax_eV_per_A=1e-4)[0].atoms
+    found = phonons(crystal, METALS, SMALL).heated.found
+    volumes = found.volumes_A3_per_atom
+    assert found.volume_error_A3_per_atom[0] == pytest.approx(np.std(volumes, ddof=1) / np.sqrt(len(volumes)))
