@@ -218,10 +218,8 @@ def _fit(kept: Sequence[ForceConstants], mesh: Sequence[int], how: PhononSetting
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # no lattice parameters of monoclinic cells; a fit that failed is left out
         energies = [c.energy_eV for c in kept]
-        # acoustic modes at Γ have no frequency: of the noise that is computed, −kT ln ν would enter where it is positive
-        found = run_qha(
-            [c.phonopy for c in kept], temperatures, energies, mesh=list(mesh), exclude_gamma_acoustic=True
-        )
+        # acoustic modes at Γ have no frequency: what is computed is noise, and where it is positive kT ln ν enters F
+        found = run_qha([c.phonopy for c in kept], temperatures, energies, mesh=list(mesh), exclude_gamma_acoustic=True)
     wanted = found.temperatures <= how.t_max_K + 1e-6
     gaps = np.flatnonzero(np.abs(found.temperatures - temperatures[: len(found.temperatures)]) > 1e-6)
     count = int(wanted.sum()) if not len(gaps) else min(int(wanted.sum()), max(0, int(gaps[0]) - 2))

@@ -47,7 +47,8 @@ class Thermal:
         t = self.temperature_K
         if not t[0] <= temperature_K <= t[-1]:
             raise InputError(
-                f"temperature_K = {temperature_K:g}: vibrations were computed from {t[0]:g} to {t[-1]:g} K; raise t_max_K"
+                f"temperature_K = {temperature_K:g}: vibrations were computed from {t[0]:g} to {t[-1]:g} K; "
+                "raise t_max_K"
             )
         f, slope = self.free_energy_eV_per_atom, -self.entropy_eV_per_K_per_atom
         free = float(CubicHermiteSpline(t, f, slope)(temperature_K)) if len(t) > 1 else float(f[0])

@@ -147,8 +147,8 @@ def test_cells_of_one_host_are_no_independent_values():
         records += [record(f"{host}{n}", 0.0, "doped", host, 1.2, {"slab_A": 2.1 + change}) for n in range(6)]
     (found,) = paired_layers(records)
     assert (found.n, found.mean) == (18, pytest.approx(0.02))
-    assert found.error == pytest.approx(np.std(changes, ddof=1) / np.sqrt(3), rel=0.1)  # three hosts, not eighteen cells
-    assert (found.high - found.low) / 2 == pytest.approx(4.303 * found.error, rel=0.2)  # Student's, two degrees of freedom
+    assert found.error == pytest.approx(np.std(changes, ddof=1) / np.sqrt(3), rel=0.1)  # hosts, not cells
+    assert (found.high - found.low) / 2 == pytest.approx(4.303 * found.error, rel=0.2)  # Student's of two degrees
 
 
 def test_intervals_of_few_pairs_hold_as_often_as_they_say():
