@@ -135,7 +135,7 @@ def paired_layers(records: Sequence[Record]) -> list[Paired]:
 
 
 def paired_of(what: str, site: str, x: float, undoped: float, differences: FloatArray, hosts: Sequence[str]) -> Paired:
-    """Return the mean of differences, with its standard error and interval, both of as many values as are independent."""
+    """Return the mean of differences, with its standard error and interval, of as many values as are independent."""
     n, mean = len(differences), float(differences.mean())
     error = float(differences.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
     low = high = float("nan")
