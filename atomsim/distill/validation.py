@@ -31,7 +31,6 @@ from atomsim.mep.path import PathSettings
 from atomsim.models.combine import Sum
 from atomsim.models.interface import Potential
 from atomsim.relaxation import Relaxation, RelaxSettings, iter_relax
-from atomsim.structures.charges import HELD
 from atomsim.structures.delithiation import delithiate
 from atomsim.structures.prototypes import load_prototype
 from atomsim.structures.random import dimers
@@ -172,10 +171,9 @@ def voltage_errors(one: Voltage, teacher: Potential, student: Potential, key: st
         energies[name] = [r.energy / n for r, n in zip(relaxed[:-1], units, strict=True)]
         ion[name] = relaxed[-1].energy / len(metal)
     steps = {}
-    charge = HELD.get(one.ion, 1)
     for name, energy in energies.items():
         lowest = lowest_at_each_x(x, energy)
-        steps[name] = voltage_steps([x[k] for k in lowest], [energy[k] for k in lowest], ion[name], charge)
+        steps[name] = voltage_steps([x[k] for k in lowest], [energy[k] for k in lowest], ion[name])
     off = [abs(a.voltage - b.voltage) for a, b in zip(steps["student"], steps["teacher"], strict=True)]
     formation = {name: np.array(formation_hull(x, e).formation) for name, e in energies.items()}
     hulls = {name: formation_hull(x, e) for name, e in energies.items()}
