@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ase.data import atomic_masses, atomic_numbers
 
-from atomsim.errors import InputError, check_number
+from atomsim.errors import InputError, check_flag, check_number
 from atomsim.units import FARADAY_MAH
 
 SUM_TOLERANCE = 1e-3
@@ -25,12 +25,14 @@ class Component:
 
     name: str
     mass_fraction: float
-    """Share of the electrode without its current collector, before discharge."""
+    """Share of the electrode without its current collector, as it is made."""
     capacity_mAh_per_g: float = 0.0
     voltage_V: float = 0.0
     """Mean voltage against the ion's metal."""
     density_g_cm3: float | None = None
     """Density of the dense material."""
+    full: bool = False
+    """Goes into the cell with its ions: discharge gives back what charge took, and its mass does not grow."""
 
     def __post_init__(self) -> None:
         who = self.name or "a component"
@@ -39,6 +41,7 @@ class Component:
         check_number(f"{who}: voltage_V", self.voltage_V, "a voltage from 0 to 10 V", low=0.0, high=10.0)
         if self.density_g_cm3 is not None:
             check_number(f"{who}: density_g_cm3", self.density_g_cm3, "a density in g/cm³ above 0", above=0.0)
+        check_flag(f"{who}: full", self.full)
         if self.capacity_mAh_per_g and not self.voltage_V:
             raise InputError(f"{who}: found a capacity without a voltage; give voltage_V, or no capacity")
 
@@ -58,7 +61,7 @@ class CompositeEnergy:
     theoretical_Wh_per_kg: float
     """By the initial mass, if every component gives all it has."""
     mass_gain: float
-    """Discharged over initial mass."""
+    """Discharged over initial mass; components that go in with their ions gain none."""
     energy_Wh_per_kg_discharged: float
     """By the discharged mass, ions taken up included."""
     density_g_cm3: float | None
@@ -110,7 +113,8 @@ def composite_energy(
         check_number("energy_Wh_per_kg", energy_Wh_per_kg, "an energy in Wh/kg above 0", above=0.0)
     energy = theoretical if energy_Wh_per_kg is None else energy_Wh_per_kg
     density, filled = _density(components, density_g_cm3, filling)
-    gain = 1.0 + capacity / capacity_of_metal(ion)
+    taken_up = sum(c.mass_fraction * c.capacity_mAh_per_g for c in components if not c.full) / total
+    gain = 1.0 + taken_up / capacity_of_metal(ion)
     thick = area = None
     if loading_mg_per_cm2 is not None:
         check_number("loading_mg_per_cm2", loading_mg_per_cm2, "a loading in mg/cm² above 0", above=0.0)

@@ -29,7 +29,8 @@ def composite(
 
     Args:
         components: by name, each a mapping with ``mass_fraction`` and, unless it is an additive, ``capacity_mAh_per_g``
-            and ``voltage_V``, or in their place ``electrode``, as ``atomsim.electrode`` returns it; ``density_g_cm3``.
+            and ``voltage_V``, or in their place ``electrode``, as ``atomsim.electrode`` returns it; ``density_g_cm3``;
+            ``full`` where it goes into the cell with its ions, as an ``electrode`` does.
         ion: element that is stored.
         energy_Wh_per_kg: energy that was delivered; the theoretical one if not given.
         density_g_cm3: of the electrode, pores included.
@@ -88,11 +89,12 @@ def _component(name: str, content: Any) -> Component:
 
 
 def _of_electrode(name: str, electrode: Any) -> dict[str, float]:
-    """Capacity and mean voltage that ``atomsim.electrode`` found."""
+    """Capacity and mean voltage that ``atomsim.electrode`` found, by the mass of the host with all its ions."""
     from atomsim.api.electrode import Electrode
 
     if not isinstance(electrode, Electrode) or not electrode.ok or not electrode.voltages:
         raise InputError(
             f"{name}: electrode: found {electrode!r}, wanted one with voltages, as atomsim.electrode returns"
         )
-    return {"capacity_mAh_per_g": electrode.capacity_mAh_per_g, "voltage_V": electrode.average_voltage_V}
+    found = {"capacity_mAh_per_g": electrode.capacity_mAh_per_g, "voltage_V": electrode.average_voltage_V}
+    return {**found, "full": True}

@@ -79,7 +79,7 @@ def interface(
         first: formula of one phase, or of several.
         second: formula of the other, or of several.
         open_to: element that is exchanged with a reservoir, such as ``Li``.
-        voltages_V: of that element against its own phase, V: μ = μ⁰ − e φ.
+        voltages_V: of that element against its own phase, V: μ = μ⁰ − z e φ, z being 2 for Mg, and 1 for oxygen.
         gaps_eV: band gaps by formula, before those of the shipped table.
         gap_below_eV: a product with a smaller gap is an electronic conductor.
 

@@ -11,6 +11,7 @@ from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from atomsim.store.records import Record
+from atomsim.structures.charges import HELD
 from atomsim.types import FloatArray
 
 RESAMPLES = 2000
@@ -134,21 +135,43 @@ def paired_layers(records: Sequence[Record]) -> list[Paired]:
 
 
 def paired_of(what: str, site: str, x: float, undoped: float, differences: FloatArray, hosts: Sequence[str]) -> Paired:
-    """Return the mean of differences, with its standard error and interval.
-
-    Plain percentiles of few values are too narrow (four values: a nominal 95 % holds in 80 %); they are expanded as in
-    Hesterberg 2015, Am. Stat. 69, 371.
-    """
+    """Return the mean of differences, with its standard error and interval, of as many values as are independent."""
     n, mean = len(differences), float(differences.mean())
     error = float(differences.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
     low = high = float("nan")
     if n >= FEWEST:
-        means = resampled_means(differences, hosts)
-        unbiased = np.sqrt(n / (n - 1))
-        wide = unbiased * student_t.ppf(0.975, n - 1) / norm.ppf(0.975)
-        error = float(unbiased * means.std())
+        means, free = resampled_means(differences, hosts), independent(differences, hosts)
+        error = float(np.sqrt(free / (free - 1)) * means.std())
+        wide = expanded(free)
         low, high = (mean + wide * (q - mean) for q in np.quantile(means, [0.025, 0.975]))
     return Paired(what, site, x, n, undoped, mean, error, float(low), float(high))
+
+
+def independent(differences: FloatArray, hosts: Sequence[str]) -> float:
+    """Return the number of independent values among pairs of some hosts, at most all of them.
+
+    It is that of the hosts where these differ, that of the pairs where they are alike: Satterthwaite 1946, Biometrics
+    Bull. 2, 110, of the two parts of the variance of the mean, between hosts beyond chance and within them.
+    """
+    groups = [differences[[h == name for h in hosts]] for name in dict.fromkeys(hosts)]
+    n, number = len(differences), len(groups)
+    if number in (1, n):
+        return float(n)
+    within = sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / (n - number)
+    between = sum(len(g) * float((g.mean() - differences.mean()) ** 2) for g in groups) / (number - 1)
+    excess = max(between - within, 0.0)
+    if excess + within == 0.0:
+        return float(n)
+    return 1.0 + (excess + within) ** 2 / (excess**2 / (number - 1) + within**2 / (n - number))
+
+
+def expanded(n: float) -> float:
+    """Return the factor by which 95 % percentiles of resampled means of n values are expanded.
+
+    Plain ones of few values are too narrow (four values: a nominal 95 % holds in 80 %): Hesterberg 2015, Am. Stat. 69,
+    371.
+    """
+    return float(np.sqrt(n / (n - 1)) * student_t.ppf(0.975, n - 1) / norm.ppf(0.975))
 
 
 def resampled_means(differences: FloatArray, hosts: Sequence[str]) -> FloatArray:
@@ -164,8 +187,8 @@ def resampled_means(differences: FloatArray, hosts: Sequence[str]) -> FloatArray
     return means
 
 
-def voltage_shifts(records: Sequence[Record], charge: int = 1) -> list[VoltageShift]:
-    """Return by how much the dopant moves the mean voltage between neighbouring ion contents.
+def voltage_shifts(records: Sequence[Record]) -> list[VoltageShift]:
+    """Return by how much the dopant moves the mean voltage between neighbouring ion contents; none for unknown charges.
 
     With E_W(x) = E(doped) − E(undoped) of one arrangement, the shift is −[E_W(x₁) − E_W(x₂)] / (z Δn): the ion's
     reference drops out. Only cells whose dopants replace atoms without an exchange, and keep all ions, are taken.
@@ -187,20 +210,36 @@ def voltage_shifts(records: Sequence[Record], charge: int = 1) -> list[VoltageSh
         own = excess.setdefault((t["content"], t["n_ions"]), {})
         own[t["host"]] = min(gained, own.get(t["host"], np.inf))
     contents = sorted(excess, reverse=True)
+    ion = next((r.provenance.get("settings", {}).get("ion", "Li") for r in records), "Li")
+    charge = HELD.get(ion, 0)
     found = []
-    for high, low in pairwise(contents):
+    for high, low in pairwise(contents if charge else ()):
         ions = high[1] - low[1]
         above, below = (np.array(list(excess[c].values())) for c in (high, low))
         shifts = -(above[:, None] - below) / (charge * ions)
-        interval = (float("nan"), float("nan"))
-        # an end with one arrangement alone, such as all ions, counts as exact
-        if max(len(above), len(below)) >= FEWEST and all(len(e) == 1 or len(e) >= FEWEST for e in (above, below)):
-            generator = np.random.default_rng(0)
-            means = [
-                -(generator.choice(above, len(above)).mean() - generator.choice(below, len(below)).mean())
-                / (charge * ions)
-                for _ in range(RESAMPLES)
-            ]
-            interval = tuple(float(q) for q in np.quantile(means, [0.025, 0.975]))  # type: ignore[assignment]
+        interval = _interval_between(above, below, -1.0 / (charge * ions))
         found.append(VoltageShift(high[0], low[0], int(shifts.size), float(shifts.mean()), *interval))
     return found
+
+
+def _interval_between(above: FloatArray, below: FloatArray, slope: float) -> tuple[float, float]:
+    """95 % interval of slope × (mean above − mean below), both resampled; NaN where an end has few values.
+
+    An end with one arrangement alone, such as all ions, counts as exact.
+    """
+    ends = (above, below)
+    if max(map(len, ends)) < FEWEST or any(1 < len(e) < FEWEST for e in ends):
+        return float("nan"), float("nan")
+    generator = np.random.default_rng(0)
+    high, low = (_spread_means(e, generator) for e in ends)
+    bottom, top = sorted(slope * np.quantile(high - low, [0.025, 0.975]))
+    return float(bottom), float(top)
+
+
+def _spread_means(values: FloatArray, generator: np.random.Generator) -> FloatArray:
+    """Means of values drawn anew, spread about their mean as far as so few values demand."""
+    if len(values) == 1:
+        return np.full(RESAMPLES, values[0])
+    means = generator.choice(values, (RESAMPLES, len(values))).mean(axis=1)
+    spread: FloatArray = values.mean() + expanded(len(values)) * (means - values.mean())
+    return spread

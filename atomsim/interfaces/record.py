@@ -8,6 +8,7 @@ from typing import Any
 
 from ase.formula import Formula
 
+from atomsim.analysis.redox import IONS
 from atomsim.errors import InputError, nearest
 from atomsim.interfaces.conductors import ConductorFraction, Gap, conductor_fraction, mean_fraction
 from atomsim.interfaces.hull import Phase
@@ -87,7 +88,8 @@ def conditions(
 ) -> list[Condition]:
     """Return the reactions, closed and at each voltage of the open element.
 
-    μ = μ⁰ − e φ for an ion, counted from its metal; for oxygen φ counts down from half an O2.
+    μ = μ⁰ − z e φ for an ion of charge z, counted from its metal; for any other element z is 1, and for oxygen φ counts
+    down from half an O2.
 
     Raises:
         InputError: if the open element is not among the phases, or a voltage lies below its own phase.
@@ -98,11 +100,11 @@ def conditions(
     own = [p for p in phases if set(p.composition) == {open_to}]
     if not own:
         raise InputError(f"open_to = {open_to!r}: {open_to} itself is not among the phases, so μ has no zero; add it")
-    zero = min(p.energy_eV_per_atom for p in own)
+    zero, charge = min(p.energy_eV_per_atom for p in own), IONS.get(open_to, 1)
     for voltage in voltages_V:
         if voltage < 0:
             raise InputError(f"found {voltage:g} V, wanted 0 or more: below, {open_to} itself leaves the reservoir")
-        binary = pseudo_binary(first, second, phases, {open_to: zero - voltage})
+        binary = pseudo_binary(first, second, phases, {open_to: zero - charge * voltage})
         found.append(_condition(f"{open_to} at {voltage:g} V", binary, gaps, below_eV, voltage))
     return found
 

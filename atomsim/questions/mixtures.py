@@ -153,7 +153,7 @@ def interface(words: Sequence[str], folder: Path) -> CampaignText:
     if ion in words_of and not touches_metal:
         volts = [2.0, 4.0] if [m for p in (first, second) for m in p.redox if m != ion] else [0.0, 3.0]
         keys += [Key("open_to", ion, f"{ion} may come and go, as in a cell under voltage")]
-        keys += [Key("voltages_V", volts, f"against {ion} metal: μ = μ⁰ − e φ; 0 is contact with the metal itself")]
+        keys += [Key("voltages_V", volts, f"against {ion} metal: μ = μ⁰ − z e φ; 0 is contact with the metal itself")]
     steps = [
         StepText("phases", "relax", [
             Key("structures", words_of, "the two, and all shipped phases of their elements"),

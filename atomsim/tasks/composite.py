@@ -34,7 +34,7 @@ MEASURABLE = (
 class ComponentSettings(StepSettings):
     """Keys of one component."""
 
-    mass_fraction: float = Field(gt=0, le=1, description="share of the electrode's mass before discharge")
+    mass_fraction: float = Field(gt=0, le=1, description="share of the electrode's mass as it is made")
     electrode: str | None = Field(default=None, description="electrode step that capacity and voltage come from")
     made: Literal["full", "empty"] = Field(
         default="full", description="whether the electrode step's host goes into the cell with its ions or without"
@@ -137,13 +137,14 @@ def _component(name: str, given: ComponentSettings, inputs: Inputs) -> Component
     from atomsim.analysis.composite import Component
 
     numbers = given.model_dump(include={"capacity_mAh_per_g", "voltage_V"}, exclude_none=True)
+    full = given.electrode is not None and given.made == "full"
     if given.electrode is not None:
         numbers = _of_electrode(name, given, inputs) | numbers
-    return Component(name, given.mass_fraction, density_g_cm3=given.density_g_cm3, **numbers)
+    return Component(name, given.mass_fraction, density_g_cm3=given.density_g_cm3, full=full, **numbers)
 
 
 def _of_electrode(name: str, given: ComponentSettings, inputs: Inputs) -> dict[str, float]:
-    """Capacity and mean voltage of an electrode step, by the mass that the component has before discharge."""
+    """Capacity and mean voltage of an electrode step, by the mass that the component is made with."""
     from ase.data import atomic_masses, atomic_numbers
 
     records = [r for r in inputs.get(given.electrode or "", ()) if r.good]

@@ -36,7 +36,7 @@ class Settings(StepSettings):
     second: list[str] = Field(min_length=1, description="formulas on the other side: ['Li6PS5Cl']")
     open_to: str | None = Field(default=None, description="element that is exchanged with a reservoir, such as Li or O")
     voltages_V: list[Annotated[float, Field(le=20)]] = Field(
-        default=[], description="of the open element against its own phase: μ = μ⁰ − e φ"
+        default=[], description="of the open element against its own phase: μ = μ⁰ − z e φ"
     )
     gaps_eV: dict[str, float] = Field(default={}, description="band gaps of phases, before those of the shipped table")
     gap_below_eV: float = Field(default=0.5, gt=0, description="a product with a smaller gap is a conductor, eV")

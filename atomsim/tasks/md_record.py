@@ -204,6 +204,11 @@ def frames_of_record(record: Record, run: Path | None) -> Frames:
     if run is None or ARTIFACT not in artifacts_of(record):
         raise InputError(f"{record.label}: frames are files and were not kept; run atomsim.md with run='runs/x'")
     kept = open_artifact(run, record, ARTIFACT)
+    if kept.about.get("ensemble") == "langevin":
+        raise InputError(
+            f"{record.label}: friction on every atom (ensemble = 'langevin') slows diffusion down by as much as it is "
+            "large; run it with 'nvt' or 'nve'"
+        )
     if len(kept) < MIN_FRAMES:
         raise InputError(
             f"{record.label}: found {counted(len(kept), 'frame')}, wanted {MIN_FRAMES} or more; run longer"

@@ -187,8 +187,7 @@ def _fitted(kept: Sequence[ForceConstants], mesh: Sequence[int], how: PhononSett
     count = len(within) if within.all() else int(np.argmin(within))
     parts = [_fit([c for c in kept if c is not left], mesh, how) for left in kept]
     count = min(count, *(len(part["volume"]) for part in parts))
-    scale = (len(kept) - 1) / np.sqrt(len(kept))  # Efron 1982: of the standard deviation of the parts
-    error = {key: scale * np.std([part[key][:count] for part in parts], axis=0) for key in whole}
+    error = {key: _jackknife(np.array([part[key][:count] for part in parts])) for key in whole}
     return QuasiHarmonic(
         volumes_A3_per_atom=volumes / atoms,
         energies_eV_per_atom=np.array([c.energy_eV for c in kept]) / atoms,
@@ -204,6 +203,12 @@ def _fitted(kept: Sequence[ForceConstants], mesh: Sequence[int], how: PhononSett
     )
 
 
+def _jackknife(parts: FloatArray) -> FloatArray:
+    """Standard error from values without each datum in turn, (n, …): √((n − 1)/n Σ(θᵢ − θ̄)²), Efron 1982."""
+    found: FloatArray = np.sqrt(len(parts) - 1) * parts.std(axis=0)
+    return found
+
+
 def _fit(kept: Sequence[ForceConstants], mesh: Sequence[int], how: PhononSettings) -> dict[str, FloatArray]:
     """Phonopy's quasi-harmonic values of the primitive cell, up to the highest temperature whose fit succeeds."""
     from phonopy import run_qha
@@ -212,7 +217,9 @@ def _fit(kept: Sequence[ForceConstants], mesh: Sequence[int], how: PhononSetting
     temperatures = np.arange(0.0, how.t_max_K + 2.5 * how.t_step_K, how.t_step_K)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # no lattice parameters of monoclinic cells; a fit that failed is left out
-        found = run_qha([c.phonopy for c in kept], temperatures, [c.energy_eV for c in kept], mesh=list(mesh))
+        energies = [c.energy_eV for c in kept]
+        # acoustic modes at Γ have no frequency: what is computed is noise, and where it is positive kT ln ν enters F
+        found = run_qha([c.phonopy for c in kept], temperatures, energies, mesh=list(mesh), exclude_gamma_acoustic=True)
     wanted = found.temperatures <= how.t_max_K + 1e-6
     gaps = np.flatnonzero(np.abs(found.temperatures - temperatures[: len(found.temperatures)]) > 1e-6)
     count = int(wanted.sum()) if not len(gaps) else min(int(wanted.sum()), max(0, int(gaps[0]) - 2))

@@ -17,13 +17,14 @@ from atomsim.vibrations.phonons import ForceConstants, Phonons
 from atomsim.vibrations.quasi_harmonic import Heated, QuasiHarmonic
 from atomsim.vibrations.spectrum import Bands, Dos, ImaginaryMode
 from atomsim.vibrations.stability import Lower
-from atomsim.vibrations.thermal import Thermal
+from atomsim.vibrations.thermal import Thermal, thermal
 
 
 def to_values(found: Phonons) -> dict[str, Any]:
     """Return all of it but the mesh as JSON; the primitive cell is the record's structure."""
     constants, heat = found.constants, found.thermal
-    free, entropy, capacity = heat.at(ROOM_K)
+    room = thermal(found.mesh.frequency_THz, found.mesh.weights, np.array([ROOM_K]), len(constants.primitive))
+    free, entropy, capacity = room.at(ROOM_K)
     return {
         "n_atoms": len(constants.primitive),
         "space_group": found.space_group,

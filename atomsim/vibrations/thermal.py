@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from ase.units import kB
 from scipy.constants import e, h
+from scipy.interpolate import CubicHermiteSpline
 
+from atomsim.errors import InputError
 from atomsim.types import FloatArray
 
 H_EV_PER_THZ = h / e * 1e12
@@ -37,14 +39,22 @@ class Thermal:
         return float(self.free_energy_eV_per_atom[0]) if self.temperature_K[0] == 0.0 else float("nan")
 
     def at(self, temperature_K: float) -> tuple[float, float, float]:
-        """Return F (eV), S (eV/K) and Cv (eV/K), each per atom, between the temperatures by a line."""
-        rows = (
-            self.free_energy_eV_per_atom,
-            self.entropy_eV_per_K_per_atom,
-            self.heat_capacity_eV_per_K_per_atom,
-        )
-        f, s, c = (float(np.interp(temperature_K, self.temperature_K, row)) for row in rows)
-        return f, s, c
+        """Return F (eV), S (eV/K) and Cv (eV/K), each per atom; F between the temperatures by its slope, which is −S.
+
+        Raises:
+            InputError: for a temperature beyond those computed.
+        """
+        t = self.temperature_K
+        if not t[0] <= temperature_K <= t[-1]:
+            raise InputError(
+                f"temperature_K = {temperature_K:g}: vibrations were computed from {t[0]:g} to {t[-1]:g} K; "
+                "raise t_max_K"
+            )
+        f, slope = self.free_energy_eV_per_atom, -self.entropy_eV_per_K_per_atom
+        free = float(CubicHermiteSpline(t, f, slope)(temperature_K)) if len(t) > 1 else float(f[0])
+        rows = (self.entropy_eV_per_K_per_atom, self.heat_capacity_eV_per_K_per_atom)
+        entropy, capacity = (float(np.interp(temperature_K, t, row)) for row in rows)
+        return free, entropy, capacity
 
 
 def thermal(frequencies_THz: FloatArray, weights: FloatArray, temperature_K: FloatArray, n_atoms: int) -> Thermal:

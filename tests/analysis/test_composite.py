@@ -61,3 +61,13 @@ def test_an_electrode_denser_than_its_components_is_refused():
         atomsim.composite(content, density_g_cm3=6.0)
     with pytest.raises(InputError, match="give one of the two"):
         atomsim.composite(content, density_g_cm3=4.0, filling=0.9)
+
+
+def test_what_goes_in_with_its_ions_gains_no_mass():
+    # 1 g of LiCoO2 is charged and discharged again: it weighs 1 g, whatever has left and come back
+    full = {"mass_fraction": 1.0, "capacity_mAh_per_g": 274.0, "voltage_V": 3.9, "full": True}
+    found = atomsim.composite({"LiCoO2": full})
+    assert found.mass_gain == pytest.approx(1.0)
+    assert found.energy_Wh_per_kg_discharged == pytest.approx(found.energy_Wh_per_kg)
+    both = atomsim.composite({"LiCoO2": {**full, "mass_fraction": 0.5}, "S8": {**SULFUR, "mass_fraction": 0.5}})
+    assert both.mass_gain == pytest.approx(1 + 0.5 * 16 * 6.94 / (8 * 32.06), rel=2e-3)  # 16 Li come to S8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,14 +147,24 @@ def test_cells_of_one_host_are_no_independent_values():
         records += [record(f"{host}{n}", 0.0, "doped", host, 1.2, {"slab_A": 2.1 + change}) for n in range(6)]
     (found,) = paired_layers(records)
     assert (found.n, found.mean) == (18, pytest.approx(0.02))
-    assert found.error == pytest.approx(np.std(changes) / np.sqrt(3), rel=0.1)  # three hosts, not eighteen cells
-    assert (found.high - found.low) / 3.92 == pytest.approx(found.error, rel=0.2)
+    assert found.error == pytest.approx(np.std(changes, ddof=1) / np.sqrt(3), rel=0.1)  # hosts, not cells
+    assert (found.high - found.low) / 2 == pytest.approx(4.303 * found.error, rel=0.2)  # Student's of two degrees
 
 
 def test_intervals_of_few_pairs_hold_as_often_as_they_say():
     generator = np.random.default_rng(3)
     found = [paired_of("w", "s", 1.0, 0.0, generator.normal(size=4), ["h"] * 4) for _ in range(150)]
     assert np.mean([p.low < 0 < p.high for p in found]) > 0.88  # plain percentiles: 0.8
+
+
+def test_intervals_of_few_hosts_hold_as_often_as_they_say():
+    generator = np.random.default_rng(5)
+    held = []
+    for _ in range(150):
+        values = np.repeat(generator.normal(size=3), 4) + 0.3 * generator.normal(size=12)
+        found = paired_of("w", "s", 1.0, 0.0, values, np.repeat(["a", "b", "c"], 4).tolist())
+        held.append(found.low < 0 < found.high)
+    assert np.mean(held) > 0.88
 
 
 def test_headlines_compare_what_can_be_compared():
@@ -174,6 +185,28 @@ def test_voltage_shifts_need_no_reference():
     ]  # fmt: skip
     (found,) = voltage_shifts(records)
     assert found.mean_V == pytest.approx((1.0 - 0.5) / 9)
+
+
+def shifted_by(energies, ion="Li"):
+    """One full arrangement and several half empty ones, whose doped cells lie lower by some energies."""
+    records = [record("h", 0.0, "host", "h", 1.2), record("d", 0.0, "doped", "h", 1.2)]
+    for n, energy in enumerate(energies):
+        records += [record(f"h{n}", 0.0, "host", f"{n}", 0.6), record(f"d{n}", energy, "doped", f"{n}", 0.6)]
+    return [replace(r, provenance={"settings": {"ion": ion}}) for r in records]
+
+
+def test_voltages_are_of_the_charge_of_the_ion():
+    shifts = {ion: voltage_shifts(shifted_by([-0.5], ion))[0].mean_V for ion in ("Li", "Mg", "Al")}
+    assert shifts["Li"] == pytest.approx(-0.5 / 9)  # 9 ions leave
+    assert shifts["Mg"] == pytest.approx(shifts["Li"] / 2)
+    assert shifts["Al"] == pytest.approx(shifts["Li"] / 3)
+    assert voltage_shifts(shifted_by([-0.5], "Mn")) == []  # several states: no charge is known
+
+
+def test_intervals_of_voltages_hold_as_often_as_they_say():
+    generator = np.random.default_rng(7)
+    found = [voltage_shifts(shifted_by(generator.normal(size=4)))[0] for _ in range(150)]
+    assert np.mean([v.low_V < 0 < v.high_V for v in found]) > 0.88
 
 
 def test_layers_of_an_ideal_cell():

@@ -8,9 +8,11 @@ from pymatgen.analysis.interface_reactions import GrandPotentialInterfacialReact
 from pymatgen.analysis.phase_diagram import GrandPotentialPhaseDiagram, PDEntry, PhaseDiagram
 from pymatgen.core import Composition, Element
 
+from atomsim.analysis.voltage import average_voltage
 from atomsim.errors import InputError
 from atomsim.interfaces.hull import Hull, Phase
 from atomsim.interfaces.pseudo_binary import PseudoBinary, Reactant, pseudo_binary
+from atomsim.interfaces.record import conditions
 
 SETS = [20, pytest.param(260, marks=pytest.mark.soak)]
 """Random sets, closed and open each."""
@@ -181,3 +183,14 @@ def test_what_is_exchanged_alone_and_what_no_phase_holds_are_refused():
         pseudo_binary(Reactant("LiCl", {"Li": 1, "Cl": 1}), reactant(S), [LI, S, LI2S])
     with pytest.raises(InputError, match="finite"):
         pseudo_binary(reactant(LI), reactant(S), [LI, S, Phase("Li2S", {"Li": 2, "S": 1}, float("nan"))])
+
+
+def test_an_ion_of_charge_two_carries_two_electrons():
+    """MgS of −4 eV is made at 2 V against magnesium: below all sulfur turns to it, above it gives its magnesium up."""
+    mg, mgs = phase("Mg", 0.0), phase("MgS", -2.0)
+    assert average_voltage(1.0, mgs.energy_eV, 0.0, S.energy_eV, mg.energy_eV, charge=2) == pytest.approx(2.0)
+    _, low, high = conditions(reactant(mgs), reactant(S), [mg, S, mgs], "Mg", [1.9, 2.1], {}, 0.5)
+    assert {n for k in low.found.kinks for n in k.products} == {"MgS"}
+    assert {n for k in high.found.kinks for n in k.products} == {"S"}
+    _, oxygen = conditions(reactant(LI2O), reactant(LI), [LI, O2, LI2O], "O", [1.5], {}, 0.5)
+    assert oxygen.found.reservoir == pytest.approx({"O": -1.5})

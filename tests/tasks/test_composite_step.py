@@ -61,6 +61,8 @@ def test_a_component_from_an_electrode_step_by_the_mass_it_is_made_with():
     assert both["full"].values["capacity_mAh_per_g"] == pytest.approx(125.0)
     assert both["full"].values["voltage_V"] == pytest.approx(2.1)
     assert both["empty"].values["capacity_mAh_per_g"] == pytest.approx(125.0 * 860 / (860 - 4 * 6.94), rel=1e-4)
+    assert both["full"].values["mass_gain"] == pytest.approx(1.0)  # its ions are in its mass already
+    assert both["empty"].values["mass_gain"] > 1.03
 
 
 def test_an_electrode_without_voltages_is_invalid_not_a_number():

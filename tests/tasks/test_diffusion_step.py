@@ -162,3 +162,12 @@ def test_numbers_refusals_and_their_law_go_through_a_record_to_the_page() -> Non
 def test_bad_settings_are_refused_before_anything_moves(tmp_path: Path, change: tuple[str, str], wanted: str) -> None:
     with pytest.raises(InputError, match=wanted):
         plan(campaign(tmp_path, CAMPAIGN, change), None)
+
+
+def test_dynamics_with_friction_give_no_diffusivity(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    slowed = ('kind = "md"', 'kind = "md"\nensemble = "langevin"')
+    assert not run(campaign(tmp_path / "in", CAMPAIGN, slowed, ("duration_ps = 0.4", "duration_ps = 0.04")), out).ok
+    (record,) = read_run(out)[1]["diffused"]
+    assert record.status == "invalid"
+    assert "slows diffusion down" in record.message

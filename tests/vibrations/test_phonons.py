@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from atomsim.report.phonons import _bands
 from atomsim.store.records import Record
 from atomsim.units import KB
 from atomsim.vibrations.cells import commensurate_supercell, phonon_supercell, primitive_cell
-from atomsim.vibrations.phonons import Phonons, phonons
+from atomsim.vibrations.phonons import Phonons, analysed, phonons
+from atomsim.vibrations.record import to_values
 from atomsim.vibrations.settings import PhononSettings
 from atomsim.vibrations.thermal import H_EV_PER_THZ, thermal
 
@@ -103,6 +105,19 @@ def test_an_oscillator_has_the_textbook_thermal_properties():
     energy = 3 * quantum * (0.5 + 1 / (np.exp(x) - 1))
     assert found.free_energy_eV_per_atom[1] == pytest.approx(energy - 300 * found.entropy_eV_per_K_per_atom[1])
     assert found.heat_capacity_eV_per_K_per_atom[2] == pytest.approx(3 * KB, rel=1e-4)  # Dulong and Petit
+
+
+def test_free_energies_are_those_of_the_temperature_asked_for_or_refused(alloy):
+    _, found = alloy
+    with pytest.raises(InputError, match="computed from 0 to 1000 K; raise t_max_K"):
+        found.thermal.at(2000.0)
+    exact = found.thermal.at(300.0)
+    for keys in ({"t_max_K": 200.0}, {"t_step_K": 250.0}):
+        other = analysed(found.constants, "", replace(SMALL, **keys))
+        values = to_values(other)
+        assert values["free_energy_300K_eV_per_atom"] == pytest.approx(exact[0], abs=1e-9)
+        assert values["entropy_300K_eV_per_K_per_atom"] == pytest.approx(exact[1], abs=1e-12)
+    assert other.thermal.at(400.0)[0] == pytest.approx(found.thermal.at(400.0)[0], abs=5e-4)
 
 
 def test_heat_capacity_and_entropy_are_derivatives_of_the_free_energy(alloy):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +17,12 @@ from atomsim.models.ase import AsePotential
 from atomsim.relaxation import relax
 from atomsim.units import GPA, KB
 from atomsim.vibrations.phonons import Phonons, phonons
-from atomsim.vibrations.quasi_harmonic import QuasiHarmonic
+from atomsim.vibrations.quasi_harmonic import QuasiHarmonic, _fitted
 from atomsim.vibrations.settings import PhononSettings
 
 METALS = AsePotential(EMT(), ["Cu", "Al", "Au"])
-KEYS = {"supercell_min_A": 5.0, "mesh_A": 20.0, "t_max_K": 600.0, "t_step_K": 50.0}
+KEYS = {"supercell_min_A": 5.0, "mesh_A": 14.0, "t_max_K": 600.0, "t_step_K": 50.0}
+"""A mesh of 7 × 7 × 7 points with Γ among them, whose acoustic modes have no frequency."""
 SMALL = PhononSettings(volumes=6, **KEYS)
 
 
@@ -113,3 +115,33 @@ def test_the_verb_gives_what_the_library_does(heated):
     found = atomsim.phonons(host, METALS, volumes=6, **KEYS)
     assert found.quasi_harmonic.at(300.0) == pytest.approx(heated.at(300.0), rel=1e-3)
     assert atomsim.phonons(host, METALS, **KEYS).quasi_harmonic is None
+
+
+def test_acoustic_modes_at_rest_are_no_part_of_the_free_energy(copper, heated):
+    """G is E + F of the resting crystal but for its expansion, ½ B V (ΔV/V)²."""
+    assert copper.mesh.numbers == (7, 7, 7)
+    at, volume = heated.at(550.0), copper.constants.primitive.get_volume()
+    gained = 0.5 * at["bulk_modulus_GPa"] * GPA * (at["volume_A3_per_atom"] - volume) ** 2 / volume
+    resting = copper.constants.energy_eV + copper.thermal.at(550.0)[0]
+    assert at["gibbs_eV_per_atom"] == pytest.approx(resting - gained, abs=0.002)
+    assert at["thermal_expansion_error_per_K"] < 0.02 * at["thermal_expansion_per_K"]
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error(monkeypatch):
+    """A fit that returns the mean of the volumes has the error s/√n."""
+
+    def mean_volume(phonopys, temperatures, *_, **__):
+        n = len(temperatures) - 1
+        volume, zero = np.full(n, np.mean([p.volume for p in phonopys])), np.zeros(n)
+        capacity = SimpleNamespace(heat_capacities=zero)
+        return SimpleNamespace(
+            temperatures=np.asarray(temperatures)[:n], equilibrium_volumes=volume, thermal_expansion=zero,
+            bulk_moduli=zero + 1.0, heat_capacity_P=capacity, gibbs_free_energies=zero,
+        )  # fmt: skip
+
+    monkeypatch.setattr("phonopy.run_qha", mean_volume)
+    cells = [bulk("Cu", a=a) for a in (3.5, 3.55, 3.61, 3.64, 3.7, 3.71)]
+    volumes = [c.get_volume() for c in cells]
+    kept = [SimpleNamespace(primitive=c, energy_eV=0.0, phonopy=SimpleNamespace(volume=c.get_volume())) for c in cells]
+    found = _fitted(kept, (1, 1, 1), SMALL)
+    assert found.volume_error_A3_per_atom[0] == pytest.approx(np.std(volumes, ddof=1) / np.sqrt(6))
