@@ -22,12 +22,15 @@ BIN_EV = 0.05
 
 
 def profile(record: Record, points: int = 100) -> tuple[np.ndarray, np.ndarray]:
-    """Length (Å) and energy over the start (eV) of a cubic spline through energies and slopes of the images."""
+    """Length (Å) and energy over the start (eV) of a cubic spline through energies and slopes of the images.
+
+    A proven saddle is the highest point of its path; between far images of a bent one the spline would pass it.
+    """
     path = record.values["path"]
     length, energy = np.array(path["length_A"]), np.array(path["energy_eV"])
     spline = CubicHermiteSpline(length, energy - energy[0], np.array(path["slope_eV_per_A"]))
     dense = np.linspace(0, length[-1], points)
-    return dense, spline(dense)
+    return dense, np.minimum(spline(dense), energy.max() - energy[0]) if record.good else spline(dense)
 
 
 def profile_charts(records: Sequence[Record]) -> list[Chart]:
