@@ -90,3 +90,16 @@ def test_every_folder_and_module_of_the_package_stands_in_architecture():
     folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
     modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
     assert named - {"potentials/", "workflows/"} == folders | modules
+
+
+FIGURES = sorted((ROOT / "docs" / "images").glob("*.svg"))
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda p: p.name)
+def test_tick_labels_of_a_figure_tell_ticks_apart(figure):
+    axes = re.split(r'<g id="matplotlib\.axis_\d+">', figure.read_text(encoding="utf-8"))[1:]
+    for axis in axes:
+        ticks = re.split(r'<g id="[xy]tick_\d+">', axis)[1:]
+        found = [re.search(r"<text[^>]*>([^<]*)</text>", tick) for tick in ticks]
+        labels = [text[1] for text in found if text]
+        assert len(set(labels)) == len(labels), (figure.name, labels)

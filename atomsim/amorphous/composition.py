@@ -73,7 +73,7 @@ class Composition:
         """Note where no common oxidation states make it neutral; else empty."""
         if formal_charges(Atoms(self.symbols)) is not None:
             return ""
-        return f"{self.name} is not neutral in common oxidation states"
+        return f"{self.name} is not neutral in common oxidation states: correct the formula, unless that is meant"
 
     @property
     def is_oxidised(self) -> frozenset[str]:

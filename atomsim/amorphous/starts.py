@@ -50,6 +50,11 @@ class Start:
             if self.kind == "rocksalt":
                 raise InputError("found density_g_per_cm3 with start='rocksalt', whose lattice has one; leave it out")
         check_number("crystal_fraction", self.crystal_fraction, "a part from 0.05 to 0.9", low=0.05, high=0.9)
+        if self.kind == "atoms" and self.units:
+            raise InputError(
+                f"found units={list(self.units)} with start='atoms', which packs single atoms; leave them out, or take "
+                "start='units'"
+            )
         if (self.kind == "composite") != (self.crystal is not None):
             raise InputError("found crystal and start apart; start='composite' needs crystal, such as 'Li2RuO3'")
 
@@ -78,7 +83,7 @@ def make_start(what: Composition, how: Start, seed: int) -> Atoms:
         largest = _largest_density(what, how, units, volume, seed)
         raise InputError(
             f"{what.name} cannot be packed at {what.mass / volume / PER_G_CM3:.3g} g/cm³ by ionic distances; the "
-            f"largest that could be is {largest:.2f} g/cm³; take that or less, as the quench makes it denser"
+            f"largest that could be is {largest:.2f} g/cm³; give that or less as density_g_per_cm3"
         )
     return made
 

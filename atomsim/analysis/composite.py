@@ -112,6 +112,11 @@ def composite_energy(
     if energy_Wh_per_kg is not None:
         check_number("energy_Wh_per_kg", energy_Wh_per_kg, "an energy in Wh/kg above 0", above=0.0)
     energy = theoretical if energy_Wh_per_kg is None else energy_Wh_per_kg
+    if energy > theoretical * (1.0 + SUM_TOLERANCE):
+        raise InputError(
+            f"energy_Wh_per_kg: found {energy:g}, more than the {theoretical:.4g} that the components can deliver; "
+            "check it, their capacities and voltages"
+        )
     density, filled = _density(components, density_g_cm3, filling)
     taken_up = sum(c.mass_fraction * c.capacity_mAh_per_g for c in components if not c.full) / total
     gain = 1.0 + taken_up / capacity_of_metal(ion)

@@ -99,7 +99,7 @@ def electrode_table(
         ],
         "voltage": {"hull": _steps(steps), "neighbours": _steps(neighbours)},
         "capacity": _capacity(formula, charge * (max(x) - min(x))),
-        "xrd": {"radiation": radiation, "patterns": [_pattern(entries[k], radiation) for k in reversed(lowest)]},
+        "xrd": {"radiation": radiation, "patterns": _patterns([entries[k] for k in reversed(lowest)], radiation)},
         "OO_histogram_edges_A": HISTOGRAM_EDGES.round(6).tolist(),
         "comparison": compare(electrode, prototype or recognised(entries[0].atoms, ion, formula)),
         "notes": notes(rows, _reflection(entries), radiation),
@@ -200,6 +200,14 @@ def _capacity(formula: str, electrons: float) -> dict[str, Any]:
 
 def _steps(steps: Sequence[VoltageStep]) -> list[dict[str, float]]:
     return [{"x_high": s.x_high, "x_low": s.x_low, "voltage_V": s.voltage} for s in steps]
+
+
+def _patterns(entries: Sequence[Entry], radiation: str) -> list[dict[str, Any]]:
+    found = []
+    for n, entry in enumerate(entries):
+        at_work("powder patterns", n, len(entries))
+        found.append(_pattern(entry, radiation))
+    return found
 
 
 def _pattern(entry: Entry, radiation: str) -> dict[str, Any]:

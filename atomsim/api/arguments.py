@@ -144,16 +144,20 @@ def made(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
     for key in given:
         if key not in model.model_fields:
             raise InputError(f"unknown setting {key!r};{nearest(key, model.model_fields)}")
+    from atomsim.tasks.keys import wanted_of
+
     try:
         return model.model_validate(given)
     except ValidationError as error:
         problem = error.errors()[0]
-        wanted = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        wanted = wanted_of(problem)
         if not problem["loc"]:
             raise InputError(wanted) from error
         key = str(problem["loc"][0])
         if problem["type"] == "missing":
             raise InputError(f"{key} is not given; it must be") from error
+        if problem["type"] == "value_error" and wanted.startswith(("found ", "unknown ")):
+            raise InputError(f"{key}: {wanted}") from error
         hint = nearest(str(given.get(key)), wanted.replace("'", "").replace(" or ", ", ").split(", "))
         hint = f";{hint}" if problem["type"] == "literal_error" and hint else ""
         raise InputError(f"found {key}={given.get(key)!r}, wanted {_wanted(key, wanted)}{hint}") from error
@@ -162,6 +166,30 @@ def made(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
 def _wanted(key: str, wanted: str) -> str:
     """Name the unit beside what pydantic wants."""
     return f"{wanted} ({PLAUSIBLE[key][2]})" if key in PLAUSIBLE else wanted
+
+
+def listed(key: str, value: Any, wanted: str = "a list") -> list[Any]:
+    """Return many values as a list; a word stands for a list of one.
+
+    Raises:
+        InputError: naming the argument, if it is neither.
+    """
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, Iterable) or isinstance(value, bytes | Mapping):
+        raise InputError(f"found {key}={value!r}, wanted {wanted}")
+    return list(value)
+
+
+def mapped(key: str, value: Any, wanted: str) -> dict[str, Any]:
+    """Return a mapping as a dict; nothing stands for an empty one.
+
+    Raises:
+        InputError: naming the argument, if it is something else.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise InputError(f"found {key}={value!r}, wanted {wanted}")
+    return dict(value or {})
 
 
 def plain(value: Any) -> Any:

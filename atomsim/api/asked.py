@@ -11,9 +11,11 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,8 @@ from atomsim.io.atoms_json import atoms_from_json, atoms_to_json
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+    from atomsim.store.records import Record
 
 HOST_FMAX_EV_PER_A = 0.01
 """Largest force of the relaxed crystal in which barriers are computed, eV/Å."""
@@ -94,7 +98,10 @@ def answers(
     Raises:
         InputError: if one is not at hand, or two are one.
     """
+    from atomsim.api.progress import watched
+    from atomsim.campaign.file import Step
     from atomsim.models.load import load_potential, resolve_device
+    from atomsim.tasks.base import StepSettings
 
     if unknown := [n for n in pythons if n not in names]:
         raise InputError(f"pythons: found {', '.join(unknown)}, wanted some of {', '.join(names)}")
@@ -104,17 +111,36 @@ def answers(
     here = [n for n in names if n not in pythons and not (many and _there(n))]
     loaded = {n: load_potential(n, device=device) for n in here}  # all are there, before one computes
     _require_different([p.sha256 for p in loaded.values()], names)
-    how = {"device": device, "processes": None if many else processes, "progress": progress}
-    with ThreadPoolExecutor(max(1, processes or 1)) as pool:
+    alone = len(here) == len(names)  # then its own verbs say how far they are
+    how = {"device": device, "processes": None if many else processes, "progress": progress if alone else False}
+    with watched(False if alone else progress) as observer, ThreadPoolExecutor(max(1, processes or 1)) as pool:
+        observer.step_started(Step(1, "opinions", "one a potential", StepSettings(), ()), len(names), 0)
+
+        def reported(ask: Callable[[], Opinion]) -> Opinion:
+            start = time.monotonic()
+            opinion = ask()
+            observer.task_done(_as_record(opinion, time.monotonic() - start))
+            return opinion
+
         asked = {
-            n: pool.submit(_elsewhere, question, n, pythons.get(n, sys.executable), device)
+            n: pool.submit(reported, partial(_elsewhere, question, n, pythons.get(n, sys.executable), device))
             for n in names
             if n not in here
         }
-        answered = {n: Asked(question, n, how).opinion(loaded[n].sha256) for n in here}
+        answered = {n: reported(partial(Asked(question, n, how).opinion, loaded[n].sha256)) for n in here}
         found = [answered[n] if n in answered else asked[n].result() for n in names]
     _require_different([o.sha256 for o in found if o.sha256], names)
     return found
+
+
+def _as_record(opinion: Opinion, wall_s: float) -> Record:
+    """Return an opinion as an observer of a run takes it."""
+    from atomsim.store.records import Record
+
+    status = "partial" if opinion.messages else "done"
+    message = "; ".join(opinion.messages)
+    name = opinion.potential
+    return Record(name, "opinions", "opinions", name, status, message, run={"wall_s": wall_s})
 
 
 def _there(name: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from atomsim.api.arguments import made, verb
+from atomsim.api.arguments import listed, made, mapped, verb
 from atomsim.api.each import changed
 from atomsim.api.execution import GIVEN, How, Plan, Planned, T, check_processes, execute, run_path
 from atomsim.api.inputs import Item, checked, items_of
@@ -205,8 +205,10 @@ def order(
         >>> found.lowest[0], found.short_range_order("Li", "Mn")  # doctest: +SKIP
     """
     keys = {key: value for key, value in locals().items() if key in ORDER_KEYS}
-    keys["temperature_K"] = [temperature_K] if isinstance(temperature_K, int | float) else list(temperature_K)
-    keys |= {"sublattices": _listed(sublattices), "charges": dict(charges or {}), "check_with": _listed(check_with)}
+    given = [temperature_K] if isinstance(temperature_K, int | float) else temperature_K
+    keys |= {"temperature_K": listed("temperature_K", given), "sublattices": listed("sublattices", sublattices)}
+    keys |= {"charges": mapped("charges", charges, "charges in e by element")}
+    keys["check_with"] = listed("check_with", check_with)
     how = How(remember(resolve(potential, device)), check_processes(processes), run_path(run), progress)
     items, single = items_of(structures)
     found = execute_step("order", items, keys, how, seed, lambda records: [CationOrder(r) for r in records])
@@ -284,7 +286,8 @@ def dope(
         >>> [(p.site, p.above_eV) for p in found.preferences]  # doctest: +SKIP
     """
     keys = {key: value for key, value in locals().items() if key in DOPE_KEYS}
-    keys |= {"sites": _listed(sites), "charges": dict(charges or {}), "check_with": _listed(check_with)}
+    keys |= {"sites": listed("sites", sites), "charges": mapped("charges", charges, "charges in e by element")}
+    keys["check_with"] = listed("check_with", check_with)
     if count is None and fraction is None:
         keys["count"] = 1
     how = How(remember(resolve(potential, device)), check_processes(processes), run_path(run), progress)
@@ -293,10 +296,6 @@ def dope(
         lowest = structures.lowest
         items = [Item(f"{structures.label} {n}", atoms) for n, atoms in enumerate(lowest, 1)]
     return execute_step("dope", items, keys, how, seed, lambda records: Doping(Result(r) for r in records))
-
-
-def _listed(words: Sequence[str] | str) -> list[str]:
-    return [words] if isinstance(words, str) else list(words)
 
 
 def execute_step(

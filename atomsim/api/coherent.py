@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from atomsim.api.arguments import made, verb
+from atomsim.api.arguments import listed, made, verb
 from atomsim.api.each import changed
 from atomsim.api.execution import How, Plan, Planned, check_processes, execute, run_path
 from atomsim.api.inputs import one_item
@@ -122,7 +122,7 @@ def coherent_interface(
     from atomsim.tasks.coherent import Settings
 
     keys = {key: value for key, value in locals().items() if key in COHERENT_KEYS}
-    keys |= {"film_hkl": [int(h) for h in film_hkl], "substrate_hkl": [int(h) for h in substrate_hkl]}
+    keys |= {"film_hkl": listed("film_hkl", film_hkl), "substrate_hkl": listed("substrate_hkl", substrate_hkl)}
     step = made(Settings, {"film": "film", "substrate": "substrate", **keys})
     how = How(remember(resolve(potential, device)), check_processes(processes), run_path(run), progress)
     given = {name: [one_item(what, name)] for name, what in (("film", film), ("substrate", substrate))}

@@ -10,15 +10,18 @@ import numpy as np
 
 from atomsim.analysis.diffusion import Diffusion
 from atomsim.analysis.diffusivities import TracerDiffusivities, fitted_line, format_diffusivity, tracer_diffusivities
-from atomsim.api.arguments import check_temperature, verb
+from atomsim.api.arguments import check_temperature, listed, verb
 from atomsim.api.trajectories import trajectories_of
 from atomsim.api.views import axes, table_html
-from atomsim.errors import InputError
+from atomsim.errors import InputError, check_number
 from atomsim.io.trajectories import Frames
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+SAME_TEMPERATURE = 1e-3
+"""Relative difference up to which a temperature that is given is the one that a trajectory ran at."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -123,7 +126,9 @@ def diffusion(
     """
     if not isinstance(ion, str) or not ion:
         raise InputError(f"found ion={ion!r}, wanted the symbol of an element, such as 'Li'")
-    chosen = None if framework is None else ([framework] if isinstance(framework, str) else list(framework))
+    chosen = None if framework is None else listed("framework", framework)
+    if charge is not None:
+        check_number("charge", charge, "the charge of the ion, e")
     found = trajectories_of(trajectories, time_between_frames_fs, species, unwrapped=unwrapped, skip_fs=skip_fs)
     found = _with_temperatures(found, temperature_K)
     measured = tracer_diffusivities(found, ion, framework=chosen, charge=charge)
@@ -135,7 +140,10 @@ def _with_temperatures(found: Sequence[Frames], temperature_K: Any) -> list[Fram
     if temperature_K is None:
         for frames in found:
             if frames.temperature_K is None:
-                raise InputError(f"{frames.source}: the temperature is not known; give temperature_K")
+                raise InputError(
+                    f"{frames.source}: the temperature is not known, as of a file, or of a run at constant energy that "
+                    "left that of its first velocities; give temperature_K"
+                )
         return list(found)
     many = isinstance(temperature_K, Sequence | np.ndarray) and not isinstance(temperature_K, str)
     given = [check_temperature(t) for t in (list(temperature_K) if many else [temperature_K])]
@@ -145,4 +153,10 @@ def _with_temperatures(found: Sequence[Frames], temperature_K: Any) -> list[Fram
         raise InputError(
             f"found {len(given)} temperatures for {len(found)} trajectories; wanted one of each, or one for all"
         )
+    for frames, t in zip(found, given, strict=True):
+        known = frames.temperature_K
+        if known is not None and abs(known - t) > SAME_TEMPERATURE * known:
+            raise InputError(
+                f"{frames.source}: found temperature_K={t:g}, but it ran at {known:g} K; leave it out, or correct it"
+            )
     return [replace(frames, temperature_K=t) for frames, t in zip(found, given, strict=True)]

@@ -168,6 +168,21 @@ def with_checks(results: Sequence[R], others: Sequence[Loaded]) -> list[R]:
             if check.ok:
                 found[n] = replace(found[n], checks={**found[n].checks, name: check})
             else:
-                note = f"not checked with {name}: {check.message or check.status}"
+                note = _not_checked(other, found[n], check)
                 found[n] = replace(found[n], check_flags=(*found[n].check_flags, note))
     return found
+
+
+def _not_checked(other: Loaded, result: Result, check: Result) -> str:
+    """Say why a further potential could not judge a result, and what it therefore lacks."""
+    from ase.data import chemical_symbols
+
+    name = other.potential.name
+    unknown = sorted({int(z) for z in result.atoms.numbers} - set(other.potential.elements))
+    if not unknown:
+        return f"not checked with {name}: {check.message or check.status}"
+    symbols = ", ".join(chemical_symbols[z] for z in unknown)
+    return (
+        f"not checked with {name}, which was not made for {symbols}: no second opinion on this structure; name one "
+        "that was by check_with ('atomsim potentials list')"
+    )

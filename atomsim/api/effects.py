@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atomsim.api.arguments import verb
+from atomsim.api.arguments import listed, verb
 from atomsim.api.cations import Doping, execute_step
 from atomsim.api.execution import How, check_processes, run_path
 from atomsim.api.inputs import Item
@@ -135,7 +135,7 @@ def dopant_effects(
         >>> [(p.what, p.site, p.mean, p.resolved) for p in found.differences]  # doctest: +SKIP
     """
     keys = {key: value for key, value in locals().items() if key in EFFECT_KEYS}
-    keys |= {"migrating": [migrating] if isinstance(migrating, str) else list(migrating)}
+    keys |= {"migrating": listed("migrating", migrating)}
     if not isinstance(doped, Doping):
         raise InputError(f"doped: found {type(doped).__name__}, wanted what atomsim.dope returns")
     records = [r.record for r in doped if r.record.good]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from atomsim.api.arguments import made, verb
+from atomsim.api.arguments import listed, made, verb
 from atomsim.api.electrode_inputs import host_tags, metal_of
 from atomsim.api.execution import How, Plan, Planned, execute
 from atomsim.api.relaxed import Relaxation, Relaxations
@@ -231,13 +231,14 @@ def electrode(
     metal = metal_of(ion, good[0], reference, potential)
     modes = [] if vibrations is None else [p.record for p in _listed(vibrations)]
     keys: dict[str, Any] = {
-        "layer_reflection": None if layer_reflection is None else list(layer_reflection),
+        "layer_reflection": None if layer_reflection is None else listed("layer_reflection", layer_reflection),
         "radiation": radiation,
     }
-    step: Any = made(Settings, {"structures": "relaxed", "reference": "reference", **keys})
     if modes:
-        keys |= {"vibrations": "vibrations", "temperature_K": temperature_K}
-        step = made(Settings, {"structures": "relaxed", "reference": "reference", **keys})
+        keys |= {"vibrations": "vibrations"}
+    given = {**keys, "temperature_K": temperature_K}
+    step: Any = made(Settings, {"structures": "relaxed", "reference": "reference", **given})
+    keys = given if modes else keys
     _one_host(tagged)
     written = {key: getattr(step, key) for key in keys if getattr(step, key) is not None}
     planned = Planned("electrode", "electrode", {"structures": "relaxed", "reference": "reference", **written})

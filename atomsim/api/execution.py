@@ -7,6 +7,7 @@ not depend on which was taken.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,9 +62,18 @@ class Plan:
         given = [Planned(name, "structures", {"structures": [given_file(name)]}) for name in self.given]
         for step in (*given, *self.steps):
             lines += ["[[step]]", f"name = {json.dumps(step.name)}", f"kind = {json.dumps(step.kind)}"]
-            known = {key: value for key, value in step.keys.items() if value is not None}
+            known = {key: _from_here(key, value) for key, value in step.keys.items() if value is not None}
             lines += [f"{key} = {toml(value)}" for key, value in known.items()] + [""]
         return "\n".join(lines[:-1]) + "\n"
+
+
+def _from_here(key: str, value: Any) -> Any:
+    """Return the names of further potentials with whole paths: the file of a run stands elsewhere."""
+    from atomsim.registry.cards import from_folder
+
+    if key == "check_with":
+        return [from_folder(name, Path.cwd()) for name in value]
+    return from_folder(value, Path.cwd()) if key == "teacher" else value
 
 
 @dataclass(frozen=True)
@@ -155,8 +165,13 @@ def plain_errors(step: str, expand: Callable[[], T]) -> T:
     try:
         return expand()
     except InputError as error:
-        text = re.sub(rf"^step {re.escape(repr(step))}[:,] ", "", str(error), flags=re.MULTILINE)
-        raise InputError(text) from error
+        raise InputError(_without_steps(str(error), [step])) from error
+
+
+def _without_steps(text: str, names: Sequence[str]) -> str:
+    for name in names:
+        text = re.sub(rf"^step {re.escape(repr(name))}[:,] ", "", text, flags=re.MULTILINE)
+    return text
 
 
 def engine_of(how: How) -> Engine:
@@ -202,7 +217,8 @@ def _in_folder(plan: Plan, how: How, folder: Path) -> None:
         if not (folder / "run.json").exists():
             for step in new:
                 (folder / given_file(step)).unlink(missing_ok=True)
-        raise InputError(str(error).replace("with --out", "with run=")) from error
+        text = _without_steps(str(error), [step.name for step in plan.steps])
+        raise InputError(text.replace("with --out", "with run=")) from error
     for ended in summary.steps:
         if ended.problem:
             raise AtomsimError(f"{folder}: step {ended.name} was not run: {ended.problem}")
@@ -225,7 +241,7 @@ def _write_given(step: str, items: Sequence[Item], folder: Path) -> None:
 
 
 def _difference(before: Sequence[str], now: Sequence[Any]) -> str:
-    advice = "give the same ones to continue, or choose another folder"
+    advice = "give the same ones to continue, or choose another folder with run="
     labels = [o.label for o in now]
     if len(before) != len(now):
         return f"found {len(now)}, it began with {len(before)}; {advice}"
@@ -245,6 +261,8 @@ def toml(value: Any) -> str:
         return "{" + ", ".join(f"{json.dumps(k)} = {toml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))  # nan, inf: for the settings to refuse
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from atomsim.api.arguments import made, verb
+from atomsim.api.arguments import listed, made, plain, verb
 from atomsim.api.dynamics import Dynamics
 from atomsim.api.each import changed
 from atomsim.api.execution import GIVEN, Found, How, Plan, Planned, check_processes, execute, run_path
@@ -100,7 +101,12 @@ class Glass(Result):
 
         Returns:
             The axes.
+
+        Raises:
+            InputError: for a structure that could not be judged.
         """
+        if not self.ok:
+            raise InputError(f"{self.label}: nothing to draw: {self.message or self.status}")
         drawn = axes(ax)
         drawn.plot(self.record.values["q_per_A"], self.record.values["S_xray"], label=self.label)
         drawn.set_xlabel("q, 1/Å")
@@ -218,8 +224,10 @@ def amorphize(
         2.1
     """
     keys = {key: value for key, value in locals().items() if key in AMORPHIZE_KEYS}
-    keys["seeds"] = seeds if isinstance(seeds, int) else list(seeds)
-    keys["units"] = None if units is None else list(units)
+    keys["seeds"] = (
+        seeds if isinstance(seeds, Integral) else listed("seeds", seeds, "a number of glasses, or a list of seeds")
+    )
+    keys["units"] = None if units is None else listed("units", units)
     what = {"formula": _formulas(formula), "n_atoms": list(n_atoms) if isinstance(n_atoms, list | tuple) else n_atoms}
     how = How(remember(resolve(potential, device)), check_processes(processes), run_path(run), progress)
     settings: Any = _settings("amorphize", {**what, **keys})
@@ -236,7 +244,7 @@ def amorphize(
 
 def _formulas(formula: Any) -> Any:
     if isinstance(formula, Mapping):
-        return [{str(f): float(w) for f, w in formula.items()}]
+        return [{str(f): plain(w) for f, w in formula.items()}]
     return list(formula) if isinstance(formula, list | tuple) else formula
 
 

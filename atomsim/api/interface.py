@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from atomsim.api.arguments import made, plain, verb
+from atomsim.api.arguments import listed, made, mapped, plain, verb
 from atomsim.api.each import changed
 from atomsim.api.execution import How, Plan, Planned, execute
 from atomsim.api.relaxed import Relaxation
@@ -99,17 +99,21 @@ def interface(
     """
     from atomsim.tasks.interface import Settings
 
-    members = [phases] if isinstance(phases, Relaxation) else list(phases)
+    members = (
+        [phases]
+        if isinstance(phases, Relaxation)
+        else listed("phases", phases, "relaxations, as atomsim.relax returns them")
+    )
     for one in members:
         if not isinstance(one, Relaxation):
             raise InputError(f"phases: found {type(one).__name__}, wanted relaxations, as atomsim.relax returns them")
     if not members:
         raise InputError("phases: found none, wanted relaxations of all phases that may form")
-    pairs = {"first": _names(first), "second": _names(second)}
+    pairs = {"first": listed("first", first, "formulas"), "second": listed("second", second, "formulas")}
     given = {
         "open_to": open_to,
-        "voltages_V": list(voltages_V),
-        "gaps_eV": dict(gaps_eV or {}),
+        "voltages_V": [voltages_V] if isinstance(voltages_V, int | float) else listed("voltages_V", voltages_V),
+        "gaps_eV": mapped("gaps_eV", gaps_eV, "band gaps in eV by formula"),
         "gap_below_eV": gap_below_eV,
     }
     keys = {key: plain(value) for key, value in given.items()}
@@ -119,7 +123,3 @@ def interface(
     found = execute(Plan("interface", (planned,)), how, lambda kept: [Interface(r) for r in kept["interface"]])
     single = isinstance(first, str) and isinstance(second, str)
     return found[0] if single else Results(found)
-
-
-def _names(words: str | Sequence[str]) -> list[str]:
-    return [words] if isinstance(words, str) else list(words)

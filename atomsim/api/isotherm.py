@@ -10,7 +10,7 @@ import numpy as np
 from atomsim.api.arguments import check_temperature, verb
 from atomsim.api.electrode import Electrode
 from atomsim.api.views import axes, table_html
-from atomsim.errors import InputError
+from atomsim.errors import InputError, check_number
 from atomsim.types import FloatArray
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def isotherm(
     for name, value, least in (("max_sites", max_sites, 2), ("sweeps", sweeps, 20)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise InputError(f"{name}: found {value!r}, wanted a whole number of at least {least}")
+    check_number("cutoff_A", cutoff_A, "a length in Å above 0, such as 5", above=0.0)
     if electrode.reference is None or not electrode.ok:
         raise InputError(f"{electrode.label}: no voltages without a reference; give atomsim.electrode reference=")
     used = {row["label"] for row in electrode.structures}

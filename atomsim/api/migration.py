@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from atomsim.api.arguments import made, verb
+from atomsim.api.arguments import listed, made, verb
 from atomsim.api.execution import Found, How, Plan, Planned, check_processes, execute, plain_errors, run_path
 from atomsim.api.hops import HOP_KEYS, Hops, surveyed
 from atomsim.api.inputs import Item, one_item
@@ -175,7 +175,7 @@ def _written(keys: Mapping[str, Any], step: Any) -> dict[str, Any]:
 
 
 def _names(check_with: Any) -> list[str]:
-    names = [check_with] if isinstance(check_with, str) else list(check_with)
+    names = listed("check_with", check_with, "names of potentials")
     for name in names:
         if not isinstance(name, str):
             raise InputError(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atomsim.api.arguments import verb
+from atomsim.api.arguments import listed, mapped, verb
 from atomsim.api.asked import Opinion
-from atomsim.errors import InputError
+from atomsim.errors import InputError, check_number, check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,7 @@ class Opinions:
             return cls(str(content["label"]), tuple(rows))
         except (KeyError, TypeError) as error:
             raise InputError(
-                f"found {', '.join(map(str, content))}, wanted what 'atomsim opinions --json' prints"
+                f"found {', '.join(map(str, content)) or 'nothing'}, wanted what 'atomsim opinions --json' prints"
             ) from error
 
     def joined(self, other: Opinions) -> Opinions:
@@ -162,12 +162,23 @@ def opinions(
     """
     from atomsim.api.asked import Question, answers
 
-    wanted = [str(p) for p in potentials]
+    wanted = [str(p) for p in listed("potentials", potentials)]
     if len(set(wanted)) < 2 or len(set(wanted)) < len(wanted):
         raise InputError(f"potentials: found {', '.join(wanted) or 'none'}, wanted two or more that differ")
-    if unknown := set(quantities) - set(QUANTITIES):
-        raise InputError(f"quantities: found {', '.join(sorted(unknown))}, wanted some of {', '.join(QUANTITIES)}")
+    asked = listed("quantities", quantities)
+    if not asked or (unknown := [str(q) for q in asked if q not in QUANTITIES]):
+        found = ", ".join(unknown) if asked else "none"
+        raise InputError(f"quantities: found {found}, wanted some of {', '.join(QUANTITIES)}")
+    for key, value in (
+        ("fmax_eV_per_A", fmax_eV_per_A),
+        ("max_length_A", max_length_A),
+        ("supercell_min_A", supercell_min_A),
+    ):
+        check_number(key, value, "a number above 0", above=0.0)
+    check_whole("max_atoms", max_atoms, "a whole number of atoms", low=2)
     hop = {"max_length_A": max_length_A, "supercell_min_A": supercell_min_A, "max_atoms": max_atoms}
-    question = Question.of(host, ion, [q for q in QUANTITIES if q in quantities], fmax_eV_per_A, hop, seed)
-    found = answers(question, wanted, device, processes, pythons or {}, progress)
-    return Opinions(question.label, tuple(found))
+    question = Question.of(host, ion, [q for q in QUANTITIES if q in asked], fmax_eV_per_A, hop, seed)
+    opinions = answers(
+        question, wanted, device, processes, mapped("pythons", pythons, "Python by name of the potential"), progress
+    )
+    return Opinions(question.label, tuple(opinions))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from atomsim.api.arguments import made, verb
+from atomsim.api.arguments import made, mapped, verb
 from atomsim.api.each import changed
 from atomsim.api.execution import How, Plan, Planned, execute
 from atomsim.api.inputs import one_item
@@ -147,7 +147,7 @@ def delithiate(
     keys = {key: value for key, value in locals().items() if key in DELITHIATE_KEYS}
     if isinstance(x_per_formula_unit, int | float):
         keys["x_per_formula_unit"] = [x_per_formula_unit]
-    keys["formal_charges"] = None if formal_charges is None else dict(formal_charges)
+    keys["formal_charges"] = formal_charges and mapped("formal_charges", formal_charges, "charges in e by element")
     step = made(Settings, {"parent": "given", **keys})
     item = one_item(parent, "parent")
     word = str(parent) if isinstance(parent, str | Path) else ""

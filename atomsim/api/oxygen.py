@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from atomsim.api.arguments import made, verb
+from atomsim.api.arguments import listed, made, verb
 from atomsim.api.each import changed
 from atomsim.api.execution import GIVEN, Found, How, Plan, Planned, check_processes, execute, run_path
 from atomsim.api.inputs import checked, items_of
@@ -277,7 +277,7 @@ def vacancies(
     """
     which: Literal["single", "pairs"] = "pairs" if pairs else "single"
     keys = {key: value for key, value in locals().items() if key in VACANCY_KEYS} | {"vacancies": which}
-    keys["check_with"] = [check_with] if isinstance(check_with, str) else list(check_with)
+    keys["check_with"] = listed("check_with", check_with)
     how = How(remember(resolve(potential, device)), check_processes(processes), run_path(run), progress)
     result: Vacancies = _execute(
         "oxygen", structures, keys, how, seed, lambda records: Vacancies(Result(r) for r in records)

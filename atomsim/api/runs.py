@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atomsim.api.arguments import fields_of, made, verb
+from atomsim.api.arguments import fields_of, listed, made, verb
 from atomsim.api.execution import GIVEN, Found, How, Plan, Planned, check_processes, execute, run_path
 from atomsim.api.inputs import items_of
 from atomsim.api.potentials import Loaded, remember, resolve
@@ -133,7 +133,8 @@ def run_campaign(
     if only is not None:
         from atomsim.campaign.run import choose
 
-        choose(loaded_campaign, list(only))
+        only = listed("only", only, "names of steps")
+        choose(loaded_campaign, only)
     header = loaded_campaign.header
     loaded = None
     if loaded_campaign.needs_potential:
@@ -166,7 +167,7 @@ def _in_folder(
     how = How(loaded, check_processes(processes))
     try:
         with watched(progress) as observer, one_thread(how):
-            run_it(campaign, folder, engine_of(how), only=None if only is None else list(only), progress=observer)
+            run_it(campaign, folder, engine_of(how), only=only, progress=observer)
     except KeyboardInterrupt as error:
         raise Interrupted(open_run(folder)) from error
     except InputError as error:

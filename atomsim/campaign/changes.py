@@ -1,6 +1,6 @@
 """Changes allowed in the campaign of a run that has begun: none on which a result with force calls depends.
 
-* settings of a step that has no record yet;
+* settings of a step that has no record yet, and the potential while no step that calls forces has one;
 * settings of a step without force calls, unless what calls forces took from it: its records are made anew;
 * a limit of effort, if it is raised (``LIMITS`` of the kind's module): tasks that it ended are run again from
   their start, all others keep their records;
@@ -74,6 +74,11 @@ def _of_step(
             yield Change(f"in step {step.name!r} {key} was {before!r}, now {after!r}", free or raised)
     if was["files"] != now["files"]:
         yield Change(f"a file that step {step.name!r} reads has changed", free)
+
+
+def anything_paid(folder: RunFolder, campaign: Campaign) -> bool:
+    """True if force calls were spent on any step: only then does their potential bind."""
+    return any(step.module.NEEDS_POTENTIAL and folder.done(step.folder) for step in campaign.steps)
 
 
 def _nothing_paid(folder: RunFolder, campaign: Campaign, step: Step) -> bool:

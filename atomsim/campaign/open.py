@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from atomsim.campaign.changes import changes
+from atomsim.campaign.changes import anything_paid, changes
 from atomsim.campaign.file import Campaign, Step
 from atomsim.errors import InputError
 from atomsim.io.files import write_atomically
@@ -83,10 +83,13 @@ def _same(
                 f"{path} holds another campaign: {change.text}; "
                 "choose another folder with --out, or undo the change to continue here"
             )
+    texts = [change.text for change in found]
     was, now = before["potential"], potential
-    if was and now and was["sha256"] != now["sha256"]:
-        raise InputError(
-            f"{path} was made with {was['name']} (weights sha256 {was['sha256'][:12]}), this is {now['name']} "
-            f"({now['sha256'][:12]}); choose another folder with --out, or use the same weights to continue here"
-        )
-    return [change.text for change in found]
+    if not was or not now or was["sha256"] == now["sha256"]:
+        return texts
+    if not anything_paid(folder, campaign):
+        return [*texts, f"it was to be made with {was['name']}, now with {now['name']}"]
+    raise InputError(
+        f"{path} was made with {was['name']} (weights sha256 {was['sha256'][:12]}), this is {now['name']} "
+        f"({now['sha256'][:12]}); choose another folder with --out, or use the same weights to continue here"
+    )

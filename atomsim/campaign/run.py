@@ -22,7 +22,7 @@ from atomsim.pulse import watched
 from atomsim.store.artifacts import prune
 from atomsim.store.export import export
 from atomsim.store.provenance import describe
-from atomsim.store.records import Task
+from atomsim.store.records import Record, Task, record_of
 from atomsim.store.run_folder import RunFolder, inputs_hash
 from atomsim.store.state import forget_states
 from atomsim.tasks.base import Context, Inputs, left_out
@@ -157,6 +157,7 @@ def _prepare(run: Run, steps: Sequence[Step]) -> None:
     from atomsim.tasks.barriers_checks import require_further
 
     elements: dict[str, set[int]] = {}
+    expected: dict[str, list[Record]] = {}
     trust = run.engine.trust_file
     for step in steps:
         inputs = run.inputs(step)
@@ -164,11 +165,18 @@ def _prepare(run: Run, steps: Sequence[Step]) -> None:
             first = {z for needed in step.needs for z in elements.get(needed, ())}
             require_further(step.settings, context_of(run.campaign, step, run.potential, trust_file=trust), first)
             elements[step.name] = first
+            check = getattr(step.module, "check_inputs", None)
+            if check is not None and all(name in expected for name in step.needs):
+                check(step.settings, {name: expected[name] for name in step.needs})
             continue
         tasks = run.tasks(step, inputs)
         elements[step.name] = {z for task in tasks if task.structure for z in task.structure["numbers"]}
         if not step.module.NEEDS_POTENTIAL and not takes_results(run.campaign, step):
             _run_tasks(run, step, tasks, inputs)
+        if step.module.NEEDS_POTENTIAL:
+            expected[step.name] = [record_of(task, "done", structure=task.structure) for task in tasks]
+        else:
+            expected[step.name] = run.folder.records(step.folder)[0]
 
 
 def context_of(campaign: Campaign, step: Step, potential: Potential | None, *, trust_file: bool = False) -> Context:

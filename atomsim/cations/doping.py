@@ -13,10 +13,12 @@ from ase import Atoms
 from atomsim.cations.compensation import CoulombEnergy, Payment, compensate, excess_charge, known_charges
 from atomsim.cations.settings import DopingSettings
 from atomsim.cations.sublattice import sites_of
-from atomsim.errors import AtomsimError, InputError
+from atomsim.errors import AtomsimError, InputError, note_once
 from atomsim.structures.supercells import site_permutations
 from atomsim.types import IntArray
 
+SAME_FRACTION = 1e-3
+"""Difference up to which a share is the one that was asked for."""
 ALL = 4000
 """Configurations up to which all are listed; beyond, as many are drawn at random."""
 
@@ -118,6 +120,11 @@ def _number(host: Atoms, settings: DopingSettings, first: str, available: int) -
     if number > available:
         raise InputError(
             f"{number} {settings.dopant} in place of {first!r}: found {available} atoms there, wanted at most as many"
+        )
+    if settings.count is None and abs(number / available - (settings.fraction or 0)) > SAME_FRACTION:
+        note_once(
+            f"fraction = {settings.fraction:g} of {available} atoms of {first!r} is not whole: {number} replaced, "
+            f"{number / available:.3g}; take a larger cell for another"
         )
     return number
 

@@ -36,7 +36,7 @@ from atomsim.cli import (
     run,
     slurm,
 )
-from atomsim.errors import AtomsimError, InputError
+from atomsim.errors import AtomsimError, InputError, Interrupted
 
 INTERRUPTED = 130
 
@@ -61,7 +61,8 @@ class Commands(TyperGroup):
             sys.stderr.write(f"error: {what}: you may not read or write it; ask its owner for access, or use a copy\n")
             raise SystemExit(InputError.exit_code) from error
         except KeyboardInterrupt as error:
-            sys.stderr.write(f"interrupted; {str(error) or 'run the same command again to continue'}\n")
+            message = "" if isinstance(error, Interrupted) else str(error)  # a verb's own speaks to Python
+            sys.stderr.write(f"interrupted; {message or 'run the same command again to continue'}\n")
             raise SystemExit(INTERRUPTED) from error
         except ImportError as error:
             if not _interrupted(error):

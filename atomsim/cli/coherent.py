@@ -114,6 +114,9 @@ def _print_table(records: list[Record]) -> None:
         planes = (t["film_termination"], t["substrate_termination"], f"{t['area_A2']:.1f}", strain)
         rows.append((*planes, str(v.get("n_atoms", "–")), work, away, r.status))
     show.print_table(columns, rows)
+    there = records[0].tags["terminations"] if records else 0
+    if there > len(records):
+        sys.stdout.write(f"{len(records)} of {there} pairs of terminations; --terminations {there} computes all\n")
     for r in records:
         for line in (r.message, *r.values.get("flags", ())):
             if line:

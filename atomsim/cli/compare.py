@@ -11,7 +11,7 @@ import typer
 
 from atomsim.cli import show
 from atomsim.cli.labels import distinct_labels
-from atomsim.cli.options import speaks_options
+from atomsim.cli.options import kept_nowhere, speaks_options
 from atomsim.cli.show import Device, Json, TrustFile
 from atomsim.errors import InputError, nearest
 from atomsim.io.files import require_folder_name
@@ -65,9 +65,10 @@ def compare(
     names = distinct_labels([name for _, name, _ in words], [Path(word) for word, _, _ in words])
     items = [Item(name, found) for name, (_, _, found) in zip(names, words, strict=True)]
     first, second = (resolve(p, device or "auto", trust_file=trust_file) for p in (a, b))
-    compared = compare_them(first, second, items, relax=relax, fmax_eV_per_A=fmax, progress=False)
+    folder = out or Path(f"compare-{_plain(first.potential.name)}-{_plain(second.potential.name)}")
+    with show.progress() as progress, kept_nowhere(f"{folder} was not written"):
+        compared = compare_them(first, second, items, relax=relax, fmax_eV_per_A=fmax, progress=progress)
     rows, relaxed = compared.rows, compared.relaxed_rows
-    folder = out or Path(f"compare-{_plain(compared.names[0])}-{_plain(compared.names[1])}")
     forces = tuple(components([one.atoms for one in of_one]) for of_one in compared.evaluated)
     paths = write_comparison(folder, compared.names, rows, relaxed, forces)
     if as_json:
@@ -136,7 +137,9 @@ def structures_of(word: str) -> list[tuple[str, Atoms]]:
     files = find_files(word, Path())
     if not files:
         hint = nearest(word, prototype_names())
-        raise InputError(f"{word!r} is neither a prototype, a structure file, nor the folder of a run;{hint}")
+        raise InputError(
+            f"{word!r} is neither a prototype, a structure file, nor the folder of a run;{hint or ' check the name'}"
+        )
     return [found for file in files for found in _of_file(file)]
 
 
@@ -152,14 +155,10 @@ def _of_file(path: Path) -> list[tuple[str, Atoms]]:
 def _of_run(folder: Path) -> list[tuple[str, Atoms]]:
     """The structures of every relaxed record of a run, as they were relaxed there."""
     from atomsim.store.records import usable
-    from atomsim.store.run_folder import RunFolder
+    from atomsim.store.run_folder import read_run
 
-    run = RunFolder(folder)
-    run.read_info()
-    found = []
-    for step in sorted((folder / "steps").iterdir()):
-        records, _ = run.records(step.name)
-        found += [(r.label, r.atoms) for r in usable(records) if r.kind == "relax"]
+    records = read_run(folder)[1].values()
+    found = [(r.label, r.atoms) for step in records for r in usable(step) if r.kind == "relax"]
     if not found:
         raise InputError(f"{folder} has no relaxed structure yet; wait for one, or name files")
     return found

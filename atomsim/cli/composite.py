@@ -58,8 +58,14 @@ def composite(
     """  # noqa: D301 - click's mark for lines that must not be joined
     from atomsim.api.composite import composite as compute
 
+    named = [_component(word) for word in components]
+    twice = next((name for n, (name, _) in enumerate(named) if name in dict(named[:n])), None)
+    if twice is not None:
+        raise InputError(
+            f"found {twice} twice, wanted each component once: add its fractions up, or tell them apart by name"
+        )
     found = compute(
-        dict(map(_component, components)),
+        dict(named),
         ion=ion,
         energy_Wh_per_kg=energy,
         density_g_cm3=density,

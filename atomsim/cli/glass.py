@@ -11,7 +11,7 @@ import typer
 
 from atomsim.cli import show
 from atomsim.cli.diffusion import time_fs
-from atomsim.cli.options import in_options, options_of, speaks_options
+from atomsim.cli.options import in_options, kept_in, options_of, speaks_options
 from atomsim.cli.show import Device, Json
 from atomsim.errors import InputError
 
@@ -70,26 +70,28 @@ def amorphize(
     folder = out or Path("runs") / f"glass-{re.sub(r'[^A-Za-z0-9.]+', '-', formula)}"
     cores = available_cores() if processes is None else processes
     how: Any = {"start": start, "device": device or "auto", "processes": cores or None, "run": folder}
-    found = make(
-        mixture(formula),
-        n_atoms,
-        potential,
-        seeds=seeds,
-        units=None if units is None else [u.strip() for u in units.split(",") if u.strip()],
-        density_g_per_cm3=density,
-        crystal=crystal,
-        melt_K=melt,
-        end_K=end,
-        anneal_K=anneal,
-        melt_ps=time_fs("--melt-time", melt_time) / 1000.0,
-        quench_ps=time_fs("--quench-time", quench_time) / 1000.0,
-        anneal_ps=time_fs("--anneal-time", anneal_time) / 1000.0,
-        timestep_fs=time_fs("--timestep", timestep),
-        every_fs=time_fs("--every", every),
-        seed=seed,
-        teacher=teacher,
-        **how,
-    )
+    with show.progress(_spoken) as progress, kept_in(folder):
+        found = make(
+            mixture(formula),
+            n_atoms,
+            potential,
+            seeds=seeds,
+            units=None if units is None else [u.strip() for u in units.split(",") if u.strip()],
+            density_g_per_cm3=density,
+            crystal=crystal,
+            melt_K=melt,
+            end_K=end,
+            anneal_K=anneal,
+            melt_ps=time_fs("--melt-time", melt_time) / 1000.0,
+            quench_ps=time_fs("--quench-time", quench_time) / 1000.0,
+            anneal_ps=time_fs("--anneal-time", anneal_time) / 1000.0,
+            timestep_fs=time_fs("--timestep", timestep),
+            every_fs=time_fs("--every", every),
+            seed=seed,
+            teacher=teacher,
+            progress=progress,
+            **how,
+        )
     if as_json:
         keys = ("density_g_per_cm3", "energy_per_atom_eV", "pressure_GPa", "fmax_eV_per_A", "flags")
         rows = [
@@ -106,10 +108,14 @@ def amorphize(
         for r in found:
             for line in (r.message, *r.flags):
                 if line:
-                    sys.stdout.write(f"{r.label}: {in_options(line, options_of(amorphize))}\n")
+                    sys.stdout.write(f"{r.label}: {_spoken(line)}\n")
         sys.stdout.write(f"{folder.resolve()}\n")
     if not all(r.ok for r in found):
         raise typer.Exit(1)
+
+
+def _spoken(text: str) -> str:
+    return in_options(text, options_of(amorphize))
 
 
 SHOWN = (("density_g_per_cm3", 2), ("energy_per_atom_eV", 4), ("pressure_GPa", 2))
@@ -132,7 +138,7 @@ def mixture(text: str) -> str | dict[str, float]:
         match = SHARE.fullmatch(part)
         if match is None:
             raise InputError(f"found {part.strip()!r} in {text!r}, wanted a share and a formula: 0.8 Li2RuO3")
-        found[match[2]] = float(match[1])
+        found[match[2]] = found.get(match[2], 0.0) + float(match[1])
     return found
 
 
@@ -156,7 +162,9 @@ def glass(
     found = judge([item for word in structures for item in _items(word)], progress=False)
     if as_json:
         long = {"g", "r_A", "q_per_A", "S_xray", "S_faber_ziman", "running_coordination"}
-        rows = [{"label": r.label} | {k: v for k, v in r.record.values.items() if k not in long} for r in found]
+        heads = [{"label": r.label, "status": r.status, "message": r.message, "verdict": r.verdict} for r in found]
+        values = [{k: v for k, v in r.record.values.items() if k not in long} for r in found]
+        rows = [head | known for head, known in zip(heads, values, strict=True)]
         show.print_json({"structures": rows})
     else:
         _print(found)
@@ -195,5 +203,5 @@ def _print(found: Glasses) -> None:
     ]
     show.print_table(("structure", "verdict", "g/cm³", "halo, °", "crystallinity"), rows)
     for r in found:
-        for reason in r.reasons:
+        for reason in (*([r.message] if r.message else []), *r.reasons):
             sys.stdout.write(f"{r.label}: {reason}\n")

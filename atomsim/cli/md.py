@@ -10,7 +10,7 @@ import typer
 
 from atomsim.cli import show
 from atomsim.cli.diffusion import time_fs, words_and_temperatures
-from atomsim.cli.options import in_options, options_of, speaks_options
+from atomsim.cli.options import in_options, kept_in, options_of, speaks_options
 from atomsim.cli.show import Device, Json, Processes
 from atomsim.errors import InputError
 
@@ -69,23 +69,29 @@ def md(
     folder = out or Path("runs") / f"md-{Path(words[0]).stem}"
     cores = available_cores() if processes is None else processes
     how: Any = {"ensemble": ensemble, "device": device or "auto", "processes": cores or None, "run": folder}
-    found = move(
-        items,
-        potential,
-        temperature_K=temperatures,
-        pressure_GPa=pressure,
-        timestep_fs=time_fs("--timestep", timestep),
-        duration_ps=time_fs("--duration", duration) / 1000.0,
-        every_fs=time_fs("--every", every),
-        replicas=replicas,
-        seed=seed,
-        teacher=teacher,
-        **how,
-    )
+    with show.progress(_spoken) as progress, kept_in(folder):
+        found = move(
+            items,
+            potential,
+            temperature_K=temperatures,
+            pressure_GPa=pressure,
+            timestep_fs=time_fs("--timestep", timestep),
+            duration_ps=time_fs("--duration", duration) / 1000.0,
+            every_fs=time_fs("--every", every),
+            replicas=replicas,
+            seed=seed,
+            teacher=teacher,
+            progress=progress,
+            **how,
+        )
     results = found if isinstance(found, Results) else Results([found])
     _print(results, folder, as_json)
     if not all(r.ok for r in results):
         raise typer.Exit(1)
+
+
+def _spoken(text: str) -> str:
+    return in_options(text, options_of(md))
 
 
 def _items(words: list[str]) -> list[Any]:
@@ -128,5 +134,5 @@ def _print(results: Results[Dynamics], folder: Path, as_json: bool) -> None:
     for r in results:
         for line in (r.message, *r.flags):
             if line:
-                sys.stdout.write(f"{r.label}: {in_options(line, options_of(md))}\n")
+                sys.stdout.write(f"{r.label}: {_spoken(line)}\n")
     sys.stdout.write(f"{folder.resolve()}\n")

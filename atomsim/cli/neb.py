@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atomsim.cli import show
-from atomsim.cli.options import speaks_options
+from atomsim.cli.options import kept_nowhere, speaks_options
 from atomsim.cli.show import Device, Json, Loader, TrustFile
 from atomsim.errors import InputError
 
@@ -110,15 +110,10 @@ def neb(
     order = "checked" if match is None else "matched" if match else "given"
     paired(first, last, order)  # refused before a potential is loaded
     model = Engine(potential, device or "auto", None, 1, trust_file, loader or LOADER).load()
-    how: dict[str, Any] = {
-        "order": order,
-        "images": images,
-        "fmax_eV_per_A": fmax,
-        "max_steps": max_steps,
-        "starts": starts,
-        "search": search,
-    }
-    path = find(first, last, model, **how, relax_ends=relax_ends, seed=seed, progress=False)
+    how: dict[str, Any] = {"order": order, "images": images, "fmax_eV_per_A": fmax, "max_steps": max_steps}
+    how |= {"starts": starts, "search": search}
+    with show.progress() as progress, kept_nowhere(f"{target} was not written"):
+        path = find(first, last, model, **how, relax_ends=relax_ends, seed=seed, progress=progress)
     write_structures(target, list(path.images), checked=True)
     _print_path(path, target, as_json)
     if not path.ok:

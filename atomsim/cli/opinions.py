@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atomsim.cli import show
+from atomsim.cli.options import kept_nowhere, speaks_options
 from atomsim.cli.show import Device, Json, Processes
 from atomsim.errors import InputError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Add the command of this module."""
-    app.command()(opinions)
+    app.command()(speaks_options(opinions))
 
 
 def opinions(
@@ -67,19 +68,21 @@ def opinions(
     tune_process()
     earlier = None if join is None else Opinions.from_dict(_content(join))
     names = [n.strip() for word in potential or ["chgnet-0.3.0,chgnet-r2scan"] for n in word.split(",") if n.strip()]
-    found = ask(
-        host,
-        names,
-        ion,
-        quantities=[q.strip() for q in quantities.split(",") if q.strip()],
-        fmax_eV_per_A=fmax,
-        max_length_A=max_length,
-        supercell_min_A=supercell_min,
-        max_atoms=max_atoms,
-        device=device or "auto",
-        processes=(available_cores() or None) if processes is None else processes,
-        pythons=_pythons(python or []),
-    )
+    with show.progress() as progress, kept_nowhere("no opinion was written"):
+        found = ask(
+            host,
+            names,
+            ion,
+            quantities=[q.strip() for q in quantities.split(",") if q.strip()],
+            fmax_eV_per_A=fmax,
+            max_length_A=max_length,
+            supercell_min_A=supercell_min,
+            max_atoms=max_atoms,
+            device=device or "auto",
+            processes=(available_cores() if processes is None else processes) or None,
+            pythons=_pythons(python or []),
+            progress=progress,
+        )
     found = found if earlier is None else found.joined(earlier)
     written = found.write_dft_list(dft_list) if dft_list is not None else []
     if as_json:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from atomsim.errors import AtomsimError
+from atomsim.errors import AtomsimError, Interrupted, counted
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-UNITS = r"(?:_(?:eV|GPa|A|A2|A3|fs|ps|K|V|deg)(?:_per_[A-Za-z0-9]+)*)?"
+UNITS = r"(?:_(?:eV|GPa|A|A2|A3|fs|ps|K|V|deg|g|g_cm3|mg|Wh)(?:_per_[A-Za-z0-9]+)*)?"
 
 
 def speaks_options(command: Callable[P, R]) -> Callable[P, R]:
@@ -39,6 +41,11 @@ def options_of(command: Callable[..., object]) -> tuple[str, ...]:
 
 def in_options(text: str, parameters: Iterable[str]) -> str:
     """Return a message with ``--max-length`` for ``max_length_A``; a plain word only where it is named as a key."""
+    parameters = tuple(parameters)
+    if "out" in parameters:
+        text = text.replace("with run=", "with --out")
+    if "every" in parameters:
+        text = text.replace("time_between_frames_fs", "--every")
     for name in parameters:
         option = f"--{name.replace('_', '-')}"
         text = re.sub(rf"(?<![\w-]){name}{UNITS}(?==|: found|: wanted| was [^ ]+, now )", option, text)
@@ -54,3 +61,32 @@ def without_file(text: str, name: str) -> str:
     head = rf"(?:{re.escape(name)}: )?(?:(?:\[\[step\]\](?: \d+ \([^)]*\))?|\[campaign\]|step '[^']*'): )?"
     text = re.sub(rf"^{head}", "", text)
     return re.sub(r"[;,.]? ?'atomsim check --keys [^']*' lists all keys", "; --help lists all options", text)
+
+
+@contextmanager
+def kept_in(folder: Path) -> Iterator[None]:
+    """Say where a verb that is stopped by Ctrl-C continues: its own message speaks to Python.
+
+    Raises:
+        KeyboardInterrupt: with the words of a command.
+    """
+    try:
+        yield
+    except Interrupted as error:
+        done = counted(len(error.results), "result")
+        raise KeyboardInterrupt(
+            f"{done} and all frames are in {folder}; run the same command again to continue"
+        ) from error
+
+
+@contextmanager
+def kept_nowhere(what: str) -> Iterator[None]:
+    """Say that nothing is kept of a verb that is stopped by Ctrl-C, such as 'x.extxyz was not written'.
+
+    Raises:
+        KeyboardInterrupt: with the words of a command.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f"{what}; the same command begins anew") from error

@@ -25,6 +25,7 @@ from atomsim.cli.steps import (
     print_unchecked,
     relax_then,
     run_steps,
+    sources_of,
 )
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def dimerize(
         "saddle": saddle,
         "cell": cell,
         "moments": moments,
-        "check_with": names_of(check_with),
+        "check_with": further_of(check_with),
     }
     lines = relax_then("dimerize", structures, keys, relax_first=relax_first, noise_A=NOISE_A)
     engine = engine_of(potential, device, processes, loader, trust=trust_file)
@@ -137,7 +138,7 @@ def oxygen(
         "fmax_eV_per_A": fmax,
         "supercell_min_A": supercell_min,
         "max_atoms": max_atoms,
-        "phases": names_of(phases),
+        "phases": sources_of(names_of(phases)),
         "calibrate": names_of(calibrate),
         "temperature_K": temperature,
         "pressure_bar": pressure,

@@ -182,6 +182,7 @@ def _print(target: Path, found: list[Relaxation], skipped: list[str], as_json: b
     if as_json:
         facts = [{"label": r.label, "status": r.status, "message": _spoken(r.message), **r.values} for r in records]
         for fact, relaxation in zip(facts, found, strict=True):
+            fact["flags"] = [_spoken(flag) for flag in relaxation.flags]
             if relaxation.checks:
                 fact["checks"] = {name: check.record.values for name, check in relaxation.checks.items()}
         show.print_json({"file": str(target.resolve()), "structures": facts, "left_out": skipped})
@@ -216,4 +217,4 @@ def _print_checks(found: list[Relaxation]) -> None:
         show.print_table(("structure", "judged by", "eV/atom", "fmax there, eV/Å"), rows)
     for relaxation in found:
         for flag in relaxation.flags:
-            sys.stdout.write(f"{relaxation.label}: {flag}\n")
+            sys.stdout.write(f"{relaxation.label}: {_spoken(flag)}\n")

@@ -229,7 +229,30 @@ def _print_summary(summary: RunSummary, written: Path, as_json: bool) -> None:
         return
     rows = [(s.name, s.kind, s.good, s.tasks, s.done_before or "–", _remark(s)) for s in summary.steps]
     show.print_table(("step", "kind", "good", "tasks", "done before", ""), rows)
-    sys.stdout.write(f"\nreport: {written.resolve()}\n")
+    sys.stdout.write("".join(f"{line}\n" for line in ["", *_failures(summary), f"report: {written.resolve()}"]))
+
+
+def _failures(summary: RunSummary) -> list[str]:
+    """Return what is not good, what can be done about it and where the reasons are; nothing where all is good."""
+    from atomsim.report.steps import WHAT_TO_DO
+    from atomsim.store.records import GOOD
+
+    lines = []
+    for step in summary.steps:
+        lines += [f"  {step.name} was not run: {step.problem}"] if step.problem else []
+        statuses: dict[str, int] = (step.counts or {}).get("statuses", {})
+        for status, n in statuses.items():
+            if status not in GOOD:
+                what = WHAT_TO_DO.get(status, "Not used in any analysis.")
+                lines.append(f"  {step.name}: {n} of {step.tasks} {status.replace('_', ' ')}. {what}")
+        if missing := step.tasks - sum(statuses.values()):
+            lines.append(f"  {step.name}: {missing} of {step.tasks} not computed. Run the same command again.")
+    if not lines:
+        return []
+    last = (
+        f"The reason of each is in {summary.path / 'log.txt'} and at the top of the report; what is good is finished."
+    )
+    return ["exit code 1, as not all is good:", *lines, last]
 
 
 def _remark(step: Any) -> str:

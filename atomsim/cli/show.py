@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,8 +49,16 @@ def tell_of_cards(cards: Iterable[PotentialCard], notes: Iterable[str]) -> None:
 
 
 def print_json(content: Any) -> None:
-    """Print content as JSON on standard output."""
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    """Print content as JSON on standard output; what is no finite number is null, as JSON has none."""
+    sys.stdout.write(json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    return [_finite(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def print_table(
@@ -81,35 +90,46 @@ def statuses_text(statuses: dict[str, int]) -> str:
     return ", ".join(f"{n} {status}" for status, n in statuses.items())
 
 
+QUIET_S = 60.0
+"""A log has a sign of life after so long without a line."""
+LONG_S = 1.0
+"""A task that took longer has a line of its own in a log."""
+
+
 class PlainProgress:
-    """One line of standard error for each event: for logs and pipes."""
+    """One line of standard error for each event, and one a minute while nothing ends: for logs and pipes."""
 
     def __init__(self, spoken: Callable[[str], str] = str) -> None:
         self.spoken = spoken
-        self.total = self.done = 0
+        self.name = ""
+        self.total = self.done = self.calls = 0
+        self.last = time.monotonic()
 
     def preparing(self, step: Step) -> None:
         """Say what takes time without a force call."""
         self.say(f"step {step.number} {step.name} ({step.kind}): finding its tasks")
 
     def at_work(self, what: str, done: int, total: int) -> None:
-        """Say nothing: a log needs no moving line."""
+        """Say how far work without force calls is, if nothing was said for a minute."""
+        self._sign(f"  {what}: {done} of {total}")
 
     def step_started(self, step: Step, total: int, done: int) -> None:
         """Say how much there is to do."""
-        self.total, self.done = total, done
+        self.name, self.total, self.done, self.calls = step.name, total, done, 0
         self.say(
             f"step {step.number} {step.name} ({step.kind}): {counted(total, 'task')}"
             + (f", {done} done" if done else "")
         )
 
     def force_calls(self, number: int) -> None:
-        """Say nothing: one line for each finished task is enough."""
+        """Count on, and say so if nothing was said for a minute."""
+        self.calls += number
+        self._sign(f"  {self.name}: {self.done}/{self.total} done, {counted(self.calls, 'force call')} so far")
 
     def task_done(self, record: Record) -> None:
         """Say how a task ended."""
         self.done += 1
-        if "force_calls" in record.values or not record.good:
+        if "force_calls" in record.values or not record.good or record.run.get("wall_s", 0.0) > LONG_S:
             self.say(f"  {self.done}/{self.total} {record.label}: {self.spoken(_ending(record))}")
 
     def step_finished(self, summary: StepSummary) -> None:
@@ -118,8 +138,13 @@ class PlainProgress:
 
     def say(self, line: str) -> None:
         """Write one line."""
+        self.last = time.monotonic()
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
+
+    def _sign(self, line: str) -> None:
+        if time.monotonic() - self.last >= QUIET_S:
+            self.say(line)
 
     def __enter__(self) -> PlainProgress:
         return self

@@ -90,10 +90,24 @@ def numbers_of(option: str, words: str) -> list[float]:
 
 
 def sources_of(structures: Sequence[str]) -> list[str]:
-    """Return words as a campaign file in any folder has them: prototypes by name, files by their whole path."""
-    from atomsim.structures.prototypes import is_prototype
+    """Return words as a campaign file in any folder has them: prototypes by name, files by their whole path.
 
-    return [s if is_prototype(s, Path()) else str(Path(s).resolve()) for s in structures]
+    Raises:
+        InputError: if a word is neither, as it was typed.
+    """
+    from atomsim.structures.prototypes import is_prototype
+    from atomsim.tasks.base import find_files, unknown_word
+
+    found = []
+    for word in structures:
+        if is_prototype(word, Path()):
+            found.append(word)
+            continue
+        files = find_files(word, Path())
+        if not files:
+            raise InputError(unknown_word(word, (), Path()))
+        found.append(str((files[0] if len(files) == 1 else Path(word)).resolve()))
+    return found
 
 
 def step_lines(name: str, kind: str, **keys: Any) -> list[str]:
@@ -144,6 +158,7 @@ def run_steps(
     from atomsim.campaign.file import load_campaign
     from atomsim.campaign.plan import plan
     from atomsim.campaign.run import run_campaign
+    from atomsim.registry.cards import from_folder
     from atomsim.report import write_report
     from atomsim.store.run_folder import read_run
 
@@ -153,8 +168,9 @@ def run_steps(
         raise InputError(f"--out: found '{folder}', wanted a folder of the run's own, such as runs/{title}")
     require_folder_name(folder)
     file = folder.with_name(f"{folder.name}.toml")
-    text = campaign_text(title, lines, engine.potential, seed=seed)
-    with written_campaign(file, text, spoken), show.progress(spoken) as progress:
+    text = campaign_text(title, lines, from_folder(engine.potential, Path.cwd()), seed=seed)
+    _require_own(file, folder, text)
+    with written_campaign(file, folder, text, spoken), show.progress(spoken) as progress:
         campaign = load_campaign(file)
         plan(campaign, engine.load(), trust_file=engine.trust_file)
         if check:
@@ -209,9 +225,27 @@ def campaign_text(title: str, lines: Sequence[str], potential: str, *, seed: int
     return "\n".join([*head, *lines]).rstrip("\n") + "\n"
 
 
+def _require_own(file: Path, folder: Path, text: str) -> None:
+    """Refuse to write the campaign over a file of the user's: own are that of the same command, and the run's.
+
+    Raises:
+        InputError: naming the file.
+    """
+    if not file.exists():
+        return
+    copy = folder / "campaign.toml"
+    of_run = copy.read_text(encoding="utf-8") if copy.is_file() else ""
+    own = [text, of_run] if of_run.splitlines()[:2] == text.splitlines()[:2] else [text]  # of one name
+    if not file.is_file() or file.read_bytes() not in [known.encode() for known in own]:
+        raise InputError(
+            f"{file} is there and is not this command's: found another file, wanted room for the campaign that the "
+            "command writes; choose another folder with --out, or move the file"
+        )
+
+
 @contextmanager
-def written_campaign(file: Path, text: str, spoken: Callable[[str], str] = str) -> Iterator[None]:
-    """Keep the campaign in a file; of one that is refused nothing stays, so that a corrected command may follow.
+def written_campaign(file: Path, folder: Path, text: str, spoken: Callable[[str], str]) -> Iterator[None]:
+    """Keep the campaign in a file; of one that is refused or not begun nothing stays: a corrected command may follow.
 
     Whether it may continue with the run in the folder is the run's to decide: a raised limit may, other images may not.
     """
@@ -219,14 +253,22 @@ def written_campaign(file: Path, text: str, spoken: Callable[[str], str] = str) 
 
     before = file.read_text(encoding="utf-8") if file.exists() else None
     write_atomically(file, text)
-    try:
-        yield
-    except InputError as error:
+
+    def put_back() -> None:
         if before is None:
             file.unlink()
         else:
             write_atomically(file, before)
+
+    try:
+        yield
+    except InputError as error:
+        put_back()
         raise InputError(spoken(without_file(str(error), file.name))) from error
+    except KeyboardInterrupt:
+        if not (folder / "run.json").exists():
+            put_back()
+        raise
 
 
 def engine_of(potential: str, device: str | None, processes: int | None, loader: str | None, *, trust: bool) -> Engine:

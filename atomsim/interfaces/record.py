@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from atomsim.interfaces.conductors import ConductorFraction, Gap, conductor_frac
 from atomsim.interfaces.hull import Phase
 from atomsim.interfaces.pseudo_binary import Kink, OwnDecomposition, PseudoBinary, Reactant, pseudo_binary
 from atomsim.store.records import Record
+
+WITHOUT_ZERO = "open_to = '{0}': {0} itself is not among the phases, so μ has no zero; add it"
+BELOW = "found {:g} V, wanted 0 or more: below, {} itself leaves the reservoir"
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,19 @@ def reduced(formula: str) -> tuple[str, dict[str, float]]:
     Raises:
         InputError: if it is no formula.
     """
-    from pymatgen.core import Composition
+    from pymatgen.core import Composition, DummySpecies
 
+    wanted = f"found {formula!r}, wanted a chemical formula such as Li2RuO3"
     try:
         Formula(formula)
         composition = Composition(formula).reduced_composition
         name = composition.reduced_formula
-        return name, {str(e): float(n) for e, n in Composition(name).items()}
+        atoms = {str(e): float(n) for e, n in Composition(name).items()}
     except Exception as error:
-        raise InputError(f"found {formula!r}, wanted a chemical formula such as Li2RuO3") from error
+        raise InputError(wanted) from error
+    if any(isinstance(element, DummySpecies) for element in composition):
+        raise InputError(wanted)
+    return name, atoms
 
 
 def phase_of(record: Record) -> Phase:
@@ -59,12 +66,21 @@ def reactant_of(formula: str, phases: Sequence[Phase]) -> Reactant:
     Raises:
         InputError: if no phase has the formula.
     """
+    name, atoms = named_phase(formula, {p.name for p in phases})
+    return Reactant(name, atoms, min(p.energy_eV for p in phases if p.name == name))
+
+
+def named_phase(formula: str, names: Collection[str]) -> tuple[str, dict[str, float]]:
+    """Return the reduced formula that is the name of a phase, and its atoms.
+
+    Raises:
+        InputError: if it is no formula, or no phase has it.
+    """
     name, atoms = reduced(formula)
-    own = [p for p in phases if p.name == name]
-    if not own:
-        known = sorted({p.name for p in phases})
+    if name not in names:
+        known = sorted(names)
         raise InputError(f"{formula} is not among the phases;{nearest(name, known)} there are {', '.join(known)}")
-    return Reactant(name, atoms, min(p.energy_eV for p in own))
+    return name, atoms
 
 
 def lacking(phases: Sequence[Phase], elements: set[str]) -> list[str]:
@@ -99,11 +115,11 @@ def conditions(
         return found
     own = [p for p in phases if set(p.composition) == {open_to}]
     if not own:
-        raise InputError(f"open_to = {open_to!r}: {open_to} itself is not among the phases, so μ has no zero; add it")
+        raise InputError(WITHOUT_ZERO.format(open_to))
     zero, charge = min(p.energy_eV_per_atom for p in own), IONS.get(open_to, 1)
     for voltage in voltages_V:
         if voltage < 0:
-            raise InputError(f"found {voltage:g} V, wanted 0 or more: below, {open_to} itself leaves the reservoir")
+            raise InputError(BELOW.format(voltage, open_to))
         binary = pseudo_binary(first, second, phases, {open_to: zero - charge * voltage})
         found.append(_condition(f"{open_to} at {voltage:g} V", binary, gaps, below_eV, voltage))
     return found

@@ -39,7 +39,7 @@ def glass(words: Sequence[str]) -> CampaignText:
     crystals = _crystals(what.mixture)
     remarks = [f"{what.formula}: {n_atoms} atoms, the smallest cell of {GLASS_ATOMS} or more in which it is whole."]
     if what.warning:
-        remarks.append(what.warning + ": give another formula unless that is meant.")
+        remarks.append(f"{what.warning}.")
     if crystals:
         why_crystals = "Crystals that the glass could fall apart into: its density means something beside theirs only."
         keys = [Key("structures", crystals), Key("fmax_eV_per_A", 0.02)]
@@ -72,7 +72,7 @@ def _mixture(words: Sequence[str]) -> Any:
     for word in words:
         formula, _, share = word.partition(":")
         try:
-            parts[formula] = float(share or 1)
+            parts[formula] = parts.get(formula, 0.0) + float(share or 1)
         except ValueError as error:
             raise InputError(f"found {word!r}, wanted a formula or FORMULA:SHARE, such as Li2RuO3:0.8") from error
         if Path(formula).suffix.lower() in (".cif", ".vasp", ".xyz", ".extxyz"):

@@ -39,6 +39,9 @@ WHAT_TO_DO = {
     "not_a_number": "Energy or forces were not numbers: the potential does not know such geometry.",
     "too_large": "Did not fit into memory: use a smaller cell or a larger device.",
     "invalid": "The input could not be used.",
+    "drifted": "A relaxed end fell into another minimum: there is no such path, and nothing to run again.",
+    "unproven": "No saddle is proven, so that the energies are no barriers: more starts or images may find one.",
+    "crashed": "The computation failed.",
 }
 
 

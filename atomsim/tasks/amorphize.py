@@ -5,6 +5,7 @@ Its state is saved while it runs; on a CPU it is resumed to the bit in any phase
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 from ase import Atoms
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from atomsim.errors import InputError
+from atomsim.errors import InputError, note_once
 from atomsim.store.records import Record, Task, count_statuses, total_calls
 from atomsim.tasks.base import Context, Inputs, Later, Origin, StepSettings, make_task
 from atomsim.tasks.kind import cost_per_atom
@@ -42,6 +43,8 @@ def _as_list(value: Any) -> Any:
 
 def _as_seeds(value: Any) -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool)
+    if whole and value < 1:
+        raise ValueError(f"one glass or more, or their seeds as a list, found {value}")
     return list(range(1, value + 1)) if whole else value
 
 
@@ -90,7 +93,7 @@ class Settings(StepSettings):
     @classmethod
     def _each_once(cls, values: list[int]) -> list[int]:
         if min(values) < 0 or len(set(values)) < len(values):
-            raise ValueError(f"found seeds {values}, wanted whole numbers of 0 or more, each once")
+            raise ValueError(f"whole numbers of 0 or more, each once, found {values}")
         return values
 
     @property
@@ -125,12 +128,18 @@ class Settings(StepSettings):
         """Return the compositions as whole atoms.
 
         Raises:
-            InputError: if a formula is none, or not whole at its number of atoms.
+            InputError: if a formula is none, is not whole at its number of atoms, or stands there twice.
         """
         from atomsim.amorphous.composition import composition
 
         sizes = self.n_atoms if len(self.n_atoms) > 1 else self.n_atoms * len(self.formula)
-        return [composition(f, n) for f, n in zip(self.formula, sizes, strict=True)]
+        found = [composition(f, n) for f, n in zip(self.formula, sizes, strict=True)]
+        for n, what in enumerate(found):
+            if (what.name, what.n_atoms) in [(c.name, c.n_atoms) for c in found[:n]]:
+                raise InputError(
+                    f"found {what.name} of {what.n_atoms} atoms twice, wanted it once; seeds make many of one"
+                )
+        return found
 
 
 def protocol_of(settings: Settings) -> Protocol:
@@ -174,7 +183,10 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     del inputs
     how = start_of(settings)
     tasks = []
-    for what in settings.compositions():
+    compositions = settings.compositions()
+    sizes = Counter(what.name for what in compositions)
+    for what in compositions:
+        note_once(what.warning)
         try:
             check_start(what, how)
         except InputError as error:
@@ -182,7 +194,8 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
         grid = _grid(what, how)
         for seed in settings.seeds:
             tags = {"formula": what.name, "seed": seed, "start_kind": settings.start}
-            origin = Origin(f"{_label(what)}-{settings.start}-{seed}", grid, tags)
+            size = f"-{what.n_atoms}" if sizes[what.name] > 1 else ""
+            origin = Origin(f"{_label(what)}{size}-{settings.start}-{seed}", grid, tags)
             require_elements([origin], context)
             require_teacher(settings, [origin], context)
             tasks.append(make_task(origin, KIND, settings, context))
@@ -248,7 +261,8 @@ def _begin(task: Task, settings: Settings, context: Context, potential: EnergyMo
     from atomsim.models.interface import device_of
     from atomsim.tasks.amorphize_record import MeltLog
 
-    what = next(c for c in settings.compositions() if c.name == task.tags["formula"])
+    n_atoms = len((task.structure or {"numbers": ()})["numbers"])
+    what = next(c for c in settings.compositions() if (c.name, c.n_atoms) == (task.tags["formula"], n_atoms))
     seed = int(np.random.SeedSequence([context.seed, int(task.tags["seed"])]).generate_state(1)[0])
     atoms = make_start(what, start_of(settings), seed)
     log = MeltLog(task, atoms, settings, context)

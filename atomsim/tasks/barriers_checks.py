@@ -51,9 +51,13 @@ def further_elements(settings: Any, context: Context) -> dict[str, frozenset[int
     """Atomic numbers that each further potential of a step knows, without a force call.
 
     Raises:
-        InputError: naming step and key, if one is not at hand.
+        InputError: naming step and key, if one is not at hand, or none is named that would relax again.
     """
     names = getattr(settings, "check_with", ())
+    if getattr(settings, "check_relax", False) and not names:
+        raise InputError(
+            f"step {context.step!r}: found check_relax without check_with; name potentials that relax again"
+        )
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"step {context.step!r}: check_with: {twice[0]} is named twice; leave one out")
     try:

@@ -148,6 +148,11 @@ def _of_electrode(name: str, given: ComponentSettings, inputs: Inputs) -> dict[s
     from ase.data import atomic_masses, atomic_numbers
 
     records = [r for r in inputs.get(given.electrode or "", ()) if r.good]
+    if len(records) > 1:
+        raise InputError(
+            f"{name}: electrode step {given.electrode!r} has {len(records)} electrodes, one a glass, wanted one; "
+            "give capacity_mAh_per_g and voltage_V"
+        )
     steps = records[0].values["voltage"]["hull"] if records else []
     if not steps:
         raise InputError(f"{name}: electrode step {given.electrode!r} has no voltages; see its record")

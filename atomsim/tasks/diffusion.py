@@ -29,6 +29,7 @@ NEEDS_POTENTIAL = False
 TAKES_KINDS = ("md",)
 report = "atomsim.report.diffusion:diffusion_part"
 cost = cost_per_atom
+WITHOUT_TEMPERATURE = "at constant energy it left the temperature of its first velocities, so that it has none"
 SEEDED = ("formula", "start_kind", "seed")
 """Tags of a glass."""
 
@@ -137,7 +138,10 @@ def _frames(record: Record, settings: Settings, folder: Path | None) -> Frames:
 
     if not record.good:
         raise InputError(f"{record.label}: {record.status}: {record.message}".rstrip(": "))
-    return without_start(frames_of_record(record, folder), 1000.0 * settings.skip_ps)
+    frames = frames_of_record(record, folder)
+    if frames.temperature_K is None:
+        raise InputError(f"{record.label}: {WITHOUT_TEMPERATURE}; take ensemble = 'nvt'")
+    return without_start(frames, 1000.0 * settings.skip_ps)
 
 
 def summarise(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:

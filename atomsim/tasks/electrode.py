@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from atomsim.errors import InputError
+from atomsim.pulse import at_work
 from atomsim.store.records import Record, Task, count_statuses, record_of, task_id
 from atomsim.tasks.base import Context, Inputs, Later, Source, StepName, StepSettings
 from atomsim.tasks.delithiate import DRAWN, MEMBER
@@ -62,6 +63,15 @@ class Settings(StepSettings):
         except InputError as error:
             raise ValueError(str(error)) from error
         return value
+
+    @model_validator(mode="after")
+    def _vibrations_have_a_temperature(self) -> Settings:
+        if self.vibrations is None and self.temperature_K != Settings.model_fields["temperature_K"].default:
+            raise ValueError(
+                f"found temperature_K = {self.temperature_K:g} without vibrations; energies alone are of 0 K: "
+                "leave it out, or name a phonons step by vibrations"
+            )
+        return self
 
     @field_validator("layer_reflection")
     @classmethod
@@ -227,10 +237,11 @@ def _scatter(records: Sequence[Record], reference: Record | None, x_max: float, 
     """Return the statistics of random removals: structures, means with their scatter at each x, voltages."""
     from atomsim.analysis.charging import charge_states, charge_voltages, charged_structure
 
-    found = [
-        charged_structure(r.label, r.atoms, float(r.tags["x"]), float(r.tags["host_units"]), r.values["energy_eV"])
-        for r in records
-    ]
+    found = []
+    for n, r in enumerate(records):
+        at_work("polyhedra measured", n, len(records))
+        x, units = float(r.tags["x"]), float(r.tags["host_units"])
+        found.append(charged_structure(r.label, r.atoms, x, units, r.values["energy_eV"]))
     ion_energy = None if reference is None else reference.values["energy_per_atom_eV"]
     volts = [] if ion_energy is None else charge_voltages(found, ion_energy, charge)
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from atomsim.errors import InputError
 from atomsim.store.records import Record, Task, count_statuses, record_of, task_id
@@ -26,20 +26,61 @@ cost = cost_per_atom
 TAKES_KINDS = ("relax",)
 
 
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 class Settings(StepSettings):
     """Keys of an ``interface`` step."""
 
-    phases: Annotated[list[str], Source(prototypes=False, files=False)] = Field(
+    phases: Annotated[list[str], BeforeValidator(_as_list), Source(prototypes=False, files=False)] = Field(
         min_length=1, description="relax steps with all phases that may form, the two in contact among them"
     )
-    first: list[str] = Field(min_length=1, description="formulas of phases on one side: ['Li2RuO3', 'LiCoO2']")
-    second: list[str] = Field(min_length=1, description="formulas on the other side: ['Li6PS5Cl']")
+    first: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        min_length=1, description="formulas of phases on one side: ['Li2RuO3', 'LiCoO2']"
+    )
+    second: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        min_length=1, description="formulas on the other side: ['Li6PS5Cl']"
+    )
     open_to: str | None = Field(default=None, description="element that is exchanged with a reservoir, such as Li or O")
     voltages_V: list[Annotated[float, Field(le=20)]] = Field(
         default=[], description="of the open element against its own phase: μ = μ⁰ − z e φ"
     )
     gaps_eV: dict[str, float] = Field(default={}, description="band gaps of phases, before those of the shipped table")
     gap_below_eV: float = Field(default=0.5, gt=0, description="a product with a smaller gap is a conductor, eV")
+
+
+def check_inputs(settings: Settings, inputs: Inputs) -> None:
+    """Refuse, before anything is relaxed, what could only fail afterwards.
+
+    Args:
+        settings: of this step.
+        inputs: records that stand in for those of the phases, not yet relaxed.
+
+    Raises:
+        InputError: if a formula is none or no phase has it, or an open element has no phase of its own or no voltages.
+    """
+    from atomsim.interfaces.record import WITHOUT_ZERO, named_phase, reduced
+
+    _check_voltages(settings)
+    found = [r.atoms for name in settings.phases for r in inputs[name] if r.structure is not None]
+    names = {reduced(atoms.get_chemical_formula())[0] for atoms in found}
+    for formula in (*settings.first, *settings.second) if found else ():
+        named_phase(formula, names)
+    if found and settings.open_to is not None and {settings.open_to} not in [set(atoms.symbols) for atoms in found]:
+        raise InputError(WITHOUT_ZERO.format(settings.open_to))
+
+
+def _check_voltages(settings: Settings) -> None:
+    from atomsim.interfaces.record import BELOW
+
+    if settings.voltages_V and settings.open_to is None:
+        raise InputError("found voltages_V without open_to; say of what: open_to = 'Li'")
+    if settings.open_to is not None and not settings.voltages_V:
+        raise InputError("found open_to without voltages_V; give a list, such as [0.0, 3.7]")
+    for voltage in settings.voltages_V:
+        if voltage < 0:
+            raise InputError(BELOW.format(voltage, settings.open_to))
 
 
 def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
@@ -54,10 +95,10 @@ def expand(settings: Settings, inputs: Inputs, context: Context) -> list[Task]:
     records = [r for name in settings.phases for r in inputs[name]]
     check_one_potential(records)
     check_no_pressure(records)
-    if settings.voltages_V and settings.open_to is None:
-        raise InputError(f"step {context.step!r}: found voltages_V without open_to; say of what: open_to = 'Li'")
-    if settings.open_to is not None and not settings.voltages_V:
-        raise InputError(f"step {context.step!r}: found open_to without voltages_V; give a list, such as [0.0, 3.7]")
+    try:
+        _check_voltages(settings)
+    except InputError as error:
+        raise InputError(f"step {context.step!r}: {error}") from error
     parents = tuple(dict.fromkeys(r.task for r in records))
     tasks = []
     for one in settings.first:

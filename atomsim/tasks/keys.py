@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -23,10 +23,18 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, extra: I
         elif problem["type"] == "missing":
             lines.append(f"{where} has no {key!r}: it must be given")
         else:
-            wanted = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            wanted = wanted_of(problem)
             prefix = "" if problem["type"] == "value_error" else f"found {problem['input']!r}, wanted "
             lines.append(": ".join(filter(None, (where, key, f"{prefix}{wanted}"))))  # no key: of the whole table
     return lines
+
+
+def wanted_of(problem: Mapping[str, Any]) -> str:
+    """Return what pydantic wanted, in words that a user has."""
+    if problem["type"] in ("too_short", "too_long"):
+        least, most = problem["ctx"].get("min_length"), problem["ctx"].get("max_length")
+        return f"{least} or more" if problem["type"] == "too_short" else f"{most} at most"
+    return str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
 
 
 def _keys_of(model: type[BaseModel], tables: Sequence[str | int]) -> list[str]:

@@ -10,6 +10,7 @@ from atomsim.errors import InputError, counted
 from atomsim.io.atoms_json import atoms_to_json
 from atomsim.store.records import Record, Task, record_of
 from atomsim.tasks.teacher import Sample, flags_of
+from atomsim.units import KB
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +29,10 @@ POINTS = 100
 """Points of a series in the record, for figures."""
 SETTLED = 0.2
 """Part of a trajectory that its means leave out."""
+DRIFTS = 0.1
+"""Energy gained or lost, in the kinetic energy, above which the time step is too long."""
+LEFT = 0.1
+"""Relative difference from the first velocities' temperature above which a run at constant energy has left it."""
 
 
 class Log:
@@ -130,13 +135,36 @@ def finished(log: Log, snapshot: Snapshot, settings: Settings, cutoff_A: float) 
     if log.rows:
         values |= summary(np.array(log.rows), len(log.atoms), settings.timestep_fs)
     values |= log.judged(snapshot.state)
-    if warned := narrow(log.atoms, cutoff_A):
+    if warned := [*narrow(log.atoms, cutoff_A), *_drifting(values, log, settings)]:
         values["flags"] = [*warned, *values.get("flags", ())]
     if log.keeps_frames:
         values["artifacts"] = log.storage.finish_artifacts()
     atoms, arrays = _last(log.atoms, snapshot.state)
     structure = log.task.structure if atoms is None else atoms_to_json(atoms, arrays)
     return record_of(log.task, snapshot.status, snapshot.message, values=values, structure=structure)
+
+
+def _drifting(values: dict[str, Any], log: Log, settings: Settings) -> list[str]:
+    """Return a warning of a time step that does not keep the conserved quantity; else nothing."""
+    drift, mean_k = values.get("drift_meV_per_atom_per_ps"), values.get("temperature_mean_K")
+    if drift is None or mean_k is None:
+        return []
+    gained, kinetic = abs(drift) * values["duration_ps"], 1500.0 * KB * mean_k  # 3/2 k_B T, meV/atom
+    found = []
+    if gained > DRIFTS * kinetic:
+        found.append(
+            f"the conserved quantity drifts by {drift:.1f} meV/atom/ps, {gained:.0f} meV/atom in all, where the "
+            f"kinetic energy is {kinetic:.0f}: a time step of {settings.timestep_fs:g} fs is too long; halve it"
+        )
+    left = left_temperature(settings.ensemble, float(log.task.tags["temperature_K"]), mean_k)
+    return found + ([left] if left else [])
+
+
+def left_temperature(ensemble: str, own: float, mean_k: float | None) -> str:
+    """Say that a trajectory at constant energy left the temperature of its first velocities; empty if it did not."""
+    if ensemble != "nve" or mean_k is None or abs(mean_k - own) <= LEFT * own:
+        return ""
+    return f"at constant energy it ran at {mean_k:.0f} K on average, not at the {own:g} K of its first velocities"
 
 
 def summary(rows: np.ndarray, n_atoms: int, timestep_fs: float) -> dict[str, Any]:
@@ -209,6 +237,8 @@ def frames_of_record(record: Record, run: Path | None) -> Frames:
             f"{record.label}: friction on every atom (ensemble = 'langevin') slows diffusion down by as much as it is "
             "large; run it with 'nvt' or 'nve'"
         )
+    own = float(record.tags["temperature_K"])
+    left = left_temperature(str(kept.about.get("ensemble")), own, record.values.get("temperature_mean_K"))
     if len(kept) < MIN_FRAMES:
         raise InputError(
             f"{record.label}: found {counted(len(kept), 'frame')}, wanted {MIN_FRAMES} or more; run longer"
@@ -221,6 +251,6 @@ def frames_of_record(record: Record, run: Path | None) -> Frames:
         kept.column("cell"),
         (a, b, c),
         interval_fs=float(kept.about["interval_fs"]),
-        temperature_K=float(record.tags["temperature_K"]),
+        temperature_K=None if left else own,
         unwrapped=True,
     )
