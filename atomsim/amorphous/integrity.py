@@ -114,7 +114,8 @@ def mixing(atoms: Atoms, what: Composition) -> list[Mixing]:
     own = np.isin(list(atoms.symbols), framework)
     cations = bare(atoms)[own]
     symbols = np.array(list(cations.symbols))
-    kinds = sorted(set(symbols.tolist()), key=lambda s: int((symbols == s).sum()))
+    # the rarest first, and of two as many that of the higher charge: a set has another order in every process
+    kinds = sorted(set(symbols.tolist()), key=lambda s: (int((symbols == s).sum()), -what.charges[s], s))
     found = []
     for kind in kinds[:-1]:
         marked = symbols == kind
